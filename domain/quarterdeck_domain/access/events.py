@@ -1,0 +1,217 @@
+"""What happened to tenants, principals and their credentials."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from quarterdeck_domain.events import Event, Personal
+
+PrincipalKind = Literal["human", "service", "agent"]
+Role = Literal["administrator", "operator", "approver", "auditor", "agent"]
+KeyPurpose = Literal["api", "session"]
+
+
+class TenantOpened(Event, frozen=True, kw_only=True):
+    """A tenant began: the first event of its log."""
+
+    type = "tenant.opened"
+    tag_fields = {"tenant": "tenant"}
+
+    tenant: str
+    display_name: str
+
+
+class TenantClosed(Event, frozen=True, kw_only=True):
+    """A tenant ended: its log takes no further commands and stays readable."""
+
+    type = "tenant.closed"
+    tag_fields = {"tenant": "tenant"}
+
+    tenant: str
+    reason: str
+
+
+class PrincipalRegistered(Event, frozen=True, kw_only=True):
+    """A human, service or agent may from now on be known here."""
+
+    type = "principal.registered"
+    data_subject = "principal_id"
+    tag_fields = {"principal_id": "principal", "owner": "principal"}
+
+    principal_id: str
+    kind: PrincipalKind
+    display_name: Personal
+    email: Personal = None
+    owner: str | None = None
+    """The human who answers for a service or an agent."""
+    purpose: str = ""
+    roles: tuple[Role, ...] = ()
+
+
+class RoleGranted(Event, frozen=True, kw_only=True):
+    """A principal received a role."""
+
+    type = "principal.role_granted"
+    tag_fields = {"principal_id": "principal"}
+
+    principal_id: str
+    role: Role
+
+
+class RoleRevoked(Event, frozen=True, kw_only=True):
+    """A principal lost a role."""
+
+    type = "principal.role_revoked"
+    tag_fields = {"principal_id": "principal"}
+
+    principal_id: str
+    role: Role
+
+
+class OwnershipTransferred(Event, frozen=True, kw_only=True):
+    """Another human answers for a service or an agent."""
+
+    type = "principal.ownership_transferred"
+    tag_fields = {"principal_id": "principal", "owner": "principal"}
+
+    principal_id: str
+    owner: str
+
+
+class IdentityLinked(Event, frozen=True, kw_only=True):
+    """An account of an identity provider was tied to a principal.
+
+    `identity` is the SHA-256 of issuer, tenant and subject: enough to recognise, not to name.
+    """
+
+    type = "principal.identity_linked"
+    tag_fields = {"principal_id": "principal", "identity": "identity"}
+
+    principal_id: str
+    issuer: str
+    identity: str
+
+
+class PrincipalDeactivated(Event, frozen=True, kw_only=True):
+    """A principal may no longer act; its history stays."""
+
+    type = "principal.deactivated"
+    tag_fields = {"principal_id": "principal"}
+
+    principal_id: str
+    reason: str
+
+
+class PrincipalErased(Event, frozen=True, kw_only=True):
+    """The key of a person's data was destroyed: their personal fields read as erased for ever."""
+
+    type = "principal.erased"
+    tag_fields = {"principal_id": "principal"}
+
+    principal_id: str
+    reason: str
+
+
+class ApiKeyIssued(Event, frozen=True, kw_only=True):
+    """A credential was made; only its hash is kept. `prefix` is shown so that people can tell keys apart."""
+
+    type = "api_key.issued"
+    tag_fields = {"key_id": "key", "principal_id": "principal"}
+
+    key_id: str
+    principal_id: str
+    purpose: KeyPurpose
+    prefix: str
+    secret_hash: str
+    expires_at: datetime | None = None
+    acts_for: tuple[str, ...] = ()
+    """Principals that the holder acts for: the delegation chain, nearest first."""
+
+
+class ApiKeyRotated(Event, frozen=True, kw_only=True):
+    """A credential was replaced; the old one keeps working until `overlap_until`."""
+
+    type = "api_key.rotated"
+    tag_fields = {"key_id": "key", "new_key_id": "key"}
+
+    key_id: str
+    new_key_id: str
+    overlap_until: datetime
+
+
+class ApiKeyRevoked(Event, frozen=True, kw_only=True):
+    """A credential stopped working."""
+
+    type = "api_key.revoked"
+    tag_fields = {"key_id": "key", "principal_id": "principal"}
+
+    key_id: str
+    principal_id: str
+    reason: str
+
+
+class SignInLinkIssued(Event, frozen=True, kw_only=True):
+    """A one-time sign-in link was made; only its hash is kept."""
+
+    type = "sign_in_link.issued"
+    tag_fields = {"link_id": "link", "principal_id": "principal"}
+
+    link_id: str
+    principal_id: str
+    secret_hash: str
+    expires_at: datetime
+
+
+class SignInLinkUsed(Event, frozen=True, kw_only=True):
+    """A one-time sign-in link was exchanged for a session."""
+
+    type = "sign_in_link.used"
+    tag_fields = {"link_id": "link", "principal_id": "principal", "key_id": "key"}
+
+    link_id: str
+    principal_id: str
+    key_id: str
+
+
+class AdministratorRecovered(Event, frozen=True, kw_only=True):
+    """Somebody with the machine's own rights made a new administrator, because the last one was lost."""
+
+    type = "administrator.recovered"
+    tag_fields = {"principal_id": "principal"}
+
+    principal_id: str
+    reason: str
+
+
+class SigningKeyRotated(Event, frozen=True, kw_only=True):
+    """A new signing key serves one purpose from now on; the old one keeps verifying until `retired_at`."""
+
+    type = "signing_key.rotated"
+    tag_fields = {"key_id": "signing-key", "previous_key_id": "signing-key"}
+
+    key_id: str
+    purpose: Literal["checkpoint", "grant", "webhook"]
+    public_key: str
+    previous_key_id: str | None = None
+    retired_at: datetime | None = None
+
+
+EVENTS = (
+    TenantOpened,
+    TenantClosed,
+    PrincipalRegistered,
+    RoleGranted,
+    RoleRevoked,
+    OwnershipTransferred,
+    IdentityLinked,
+    PrincipalDeactivated,
+    PrincipalErased,
+    ApiKeyIssued,
+    ApiKeyRotated,
+    ApiKeyRevoked,
+    SignInLinkIssued,
+    SignInLinkUsed,
+    AdministratorRecovered,
+    SigningKeyRotated,
+)
