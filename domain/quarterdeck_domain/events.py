@@ -136,6 +136,13 @@ class EventRegistry:
         """Return the names of the personal fields of a type."""
         return self._personal.get(event_type, ())
 
+    def subject_field(self, event_type: str) -> str:
+        """Return the name of the field that holds the data subject of a type's personal fields."""
+        field = self._by_type[event_type].data_subject
+        if field is None:
+            raise ValueError(f"event type {event_type!r} has no data subject")
+        return field
+
     def to_data(self, payload: Event) -> dict[str, Any]:
         """Return the payload as JSON values.
 
@@ -183,6 +190,4 @@ def personal_fields(event_class: type[Event]) -> tuple[str, ...]:
 def _is_personal(hint: object) -> bool:
     if get_origin(hint) is not Annotated:
         return False
-    return any(
-        isinstance(meta, msgspec.Meta) and (meta.extra or {}).get("personal") for meta in get_args(hint)[1:]
-    )
+    return any(isinstance(meta, msgspec.Meta) and (meta.extra or {}).get("personal") for meta in get_args(hint)[1:])

@@ -1,0 +1,114 @@
+"""The entry: the canonical bytes of a whole event, and the way to them and back.
+
+`{"actor":…,"cause":…,"data":…,"id":…,"position":…,"recorded_at":…,"tags":[…],"tenant":…,"type":…,"version":…}`
+
+Position and time are known only under the log's lock, so an entry is prepared as the bytes before them
+and the bytes after them; the database puts the middle in and hashes the whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from quarterdeck_domain import canonical
+from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.events import Actor, Cause
+
+MAX_TAGS: Final = 64
+MAX_TAG_LENGTH: Final = 512
+_MIDDLE: Final = len('"position":9007199254740991,"recorded_at":"2026-01-01T00:00:00.000000Z",')
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """An event ready to be recorded: its entry but for position and time, and what it is found by."""
+
+    id: uuid.UUID
+    type: str
+    tags: tuple[str, ...]
+    prefix: bytes
+    suffix: bytes
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A recorded event as its bytes say it, with its data still as JSON values (personal fields sealed)."""
+
+    actor: Actor
+    cause: Cause
+    data: dict[str, Any]
+    id: uuid.UUID
+    position: int
+    recorded_at: datetime
+    tags: tuple[str, ...]
+    tenant: str
+    type: str
+    version: int
+
+
+_decoder: Final = msgspec.json.Decoder(Entry)
+
+
+def make_draft(
+    tenant: str,
+    event_id: uuid.UUID,
+    event_type: str,
+    version: int,
+    data: dict[str, Any],
+    tags: tuple[str, ...],
+    actor: Actor,
+    cause: Cause,
+) -> Draft:
+    """Prepare an event's entry.
+
+    Raises:
+        InvalidInput: outside the canonical profile, too long, or too many or too long tags.
+    """
+    ordered = tuple(sorted(set(tags)))
+    if len(ordered) > MAX_TAGS or any(len(tag) > MAX_TAG_LENGTH for tag in ordered):
+        raise InvalidInput(f"at most {MAX_TAGS} tags of {MAX_TAG_LENGTH} characters", tags=len(ordered))
+    head = {
+        "actor": msgspec.to_builtins(actor),
+        "cause": msgspec.to_builtins(cause),
+        "data": data,
+        "id": str(event_id),
+    }
+    tail = {"tags": list(ordered), "tenant": tenant, "type": event_type, "version": version}
+    limit = canonical.MAX_BYTES - _MIDDLE
+    prefix = canonical.encode(head, max_bytes=limit)
+    suffix = canonical.encode(tail, max_bytes=limit - len(prefix))
+    return Draft(id=event_id, type=event_type, tags=ordered, prefix=prefix[:-1] + b",", suffix=suffix[1:])
+
+
+def complete(draft: Draft, position: int, recorded_at: datetime) -> bytes:
+    """Return the entry of a draft at its place; the same bytes as the database makes."""
+    middle = f'"position":{position},"recorded_at":"{format_time(recorded_at)}",'
+    return draft.prefix + middle.encode() + draft.suffix
+
+
+def parse_entry(entry: bytes) -> Entry:
+    """Read an entry. The log's own bytes are well-formed; anything else is corruption and raises ValueError."""
+    return _decoder.decode(entry)
+
+
+def same_content(draft: Draft, entry: bytes) -> bool:
+    """Tell whether a draft says what an entry says; its cause (trace, command) may differ."""
+    recorded = parse_entry(entry)
+    place = complete(draft, recorded.position, recorded.recorded_at)
+    if place == entry:
+        return True
+    mine = parse_entry(place)
+    return msgspec.structs.replace(mine, cause=recorded.cause) == recorded
+
+
+def format_time(moment: datetime) -> str:
+    """Return RFC 3339 UTC with microseconds: the one spelling of a time in an entry."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def tag_hash(tag: str) -> int:
+    """Return the signed 64-bit hash under which a tag is indexed."""
+    return int.from_bytes(hashlib.blake2b(tag.encode(), digest_size=8).digest(), "big", signed=True)

@@ -1,0 +1,248 @@
+"""The log as the house uses it: typed events in, typed events out, over any store."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery
+
+from quarterdeck_domain.catalogue import REGISTRY
+from quarterdeck_domain.errors import InvalidInput, Refused
+from quarterdeck_domain.events import Cause, Event, EventRegistry, NewEvent, RecordedEvent, event_id
+from quarterdeck_domain.ids import check_tenant
+from quarterdeck_domain.slices import Slice
+from quarterdeck_ledger import sealing
+from quarterdeck_ledger.entry import Draft, Entry, make_draft, parse_entry, same_content
+from quarterdeck_ledger.errors import AppendConflict, Contended, Expired, IdReused
+from quarterdeck_ledger.interface import Appended, Context, Executed, Head
+from quarterdeck_ledger.keys import KeyStore, MemoryKeyStore
+from quarterdeck_ledger.memory import MemoryStore
+from quarterdeck_ledger.sequencer import Sequencer
+from quarterdeck_ledger.store import Outcome, Store, Submission
+from quarterdeck_ledger.tree import root_of
+
+MAX_EVENTS_PER_APPEND: Final = 256
+MAX_TRIES: Final = 12
+_PAGE: Final = 1_000
+_POLL_S: Final = 1.0
+
+
+class EventLedger:
+    """One append-only log per tenant. Implements `interface.Ledger`."""
+
+    def __init__(
+        self, store: Store, keys: KeyStore, *, registry: EventRegistry = REGISTRY, sequencer: Sequencer | None = None
+    ) -> None:
+        self.store = store
+        self.keys = keys
+        self.registry = registry
+        self._sequencer = sequencer or Sequencer(store)
+
+    async def append(
+        self,
+        tenant: str,
+        events: Sequence[NewEvent],
+        condition: DCBAppendCondition | None = None,
+        *,
+        not_after: datetime | None = None,
+    ) -> Appended:
+        """Record events, all or none, durably. See `interface.Ledger.append`."""
+        check_tenant(tenant)
+        if not 1 <= len(events) <= MAX_EVENTS_PER_APPEND:
+            raise InvalidInput(f"an append holds 1 to {MAX_EVENTS_PER_APPEND} events, not {len(events)}")
+        drafts = tuple([await self._draft(tenant, event) for event in events])
+        if len({draft.id for draft in drafts}) != len(drafts):
+            raise InvalidInput("the same event id twice in one append")
+        submission = Submission(drafts=drafts, condition=condition, not_after=not_after)
+        return await self._settle(tenant, submission, await self._sequencer.submit(tenant, submission))
+
+    async def _settle(self, tenant: str, submission: Submission, outcome: Outcome) -> Appended:
+        first, last = outcome.first, outcome.last
+        if outcome.status == "conflict":
+            after = submission.condition.after if submission.condition else None
+            raise AppendConflict("a matching event was recorded in between; read again and decide again", after=after)
+        if outcome.status == "expired":
+            raise Expired("the moment until which this could be recorded has passed", not_after=submission.not_after)
+        if outcome.status == "partial" or first is None or last is None:
+            raise IdReused("some of these event ids are recorded already, some are not", first=first)
+        if outcome.status == "repeated":
+            entries = await self.store.read(tenant, None, first - 1, last, None, False)
+            for draft, (position, entry) in zip(submission.drafts, entries, strict=True):
+                if not same_content(draft, entry):
+                    raise IdReused(f"event id {draft.id} stands for other content", position=position)
+            return Appended(first=first, last=last, recorded_at=parse_entry(entries[-1][1]).recorded_at, repeated=True)
+        return Appended(first=first, last=last, recorded_at=outcome.at)
+
+    async def read(
+        self,
+        tenant: str,
+        query: DCBQuery | None = None,
+        *,
+        after: int = 0,
+        until: int | None = None,
+        limit: int | None = None,
+        backwards: bool = False,
+    ) -> list[RecordedEvent]:
+        """Return matching events, personal fields in clear or None if erased."""
+        entries = await self.store.read(check_tenant(tenant), query, after, until, limit, backwards)
+        return [await self._open(parse_entry(entry)) for _, entry in entries]
+
+    async def read_sealed(
+        self,
+        tenant: str,
+        query: DCBQuery | None = None,
+        *,
+        after: int = 0,
+        until: int | None = None,
+        limit: int | None = None,
+        backwards: bool = False,
+    ) -> list[Entry]:
+        """Return matching events as their bytes say them: personal fields stay sealed."""
+        entries = await self.store.read(check_tenant(tenant), query, after, until, limit, backwards)
+        return [parse_entry(entry) for _, entry in entries]
+
+    async def find(self, tenant: str, event_id: uuid.UUID) -> RecordedEvent | None:
+        """Return the event with that id."""
+        entry = await self.store.find(check_tenant(tenant), event_id)
+        return None if entry is None else await self._open(parse_entry(entry))
+
+    async def head(self, tenant: str) -> Head:
+        """Return the end of the log."""
+        head = await self.store.head(check_tenant(tenant))
+        return Head(position=head.position, root=root_of(head.frontier), recorded_at=head.recorded_at)
+
+    async def now(self) -> datetime:
+        """Return the database's clock."""
+        return await self.store.now()
+
+    async def position_at(self, tenant: str, moment: datetime) -> int:
+        """Return the last position recorded at or before a moment."""
+        return await self.store.position_at(check_tenant(tenant), moment)
+
+    async def tenants(self) -> list[str]:
+        """Return the names of all tenants that have a log."""
+        return await self.store.tenants()
+
+    async def subscribe(self, tenant: str, *, after: int = 0) -> AsyncIterator[RecordedEvent]:
+        """Yield every event after a position, then live ones, each once, in order, for ever."""
+        while True:
+            events = await self.read(tenant, after=after, limit=_PAGE)
+            for event in events:
+                yield event
+                after = event.position
+            if not events:
+                await self.store.wait(tenant, after, _POLL_S)
+
+    async def execute(self, command: Slice, context: Context) -> Executed:
+        """Run a command. See `interface.Ledger.execute`."""
+        query = command.consistency_boundary()
+        seen = 0
+        for attempt in range(MAX_TRIES):
+            for event in await self.read(context.tenant, query, after=seen):
+                command.apply(event)
+                seen = event.position
+            try:
+                return await self._decide(command, context, DCBAppendCondition(query, seen))
+            except AppendConflict:
+                # Let whoever won finish, and do not meet the same rivals again in step.
+                await asyncio.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 6)))  # noqa: S311
+            except Refused:
+                # A command that comes again is refused by what it did itself: it hears its first answer.
+                repeated = await self._repeated(context)
+                if repeated is None:
+                    raise
+                return repeated
+        raise Contended(f"met a conflict {MAX_TRIES} times; try again", tries=MAX_TRIES)
+
+    async def _decide(self, command: Slice, context: Context, condition: DCBAppendCondition) -> Executed:
+        decision = command.decide(await self.now())
+        if not decision.events:
+            repeated = await self._repeated(context)
+            head = await self.head(context.tenant)
+            return repeated or Executed(position=head.position, recorded_at=head.recorded_at, events=())
+        events = new_events(decision.events, context)
+        placed = await self.append(context.tenant, events, condition, not_after=decision.not_after)
+        return Executed(
+            position=placed.last,
+            recorded_at=placed.recorded_at,
+            events=tuple(_recorded(context.tenant, event, placed, index) for index, event in enumerate(events)),
+            repeated=placed.repeated,
+        )
+
+    async def _repeated(self, context: Context) -> Executed | None:
+        first = await self.find(context.tenant, event_id(context.command_id, 0))
+        if first is None:
+            return None
+        if context.fingerprint is not None and first.cause.fingerprint != context.fingerprint:
+            raise IdReused("this idempotency key was used with another request", position=first.position)
+        events = [first]
+        while (following := await self.find(context.tenant, event_id(context.command_id, len(events)))) is not None:
+            events.append(following)
+        return Executed(
+            position=events[-1].position, recorded_at=first.recorded_at, events=tuple(events), repeated=True
+        )
+
+    async def _draft(self, tenant: str, event: NewEvent) -> Draft:
+        data = self.registry.to_data(event.payload)
+        data = await sealing.seal(self.keys, self.registry, tenant, event.id, event.payload, data)
+        payload = event.payload
+        return make_draft(
+            tenant, event.id, payload.type, payload.version, data, _all_tags(event), event.actor, event.cause
+        )
+
+    async def _open(self, entry: Entry) -> RecordedEvent:
+        data: dict[str, Any] = entry.data
+        if self.registry.personal(entry.type):
+            data = await sealing.unseal(self.keys, self.registry, entry.tenant, entry.id, entry.type, data)
+        return RecordedEvent(
+            tenant=entry.tenant,
+            position=entry.position,
+            id=entry.id,
+            recorded_at=entry.recorded_at,
+            actor=entry.actor,
+            cause=entry.cause,
+            tags=entry.tags,
+            payload=self.registry.from_data(entry.type, entry.version, data),
+        )
+
+
+def MemoryLedger() -> EventLedger:  # noqa: N802  reads as the class it stands for
+    """Return a ledger in memory, for unit tests."""
+    return EventLedger(MemoryStore(), MemoryKeyStore())
+
+
+def new_events(payloads: Sequence[Event], context: Context) -> list[NewEvent]:
+    """Return a command's events with the ids, actor and cause that its context gives them."""
+    cause = Cause(
+        command_id=str(context.command_id),
+        fingerprint=context.fingerprint,
+        position=context.causation_position,
+        traceparent=context.traceparent,
+    )
+    return [
+        NewEvent(id=event_id(context.command_id, index), payload=payload, actor=context.actor, cause=cause)
+        for index, payload in enumerate(payloads)
+    ]
+
+
+def _recorded(tenant: str, event: NewEvent, placed: Appended, index: int) -> RecordedEvent:
+    return RecordedEvent(
+        tenant=tenant,
+        position=placed.first + index,
+        id=event.id,
+        recorded_at=placed.recorded_at,
+        actor=event.actor,
+        cause=event.cause,
+        tags=_all_tags(event),
+        payload=event.payload,
+    )
+
+
+def _all_tags(event: NewEvent) -> tuple[str, ...]:
+    actor = (f"actor:{event.actor.principal}",)
+    return tuple(sorted({*event.payload.tags(), *event.tags, *actor}))

@@ -1,0 +1,239 @@
+"""The PostgreSQL store: every statement is one of the functions in `sql/`, one round trip each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import asyncpg
+from eventsourcing.dcb.api import DCBQuery
+
+from quarterdeck_ledger.entry import parse_entry, tag_hash
+from quarterdeck_ledger.errors import Unavailable, UnsafeServer
+from quarterdeck_ledger.migrate import APP_ROLE
+from quarterdeck_ledger.notify import Notifications
+from quarterdeck_ledger.store import Outcome, StoredHead, Submission
+
+_EVERYTHING: Final = 2**62
+_APPEND: Final = "SELECT * FROM ledger.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)"
+_READ: Final = "SELECT * FROM ledger.read($1,$2,$3,$4,$5,$6,$7,$8)"
+_SEPARATOR: Final = "\x1f"
+
+
+async def _keep_session(connection: Any) -> None:
+    """Skip the driver's reset: no statement of ours leaves session state, and a reset costs a round trip."""
+
+
+async def open_pool(url: str, *, size: int = 8, application: str = "quarterdeck") -> asyncpg.Pool:
+    """Open connections that act as the application's role, whoever logs in.
+
+    Raises:
+        Unavailable: no connection.
+        UnsafeServer: the role would see through row-level security.
+    """
+    settings = {
+        "role": APP_ROLE,
+        "application_name": application,
+        "lock_timeout": "15s",
+        "idle_in_transaction_session_timeout": "30s",
+        "jit": "off",
+    }
+    try:
+        pool = await asyncpg.create_pool(
+            url, min_size=1, max_size=size, server_settings=settings, reset=_keep_session, command_timeout=60
+        )
+    except (OSError, asyncpg.PostgresError) as error:
+        raise Unavailable(f"PostgreSQL does not answer: {error}") from error
+    sees_all = await pool.fetchval(
+        "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"  # the role in effect
+    )
+    if sees_all:
+        await pool.close()
+        raise UnsafeServer(f"the role {APP_ROLE} is a superuser or bypasses row-level security; take that away")
+    return pool
+
+
+@contextlib.asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """Turn what the driver raises when the database is away into `Unavailable`, once, here."""
+    try:
+        yield
+    except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.exceptions.QueryCanceledError) as error:
+        raise Unavailable(f"PostgreSQL does not answer: {error}") from error
+    except asyncpg.PostgresError as error:
+        # Classes 08 (connection), 53 (resources, disk full), 57 (shutdown), 58 (system), 55P03 (lock timeout), 25006.
+        code = error.sqlstate or ""
+        if code[:2] in {"08", "53", "57", "58", "XX"} or code in {"55P03", "25006"}:
+            raise Unavailable(f"PostgreSQL cannot serve now: {error}") from error
+        raise
+
+
+class PostgresStore:
+    """A store in PostgreSQL 18. Open it with `async with PostgresStore.open(url) as store`."""
+
+    def __init__(self, pool: asyncpg.Pool, notifications: Notifications) -> None:
+        self.pool = pool
+        self._notifications = notifications
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, url: str, *, size: int = 8) -> AsyncIterator[PostgresStore]:
+        """Connect, and disconnect at the end.
+
+        Raises:
+            Unavailable, UnsafeServer: as `open_pool`.
+        """
+        pool = await open_pool(url, size=size)
+        notifications = Notifications(url)
+        try:
+            yield cls(pool, notifications)
+        finally:
+            await notifications.close()
+            try:
+                await asyncio.wait_for(pool.close(), 5)
+            except TimeoutError:
+                pool.terminate()
+
+    async def append_batch(self, tenant: str, batch: Sequence[Submission]) -> list[Outcome]:
+        """Record a batch in one transaction; an outcome each, in order."""
+        arguments = batch_arguments(batch)
+        async with translated():
+            rows = await self.pool.fetch(_APPEND, tenant, *arguments)
+        return outcomes(rows)
+
+    async def read(
+        self, tenant: str, query: DCBQuery | None, after: int, until: int | None, limit: int | None, backwards: bool
+    ) -> list[tuple[int, bytes]]:
+        """Return (position, entry) of matching events with `after < position <= until`."""
+        async with translated():
+            return await read_on(self.pool, tenant, query, after, until, limit, backwards)
+
+    async def find(self, tenant: str, event_id: uuid.UUID) -> bytes | None:
+        """Return the entry with an id."""
+        async with translated():
+            entry: bytes | None = await self.pool.fetchval("SELECT ledger.find($1, $2)", tenant, event_id)
+        return entry
+
+    async def head(self, tenant: str) -> StoredHead:
+        """Return the end of a log."""
+        async with translated():
+            row = await self.pool.fetchrow("SELECT * FROM ledger.head($1)", tenant)
+        if row is None or row["position"] == 0:
+            return StoredHead()
+        return StoredHead(position=row["position"], recorded_at=row["recorded_at"], frontier=tuple(row["frontier"]))
+
+    async def now(self) -> datetime:
+        """Return the database's clock."""
+        async with translated():
+            moment: datetime = await self.pool.fetchval("SELECT clock_timestamp()")
+        return moment
+
+    async def position_at(self, tenant: str, moment: datetime) -> int:
+        """Return the last position recorded at or before a moment."""
+        async with translated():
+            position: int = await self.pool.fetchval("SELECT ledger.position_at($1, $2)", tenant, moment)
+        return position
+
+    async def tenants(self) -> list[str]:
+        """Return the names of the tenants with a log."""
+        async with translated():
+            rows = await self.pool.fetch("SELECT tenant_id FROM ledger.tenants ORDER BY tenant_id")
+        return [row["tenant_id"] for row in rows]
+
+    async def leaves(self, tenant: str, after: int, until: int) -> list[bytes]:
+        """Return the leaf hashes of `after < position <= until`, in order."""
+        async with translated():
+            rows = await self.pool.fetch("SELECT leaf_hash FROM ledger.leaves($1, $2, $3)", tenant, after, until)
+        return [row["leaf_hash"] for row in rows]
+
+    async def nodes(self, tenant: str, level: int, start: int, stop: int) -> list[bytes]:
+        """Return stored roots of complete subtrees of 256^level leaves, indexes `start <= i < stop`."""
+        async with translated():
+            rows = await self.pool.fetch("SELECT hash FROM ledger.nodes($1, $2, $3, $4)", tenant, level, start, stop)
+        return [row["hash"] for row in rows]
+
+    async def wait(self, tenant: str, after: int, timeout_s: float) -> None:
+        """Return when the log may have grown, or after the timeout."""
+        await self._notifications.wait(tenant, after, timeout_s)
+
+
+async def read_on(
+    executor: asyncpg.Pool | asyncpg.Connection,
+    tenant: str,
+    query: DCBQuery | None,
+    after: int,
+    until: int | None,
+    limit: int | None,
+    backwards: bool,
+) -> list[tuple[int, bytes]]:
+    """Read on a pool, or on the connection whose transaction holds the log's lock."""
+    items = query_arrays(query)
+    last = _EVERYTHING if until is None else until
+    rows = await executor.fetch(_READ, tenant, after, last, _EVERYTHING if limit is None else limit, backwards, *items)
+    found = [(row["position"], row["entry"]) for row in rows]
+    if query is None or not any(item.tags for item in query.items):
+        return found
+    return [(position, entry) for position, entry in found if _really_matches(query, entry)]
+
+
+def _really_matches(query: DCBQuery, entry: bytes) -> bool:
+    # The index knows tags by a 64-bit hash; the entry knows them by name.
+    recorded = parse_entry(entry)
+    tags = frozenset(recorded.tags)
+    return any(tags.issuperset(item.tags) and (not item.types or recorded.type in item.types) for item in query.items)
+
+
+def query_arrays(query: DCBQuery | None) -> tuple[list[int | None], list[str | None], list[str | None]]:
+    """Return a query as the parallel arrays (probe tag, further tags, types) of `ledger.read`."""
+    probes: list[int | None] = []
+    more: list[str | None] = []
+    types: list[str | None] = []
+    for item in query.items if query else ():
+        hashes = [tag_hash(tag) for tag in item.tags]
+        probes.append(hashes[0] if hashes else None)
+        more.append("{" + ",".join(map(str, hashes[1:])) + "}" if len(hashes) > 1 else None)
+        types.append(_SEPARATOR.join(item.types) if item.types else None)
+    return probes, more, types
+
+
+def batch_arguments(batch: Sequence[Submission]) -> tuple[list[Any], ...]:
+    """Return a batch as the parallel arrays of `ledger.append`."""
+    counts: list[int] = []
+    limits: list[datetime | None] = []
+    ids: list[uuid.UUID] = []
+    types: list[str] = []
+    prefixes: list[bytes] = []
+    suffixes: list[bytes] = []
+    tag_event: list[int] = []
+    tag_hashes: list[int] = []
+    conditions: tuple[list[Any], ...] = ([], [], [], [], [])
+    for caller, submission in enumerate(batch, 1):
+        counts.append(len(submission.drafts))
+        limits.append(submission.not_after)
+        for draft in submission.drafts:
+            ids.append(draft.id)
+            types.append(draft.type)
+            prefixes.append(draft.prefix)
+            suffixes.append(draft.suffix)
+            hashes = {tag_hash(tag) for tag in draft.tags}
+            tag_event.extend([len(ids)] * len(hashes))
+            tag_hashes.extend(hashes)
+        if submission.condition is not None:
+            after = submission.condition.after or 0
+            arrays = query_arrays(submission.condition.fail_if_events_match)
+            for item in list(zip(*arrays, strict=True)) or [(None, None, None)]:
+                for column, value in zip(conditions, (caller, after, *item), strict=True):
+                    column.append(value)
+    return counts, limits, ids, types, prefixes, suffixes, tag_event, tag_hashes, *conditions
+
+
+def outcomes(rows: Sequence[Any]) -> list[Outcome]:
+    """Return the rows of `ledger.append` as outcomes, in the callers' order."""
+    return [
+        Outcome(status=row["status"], first=row["first_position"], last=row["last_position"], at=row["at"])
+        for row in rows
+    ]

@@ -1,0 +1,147 @@
+"""Group commit: appends that arrive while one transaction is under way go together into the next.
+
+A lane per tenant. A batch holds only submissions that cannot touch one another (no condition that
+another's event would meet, no id twice), so that the database may judge each against the log as it was; the
+others go first into the next batch. Nobody is answered before the commit is durable, and each hears only
+its own outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import Final
+
+from eventsourcing.dcb.api import DCBQueryItem
+
+from quarterdeck_domain.errors import QuarterdeckError
+from quarterdeck_ledger.errors import Busy, Unavailable
+from quarterdeck_ledger.store import Outcome, Store, Submission
+
+MAX_BATCH_EVENTS: Final = 512
+MAX_BATCH_BYTES: Final = 4 * 2**20
+MAX_WAITING: Final = 10_000
+
+
+class _Waiting:
+    __slots__ = ("answer", "size", "submission")
+
+    def __init__(self, submission: Submission, answer: asyncio.Future[Outcome]) -> None:
+        self.submission = submission
+        self.answer = answer
+        self.size = sum(len(draft.prefix) + len(draft.suffix) for draft in submission.drafts)
+
+
+class Sequencer:
+    """Collects concurrent appends into batches, a lane per tenant, over one store."""
+
+    def __init__(self, store: Store, *, max_waiting: int = MAX_WAITING) -> None:
+        """`max_waiting` bounds how many submissions a tenant may have waiting in this process."""
+        self._store = store
+        self._max_waiting = max_waiting
+        self._lanes: dict[str, deque[_Waiting]] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    async def submit(self, tenant: str, submission: Submission) -> Outcome:
+        """Return the outcome once it is durable.
+
+        Raises:
+            Busy: the lane is full; nothing was recorded.
+            Unavailable: the store does not answer; whether it was recorded is unknown.
+        """
+        lane = self._lanes.setdefault(tenant, deque())
+        if len(lane) >= self._max_waiting:
+            raise Busy(f"{len(lane)} appends are waiting for {tenant}; try again shortly", retry_after_s=1)
+        waiting = _Waiting(submission, asyncio.get_running_loop().create_future())
+        lane.append(waiting)
+        if tenant not in self._running:
+            self._running[tenant] = asyncio.create_task(self._drain(tenant, lane), name=f"append lane {tenant}")
+        return await waiting.answer
+
+    async def close(self) -> None:
+        """Wait until everything submitted has been answered."""
+        while self._running:
+            await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    async def _drain(self, tenant: str, lane: deque[_Waiting]) -> None:
+        batch: list[_Waiting] = []
+        try:
+            while lane:
+                batch = take_batch(lane)
+                if batch:
+                    await self._commit(tenant, batch)
+                    batch = []
+        except BaseException as error:
+            # The lane's task is dying (a bug, or shutdown): nobody may be left waiting for an answer.
+            for waiting in (*batch, *lane):
+                _fail(waiting, Unavailable(f"the append lane of {tenant} stopped: {error!r}"))
+            lane.clear()
+            raise
+        finally:
+            # No await between finding the lane empty and this: a newcomer starts a new task.
+            self._running.pop(tenant, None)
+            if not lane:
+                self._lanes.pop(tenant, None)
+
+    async def _commit(self, tenant: str, batch: list[_Waiting]) -> None:
+        try:
+            outcomes = await self._store.append_batch(tenant, [waiting.submission for waiting in batch])
+        except Unavailable as error:
+            for waiting in batch:
+                _fail(waiting, error)
+        except Exception as error:
+            if len(batch) == 1:
+                _fail(batch[0], error)
+                return
+            # One of them is bad and took the transaction with it: halve until it stands alone.
+            middle = len(batch) // 2
+            await self._commit(tenant, batch[:middle])
+            await self._commit(tenant, batch[middle:])
+        else:
+            for waiting, outcome in zip(batch, outcomes, strict=True):
+                if not waiting.answer.done():
+                    waiting.answer.set_result(outcome)
+
+
+def take_batch(lane: deque[_Waiting]) -> list[_Waiting]:
+    """Take submissions that cannot touch one another from the front of a lane, within the limits of a batch."""
+    batch: list[_Waiting] = []
+    passed_over: list[_Waiting] = []
+    ids: set[object] = set()
+    tags: set[str] = set()
+    types: set[str] = set()
+    events = size = 0
+    while lane and events < MAX_BATCH_EVENTS and size < MAX_BATCH_BYTES:
+        waiting = lane.popleft()
+        if waiting.answer.cancelled():
+            continue
+        submission = waiting.submission
+        if batch and (any(draft.id in ids for draft in submission.drafts) or _could_meet(submission, tags, types)):
+            passed_over.append(waiting)
+        else:
+            batch.append(waiting)
+            events += len(submission.drafts)
+            size += waiting.size
+        # Also of those passed over: nobody may overtake a neighbour that it would conflict with.
+        for draft in submission.drafts:
+            ids.add(draft.id)
+            tags.update(draft.tags)
+            types.add(draft.type)
+    lane.extendleft(reversed(passed_over))
+    return batch
+
+
+def _could_meet(submission: Submission, tags: set[str], types: set[str]) -> bool:
+    condition = submission.condition
+    if condition is None:
+        return False
+    items = condition.fail_if_events_match.items or [DCBQueryItem()]
+    return any(tags.issuperset(item.tags) and (not item.types or not types.isdisjoint(item.types)) for item in items)
+
+
+def _fail(waiting: _Waiting, error: BaseException) -> None:
+    with contextlib.suppress(asyncio.InvalidStateError):
+        if not isinstance(error, QuarterdeckError):
+            error = Unavailable(f"the append failed: {error!r}")
+        waiting.answer.set_exception(error)

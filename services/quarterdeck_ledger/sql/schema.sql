@@ -1,0 +1,96 @@
+-- The log's tables. Everything leads with the tenant; nobody may update or delete; row-level security is forced,
+-- so even the owner sees one tenant at a time: the one in `quarterdeck.tenant`, set for one transaction.
+
+CREATE SCHEMA ledger;
+GRANT USAGE ON SCHEMA ledger TO quarterdeck_app, quarterdeck_owner;
+
+-- The tenant of this transaction. Raises when there is none: an empty answer could be believed.
+CREATE FUNCTION ledger.current_tenant() RETURNS text LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+DECLARE
+    tenant text := current_setting('quarterdeck.tenant', true);
+BEGIN
+    IF tenant IS NULL OR tenant = '' THEN
+        RAISE EXCEPTION 'no tenant is set for this transaction' USING ERRCODE = 'QD001';
+    END IF;
+    RETURN tenant;
+END $$;
+
+-- One row per tenant: the end of its log. Its lock orders the appends.
+CREATE TABLE ledger.heads (
+    tenant_id   text COLLATE "C" PRIMARY KEY,
+    position    bigint NOT NULL CHECK (position >= 0),
+    recorded_at timestamptz NOT NULL,
+    -- RFC 6962 roots of the perfect subtrees, largest first: the root of the log is computed from these alone
+    frontier    bytea[] NOT NULL
+) WITH (fillfactor = 50);
+
+-- The truth: `entry` is the canonical bytes of the whole event; the other columns are projections of it.
+CREATE TABLE ledger.events (
+    tenant_id   text COLLATE "C" NOT NULL,
+    position    bigint NOT NULL CHECK (position > 0),
+    id          uuid NOT NULL,
+    type        text COLLATE "C" NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    entry       bytea NOT NULL CHECK (octet_length(entry) <= 65535),
+    leaf_hash   bytea NOT NULL CHECK (octet_length(leaf_hash) = 32),
+    CONSTRAINT events_position PRIMARY KEY (tenant_id, position),
+    CONSTRAINT events_id UNIQUE (tenant_id, id)
+);
+CREATE INDEX events_type ON ledger.events (tenant_id, type, position);
+
+-- Which events concern a thing. `tag` is a 64-bit hash; readers compare the tags in the entry.
+CREATE TABLE ledger.tags (
+    tenant_id text COLLATE "C" NOT NULL,
+    tag       bigint NOT NULL,
+    position  bigint NOT NULL,
+    CONSTRAINT tags_position PRIMARY KEY (tenant_id, tag, position)
+);
+
+-- Roots of complete subtrees of 256^level leaves, so that a proof reads a few rows (level 0 is events.leaf_hash).
+CREATE TABLE ledger.tree_nodes (
+    tenant_id text COLLATE "C" NOT NULL,
+    level     int NOT NULL CHECK (level > 0),
+    index     bigint NOT NULL CHECK (index >= 0),
+    hash      bytea NOT NULL CHECK (octet_length(hash) = 32),
+    CONSTRAINT tree_nodes_place PRIMARY KEY (tenant_id, level, index)
+);
+
+-- Signed checkpoints (C2SP tlog-checkpoint), also of an idle log.
+CREATE TABLE ledger.checkpoints (
+    tenant_id text COLLATE "C" NOT NULL,
+    size      bigint NOT NULL CHECK (size >= 0),
+    signed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    root      bytea NOT NULL CHECK (octet_length(root) = 32),
+    note      text NOT NULL,
+    CONSTRAINT checkpoints_place PRIMARY KEY (tenant_id, size, signed_at)
+);
+
+CREATE FUNCTION ledger.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% of % is refused: the log is append-only', TG_OP, TG_TABLE_NAME USING ERRCODE = 'QD002';
+END $$;
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['heads', 'events', 'tags', 'tree_nodes', 'checkpoints'] LOOP
+        EXECUTE format('ALTER TABLE ledger.%I OWNER TO quarterdeck_owner', name);
+        EXECUTE format('ALTER TABLE ledger.%I ENABLE ROW LEVEL SECURITY', name);
+        EXECUTE format('ALTER TABLE ledger.%I FORCE ROW LEVEL SECURITY', name);
+        EXECUTE format('CREATE POLICY tenant ON ledger.%I USING (tenant_id = (SELECT ledger.current_tenant()))', name);
+        EXECUTE format('GRANT SELECT ON ledger.%I TO quarterdeck_app', name);
+        IF name <> 'heads' THEN
+            EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON ledger.%I '
+                           'FOR EACH ROW EXECUTE FUNCTION ledger.refuse()', name);
+        END IF;
+        EXECUTE format('CREATE TRIGGER no_truncate BEFORE TRUNCATE ON ledger.%I '
+                       'FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse()', name);
+    END LOOP;
+END $$;
+GRANT INSERT ON ledger.checkpoints TO quarterdeck_app;
+
+-- The names of the tenants: the one question that crosses them, asked by what serves every tenant.
+CREATE TABLE ledger.tenants (tenant_id text COLLATE "C" PRIMARY KEY);
+ALTER TABLE ledger.tenants OWNER TO quarterdeck_owner;
+GRANT SELECT ON ledger.tenants TO quarterdeck_app;
