@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +22,7 @@ from quarterdeck_domain.events import Actor, Cause
 
 MAX_TAGS: Final = 64
 MAX_TAG_LENGTH: Final = 512
-_MIDDLE: Final = len('"position":9007199254740991,"recorded_at":"2026-01-01T00:00:00.000000Z",')
+_LIMIT: Final = canonical.MAX_BYTES - len('"position":9007199254740991,"recorded_at":"2026-01-01T00:00:00.000000Z",')
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +51,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 _decoder: Final = msgspec.json.Decoder(Entry)
+_encoder: Final = msgspec.json.Encoder(order="sorted")
+_encode_actor: Final = lru_cache(maxsize=1024)(_encoder.encode)
 
 
 def make_draft(
@@ -70,17 +73,22 @@ def make_draft(
     ordered = tuple(sorted(set(tags)))
     if len(ordered) > MAX_TAGS or any(len(tag) > MAX_TAG_LENGTH for tag in ordered):
         raise InvalidInput(f"at most {MAX_TAGS} tags of {MAX_TAG_LENGTH} characters", tags=len(ordered))
-    head = {
-        "actor": msgspec.to_builtins(actor),
-        "cause": msgspec.to_builtins(cause),
-        "data": data,
-        "id": str(event_id),
-    }
-    tail = {"tags": list(ordered), "tenant": tenant, "type": event_type, "version": version}
-    limit = canonical.MAX_BYTES - _MIDDLE
-    prefix = canonical.encode(head, max_bytes=limit)
-    suffix = canonical.encode(tail, max_bytes=limit - len(prefix))
-    return Draft(id=event_id, type=event_type, tags=ordered, prefix=prefix[:-1] + b",", suffix=suffix[1:])
+    prefix = b"".join(
+        (
+            b'{"actor":',
+            _encode_actor(actor),
+            b',"cause":',
+            _encoder.encode(cause),
+            b',"data":',
+            canonical.encode(data, max_bytes=_LIMIT),
+            f',"id":"{event_id}",'.encode(),
+        )
+    )
+    tail = {"tags": ordered, "tenant": tenant, "type": event_type, "version": version}
+    suffix = canonical.encode(tail, max_bytes=_LIMIT)[1:]
+    if len(prefix) + len(suffix) > _LIMIT:
+        raise InvalidInput(f"the event's entry has more than {canonical.MAX_BYTES} bytes", limit=canonical.MAX_BYTES)
+    return Draft(id=event_id, type=event_type, tags=ordered, prefix=prefix, suffix=suffix)
 
 
 def complete(draft: Draft, position: int, recorded_at: datetime) -> bytes:

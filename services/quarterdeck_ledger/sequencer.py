@@ -22,6 +22,8 @@ from quarterdeck_ledger.store import Outcome, Store, Submission
 MAX_BATCH_EVENTS: Final = 512
 MAX_BATCH_BYTES: Final = 4 * 2**20
 MAX_WAITING: Final = 10_000
+BATCHES_UNDER_WAY: Final = 2
+"""While the database writes one batch, the callers of the other are answered and bring their next ones."""
 
 
 class _Waiting:
@@ -41,7 +43,7 @@ class Sequencer:
         self._store = store
         self._max_waiting = max_waiting
         self._lanes: dict[str, deque[_Waiting]] = {}
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, set[asyncio.Task[None]]] = {}
 
     async def submit(self, tenant: str, submission: Submission) -> Outcome:
         """Return the outcome once it is durable.
@@ -55,14 +57,16 @@ class Sequencer:
             raise Busy(f"{len(lane)} appends are waiting for {tenant}; try again shortly", retry_after_s=1)
         waiting = _Waiting(submission, asyncio.get_running_loop().create_future())
         lane.append(waiting)
-        if tenant not in self._running:
-            self._running[tenant] = asyncio.create_task(self._drain(tenant, lane), name=f"append lane {tenant}")
+        running = self._running.setdefault(tenant, set())
+        if len(running) < BATCHES_UNDER_WAY:
+            running.add(asyncio.create_task(self._drain(tenant, lane), name=f"append lane {tenant}"))
         return await waiting.answer
 
     async def close(self) -> None:
         """Wait until everything submitted has been answered."""
         while self._running:
-            await asyncio.gather(*self._running.values(), return_exceptions=True)
+            tasks = [task for running in self._running.values() for task in running]
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _drain(self, tenant: str, lane: deque[_Waiting]) -> None:
         batch: list[_Waiting] = []
@@ -80,8 +84,10 @@ class Sequencer:
             raise
         finally:
             # No await between finding the lane empty and this: a newcomer starts a new task.
-            self._running.pop(tenant, None)
-            if not lane:
+            running = self._running[tenant]
+            running.discard(asyncio.current_task())
+            if not running:
+                del self._running[tenant]
                 self._lanes.pop(tenant, None)
 
     async def _commit(self, tenant: str, batch: list[_Waiting]) -> None:

@@ -7,6 +7,9 @@
 --
 -- Answers: 'ok' | 'repeated' (the ids are there: the caller compares content) | 'conflict' | 'expired' | 'partial'
 -- (some of the ids are there, some are not).
+--
+-- Plans are generic and every probe is LATERAL ... LIMIT 1: an index probe whatever the statistics say. Planning
+-- each time costs more than the work, and a plan made for an empty table reads a full one.
 CREATE FUNCTION ledger.append(
     p_tenant text,
     caller_events int[], caller_not_after timestamptz[],
@@ -14,32 +17,29 @@ CREATE FUNCTION ledger.append(
     tag_event int[], tag_hash bigint[],
     cond_caller int[], cond_after bigint[], cond_tag bigint[], cond_more text[], cond_types text[]
 ) RETURNS TABLE (caller int, status text, first_position bigint, last_position bigint, at timestamptz)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
-    head        record;
-    now_at      timestamptz;
-    moment      text;
-    n_callers   int := cardinality(caller_events);
-    already       jsonb;       -- event ordinal -> position, of ids that are there already
-    conflicted  int[];
-    plain       boolean;     -- nothing stands in anybody's way
-    statuses    text[] := '{}';
-    firsts      bigint[] := '{}';
-    lasts       bigint[] := '{}';
-    placed      bigint[] := '{}';  -- position of each event; NULL if it is not recorded
-    next_event  int := 1;
-    known       int;
-    low         bigint;
-    high        bigint;
-    top         bigint;
-    leaves      bytea[];
-    stack       bytea[];
-    depth       int;
-    size        bigint;
-    carry       bigint;
-    level       int;
-    hash        bytea;
+    head       record;
+    now_at     timestamptz;
+    moment     text;
+    conflicted int[];          -- callers whose condition is met by a recorded event
+    late       int[];          -- callers whose last moment has passed
+    suspects   int[];          -- callers whose ids are looked up: those above, or all after a collision
+    verdicts   jsonb := '{}';  -- caller -> {status, first, last}, of those that do not pass
+    w_ids      uuid[] := ids;  -- what is written: everything, less the events of callers that do not pass
+    w_types    text[] := types;
+    w_prefixes bytea[] := prefixes;
+    w_suffixes bytea[] := suffixes;
+    w_event    int[] := tag_event;
+    w_tag      bigint[] := tag_hash;
+    leaves     bytea[];
+    stack      bytea[];
+    depth      int;
+    size       bigint;
+    carry      bigint;
+    level      int;
+    hash       bytea;
 BEGIN
     PERFORM set_config('quarterdeck.tenant', p_tenant, true);
     SELECT h.position, h.recorded_at, h.frontier INTO head
@@ -53,89 +53,71 @@ BEGIN
     now_at := greatest(clock_timestamp(), head.recorded_at);
     moment := to_char(now_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
 
-    -- Ids come before conditions: who repeats itself hears where its events already are.
-    SELECT jsonb_object_agg(u.ord, e.position) INTO already
-        FROM unnest(ids) WITH ORDINALITY AS u(id, ord)
-        CROSS JOIN LATERAL (
-            SELECT e.position FROM ledger.events e WHERE e.tenant_id = p_tenant AND e.id = u.id LIMIT 1
-        ) e;
-
-    -- LATERAL ... LIMIT 1 keeps the plan to one index probe per item whatever the statistics say.
     IF cardinality(cond_caller) > 0 THEN
         SELECT array_agg(q.caller) INTO conflicted
             FROM unnest(cond_caller, cond_after, cond_tag, cond_more, cond_types)
                 AS q(caller, after, tag, more, types)
             CROSS JOIN LATERAL (
-                (SELECT 1 FROM ledger.tags t
-                    WHERE q.tag IS NOT NULL AND t.tenant_id = p_tenant AND t.tag = q.tag AND t.position > q.after
-                    AND (q.more IS NULL OR NOT EXISTS (
-                        SELECT 1 FROM unnest(q.more::bigint[]) AS m(tag) WHERE NOT EXISTS (
-                            SELECT 1 FROM ledger.tags o
-                                WHERE o.tenant_id = p_tenant AND o.tag = m.tag AND o.position = t.position)))
-                    AND (q.types IS NULL OR EXISTS (
-                        SELECT 1 FROM ledger.events e WHERE e.tenant_id = p_tenant AND e.position = t.position
-                            AND e.type = ANY (string_to_array(q.types, E'\x1f'))))
-                    LIMIT 1)
-                UNION ALL
-                (SELECT 1 FROM unnest(string_to_array(q.types, E'\x1f')) AS k(type)
-                    CROSS JOIN LATERAL (SELECT 1 FROM ledger.events e
-                        WHERE e.tenant_id = p_tenant AND e.type = k.type AND e.position > q.after LIMIT 1) e
-                    WHERE q.tag IS NULL AND q.types IS NOT NULL LIMIT 1)
-                UNION ALL
-                (SELECT 1 WHERE q.tag IS NULL AND q.types IS NULL AND head.position > q.after)
-                LIMIT 1
+                SELECT 1 FROM ledger.tags t
+                    WHERE t.tenant_id = p_tenant AND t.tag = q.tag AND t.position > q.after
+                    AND (q.more IS NULL AND q.types IS NULL OR ledger.fits(p_tenant, t.position, q.more, q.types))
+                    LIMIT 1
             ) AS hit;
+        IF array_position(cond_tag, NULL) IS NOT NULL THEN
+            SELECT array_agg(q.caller) || conflicted INTO conflicted
+                FROM unnest(cond_caller, cond_after, cond_tag, cond_types) AS q(caller, after, tag, types)
+                WHERE q.tag IS NULL AND CASE WHEN q.types IS NULL THEN head.position > q.after ELSE EXISTS (
+                    SELECT 1 FROM unnest(string_to_array(q.types, E'\x1f')) AS k(type)
+                        CROSS JOIN LATERAL (SELECT 1 FROM ledger.events e
+                            WHERE e.tenant_id = p_tenant AND e.type = k.type AND e.position > q.after LIMIT 1) e) END;
+        END IF;
     END IF;
+    SELECT array_agg(l.caller::int) INTO late
+        FROM unnest(caller_not_after) WITH ORDINALITY AS l(moment, caller) WHERE l.moment < now_at;
+    suspects := conflicted || late;
 
-    top := head.position;
-    plain := already IS NULL AND conflicted IS NULL;
-    FOR i IN 1 .. n_callers LOOP
-        known := 0;
-        IF NOT plain AND already IS NOT NULL THEN
-            SELECT count(*), min(f.value::bigint), max(f.value::bigint) INTO known, low, high
-                FROM jsonb_each_text(already) f
-                WHERE f.key::int BETWEEN next_event AND next_event + caller_events[i] - 1;
+    LOOP
+        IF suspects IS NOT NULL THEN
+            verdicts := ledger.verdicts(p_tenant, caller_events, ids, suspects, conflicted, late);
+            SELECT array_agg(u.id ORDER BY u.ord), array_agg(u.type ORDER BY u.ord),
+                    array_agg(u.prefix ORDER BY u.ord), array_agg(u.suffix ORDER BY u.ord)
+                INTO w_ids, w_types, w_prefixes, w_suffixes
+                FROM unnest(ids, types, prefixes, suffixes) WITH ORDINALITY AS u(id, type, prefix, suffix, ord)
+                JOIN ledger.owners(caller_events) AS o ON o.event = u.ord
+                WHERE NOT verdicts ? o.caller::text;
+            SELECT array_agg(k.place::int), array_agg(t.tag) INTO w_event, w_tag
+                FROM (
+                    SELECT o.event, row_number() OVER (ORDER BY o.event) AS place
+                    FROM ledger.owners(caller_events) AS o WHERE NOT verdicts ? o.caller::text
+                ) k
+                JOIN unnest(tag_event, tag_hash) AS t(event, tag) USING (event);
         END IF;
-        IF known > 0 THEN
-            statuses[i] := CASE WHEN known = caller_events[i] AND high - low = known - 1 THEN 'repeated' ELSE 'partial' END;
-            firsts[i] := low;
-            lasts[i] := high;
-        ELSIF NOT plain AND conflicted IS NOT NULL AND i = ANY (conflicted) THEN
-            statuses[i] := 'conflict';
-        ELSIF caller_not_after[i] < now_at THEN
-            statuses[i] := 'expired';
-        ELSE
-            statuses[i] := 'ok';
-            firsts[i] := top + 1;
-            lasts[i] := top + caller_events[i];
-            FOR j IN 0 .. caller_events[i] - 1 LOOP
-                placed[next_event + j] := top + 1 + j;
-            END LOOP;
-            top := top + caller_events[i];
-        END IF;
-        next_event := next_event + caller_events[i];
+        EXIT WHEN w_ids IS NULL;
+        BEGIN
+            WITH written AS (
+                INSERT INTO ledger.events
+                    SELECT p_tenant, r.position, r.id, r.type, now_at, r.entry, sha256('\x00'::bytea || r.entry)
+                    FROM (
+                        SELECT head.position + u.ord AS position, u.id, u.type,
+                            u.prefix || convert_to('"position":' || head.position + u.ord || ',"recorded_at":"'
+                                || moment || '",', 'UTF8') || u.suffix AS entry
+                        FROM unnest(w_ids, w_types, w_prefixes, w_suffixes) WITH ORDINALITY
+                            AS u(id, type, prefix, suffix, ord)
+                        OFFSET 0
+                    ) r
+                    RETURNING position, leaf_hash
+            )
+            SELECT array_agg(w.leaf_hash ORDER BY w.position) INTO leaves FROM written w;
+            EXIT;
+        EXCEPTION WHEN unique_violation THEN
+            -- Somebody repeats an id without meeting a condition. Now every id is looked up; then nothing can collide.
+            SELECT array_agg(i) INTO suspects FROM generate_subscripts(caller_events, 1) AS i;
+        END;
     END LOOP;
 
-    IF top > head.position THEN
-        WITH written AS (
-            INSERT INTO ledger.events
-                SELECT p_tenant, r.position, r.id, r.type, now_at, r.entry, sha256('\x00'::bytea || r.entry)
-                FROM (
-                    SELECT placed[u.ord] AS position, u.id, u.type,
-                        u.prefix || convert_to('"position":' || placed[u.ord] || ',"recorded_at":"' || moment || '",', 'UTF8')
-                            || u.suffix AS entry
-                    FROM unnest(ids, types, prefixes, suffixes) WITH ORDINALITY AS u(id, type, prefix, suffix, ord)
-                    WHERE placed[u.ord] IS NOT NULL
-                    OFFSET 0
-                ) r
-                RETURNING position, leaf_hash
-        )
-        SELECT array_agg(w.leaf_hash ORDER BY w.position) INTO leaves FROM written w;
-
+    IF leaves IS NOT NULL THEN
         INSERT INTO ledger.tags
-            SELECT p_tenant, u.tag, placed[u.event]
-            FROM unnest(tag_event, tag_hash) AS u(event, tag)
-            WHERE placed[u.event] IS NOT NULL;
+            SELECT p_tenant, u.tag, head.position + u.event FROM unnest(w_event, w_tag) AS u(event, tag);
 
         -- RFC 6962, one leaf at a time: a leaf merges with every finished subtree to its left.
         stack := head.frontier;
@@ -158,20 +140,54 @@ BEGIN
             size := size + 1;
         END LOOP;
 
-        UPDATE ledger.heads SET position = top, recorded_at = now_at, frontier = stack[1:depth]
+        UPDATE ledger.heads SET position = size, recorded_at = now_at, frontier = stack[1:depth]
             WHERE tenant_id = p_tenant;
-        PERFORM pg_notify('ledger', p_tenant || ' ' || top);
+        PERFORM pg_notify('ledger', p_tenant || ' ' || size);
     END IF;
 
-    FOR i IN 1 .. n_callers LOOP
-        caller := i;
-        status := statuses[i];
-        first_position := firsts[i];
-        last_position := lasts[i];
-        at := now_at;
-        RETURN NEXT;
-    END LOOP;
+    RETURN QUERY
+        SELECT c.caller::int, coalesce(v.verdict ->> 'status', 'ok'),
+            CASE WHEN v.verdict IS NULL THEN head.position + c.before + 1 ELSE (v.verdict ->> 'first')::bigint END,
+            CASE WHEN v.verdict IS NULL THEN head.position + c.before + c.events ELSE (v.verdict ->> 'last')::bigint END,
+            now_at
+        FROM (
+            SELECT n.caller, n.events, coalesce(sum(CASE WHEN verdicts ? n.caller::text THEN 0 ELSE n.events END)
+                OVER (ORDER BY n.caller ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+            FROM unnest(caller_events) WITH ORDINALITY AS n(events, caller)
+        ) c
+        CROSS JOIN LATERAL (SELECT verdicts -> c.caller::text AS verdict) v
+        ORDER BY c.caller;
 END $$;
 ALTER FUNCTION ledger.append OWNER TO quarterdeck_owner;
 REVOKE ALL ON FUNCTION ledger.append FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ledger.append TO quarterdeck_app;
+
+-- Which caller each event of a batch belongs to.
+CREATE FUNCTION ledger.owners(caller_events int[]) RETURNS TABLE (event bigint, caller int)
+LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
+    SELECT row_number() OVER (ORDER BY n.caller, e), n.caller::int
+    FROM unnest(caller_events) WITH ORDINALITY AS n(events, caller), generate_series(1, n.events) AS e
+$$;
+
+-- Why the suspects among a batch's callers do not pass. Ids come before conditions: whoever repeats itself hears where
+-- its events already are. A suspect with nothing against it is left out: it passes.
+CREATE FUNCTION ledger.verdicts(
+    p_tenant text, caller_events int[], ids uuid[], suspects int[], conflicted int[], late int[]
+) RETURNS jsonb LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT coalesce(jsonb_object_agg(s.caller, jsonb_build_object('status', CASE
+            WHEN s.known = s.events AND s.high - s.low = s.events - 1 THEN 'repeated'
+            WHEN s.known > 0 THEN 'partial'
+            WHEN s.caller = ANY (conflicted) THEN 'conflict'
+            ELSE 'expired' END, 'first', s.low, 'last', s.high)), '{}')
+    FROM (
+        SELECT o.caller, count(*) AS events, count(e.position) AS known, min(e.position) AS low, max(e.position) AS high
+        FROM ledger.owners(caller_events) AS o
+        JOIN unnest(ids) WITH ORDINALITY AS i(id, event) USING (event)
+        LEFT JOIN LATERAL (
+            SELECT e.position FROM ledger.events e WHERE e.tenant_id = p_tenant AND e.id = i.id LIMIT 1
+        ) e ON true
+        WHERE o.caller = ANY (suspects)
+        GROUP BY o.caller
+    ) s
+    WHERE s.known > 0 OR s.caller = ANY (conflicted) OR s.caller = ANY (late)
+$$;
