@@ -1,0 +1,1 @@
+"""What every process of the house needs before it does anything: settings, logs, telemetry."""
