@@ -37,7 +37,7 @@ class PrincipalRegistered(Event, frozen=True, kw_only=True):
 
     type = "principal.registered"
     data_subject = "principal_id"
-    tag_fields = {"principal_id": "principal", "owner": "principal"}
+    tag_fields = {"principal_id": "principal", "owner": "principal", "roles": "role"}
 
     principal_id: str
     kind: PrincipalKind
@@ -53,7 +53,7 @@ class RoleGranted(Event, frozen=True, kw_only=True):
     """A principal received a role."""
 
     type = "principal.role_granted"
-    tag_fields = {"principal_id": "principal"}
+    tag_fields = {"principal_id": "principal", "role": "role"}
 
     principal_id: str
     role: Role
@@ -63,7 +63,7 @@ class RoleRevoked(Event, frozen=True, kw_only=True):
     """A principal lost a role."""
 
     type = "principal.role_revoked"
-    tag_fields = {"principal_id": "principal"}
+    tag_fields = {"principal_id": "principal", "role": "role"}
 
     principal_id: str
     role: Role
@@ -73,10 +73,11 @@ class OwnershipTransferred(Event, frozen=True, kw_only=True):
     """Another human answers for a service or an agent."""
 
     type = "principal.ownership_transferred"
-    tag_fields = {"principal_id": "principal", "owner": "principal"}
+    tag_fields = {"principal_id": "principal", "owner": "principal", "previous_owner": "principal"}
 
     principal_id: str
     owner: str
+    previous_owner: str
 
 
 class IdentityLinked(Event, frozen=True, kw_only=True):
@@ -97,10 +98,14 @@ class PrincipalDeactivated(Event, frozen=True, kw_only=True):
     """A principal may no longer act; its history stays."""
 
     type = "principal.deactivated"
-    tag_fields = {"principal_id": "principal"}
+    tag_fields = {"principal_id": "principal", "owner": "principal", "roles": "role"}
 
     principal_id: str
     reason: str
+    roles: tuple[Role, ...] = ()
+    """The roles it held and loses: whoever watches a role hears of it."""
+    owner: str | None = None
+    """The human who answered for it."""
 
 
 class PrincipalErased(Event, frozen=True, kw_only=True):
@@ -117,7 +122,7 @@ class ApiKeyIssued(Event, frozen=True, kw_only=True):
     """A credential was made; only its hash is kept. `prefix` is shown so that people can tell keys apart."""
 
     type = "api_key.issued"
-    tag_fields = {"key_id": "key", "principal_id": "principal"}
+    tag_fields = {"key_id": "key", "principal_id": "principal", "acts_for": "principal"}
 
     key_id: str
     principal_id: str
@@ -133,10 +138,11 @@ class ApiKeyRotated(Event, frozen=True, kw_only=True):
     """A credential was replaced; the old one keeps working until `overlap_until`."""
 
     type = "api_key.rotated"
-    tag_fields = {"key_id": "key", "new_key_id": "key"}
+    tag_fields = {"key_id": "key", "new_key_id": "key", "principal_id": "principal"}
 
     key_id: str
     new_key_id: str
+    principal_id: str
     overlap_until: datetime
 
 

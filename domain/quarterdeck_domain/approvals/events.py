@@ -49,7 +49,13 @@ class ApprovalRequested(Event, frozen=True, kw_only=True):
 
     type = "approval.requested"
     data_subject = "subject"
-    tag_fields = {"approval_id": "approval", "decision_id": "decision", "subject": "subject"}
+    tag_fields = {
+        "approval_id": "approval",
+        "decision_id": "decision",
+        "subject": "subject",
+        "requester": "principal",
+        "action_digest": "action",
+    }
 
     approval_id: str
     """The ARAP task id."""
@@ -68,8 +74,14 @@ class ApprovalRequested(Event, frozen=True, kw_only=True):
     binding_hash: str
     path_id: str
     path_version: int
+    stages: tuple[Stage, ...]
+    """The path's stages as they stood: a later version of the path does not change an open request."""
+    remind_after_s: int
+    grant_lifetime_s: int
+    requester: str
+    """The principal that asked; it alone may cancel the request and redeem the grant."""
     requesters: tuple[str, ...]
-    """The requesting principal, everyone it acts for and everyone who owns one of them: none may vote."""
+    """The requester, everyone it acts for, the subject, and everyone who owns one of them: none may vote."""
     expires_at: datetime
     requested_until: datetime | None = None
     emergency: bool = False
@@ -105,9 +117,10 @@ class ApprovalGranted(Event, frozen=True, kw_only=True):
     """Every stage has its quorum: the action may be done once, until `approved_until`."""
 
     type = "approval.granted"
-    tag_fields = {"approval_id": "approval"}
+    tag_fields = {"approval_id": "approval", "action_digest": "action"}
 
     approval_id: str
+    action_digest: str
     approved_until: datetime
 
 
@@ -115,38 +128,50 @@ class ApprovalDenied(Event, frozen=True, kw_only=True):
     """A human said no."""
 
     type = "approval.denied"
-    tag_fields = {"approval_id": "approval"}
+    tag_fields = {"approval_id": "approval", "action_digest": "action"}
 
     approval_id: str
+    action_digest: str
 
 
 class ApprovalExpired(Event, frozen=True, kw_only=True):
     """Nobody decided in time."""
 
     type = "approval.expired"
-    tag_fields = {"approval_id": "approval"}
+    tag_fields = {"approval_id": "approval", "action_digest": "action"}
 
     approval_id: str
+    action_digest: str
 
 
 class ApprovalCancelled(Event, frozen=True, kw_only=True):
     """The requester no longer wants it."""
 
     type = "approval.cancelled"
-    tag_fields = {"approval_id": "approval"}
+    tag_fields = {"approval_id": "approval", "action_digest": "action"}
 
     approval_id: str
+    action_digest: str
+    reason: str = ""
 
 
 class GrantMinted(Event, frozen=True, kw_only=True):
     """A grant exists, bound to one action digest, to be redeemed once before `expires_at`."""
 
     type = "grant.minted"
-    tag_fields = {"grant_id": "grant", "approval_id": "approval", "subject": "subject"}
+    tag_fields = {
+        "grant_id": "grant",
+        "approval_id": "approval",
+        "subject": "subject",
+        "redeemer": "principal",
+        "action_digest": "action",
+    }
 
     grant_id: str
     approval_id: str
     subject: str
+    redeemer: str
+    """The principal that may redeem it: the one that asked."""
     action_digest: str
     expires_at: datetime
 
@@ -155,11 +180,19 @@ class GrantRedeemed(Event, frozen=True, kw_only=True):
     """The one use of a grant: its effect is started from here on."""
 
     type = "grant.redeemed"
-    tag_fields = {"grant_id": "grant", "approval_id": "approval", "effect_id": "effect"}
+    tag_fields = {
+        "grant_id": "grant",
+        "approval_id": "approval",
+        "effect_id": "effect",
+        "redeemer": "principal",
+        "action_digest": "action",
+    }
 
     grant_id: str
     approval_id: str
     effect_id: str
+    redeemer: str
+    """The principal that redeemed it: it alone may report how the effect ended."""
     effect_class: EffectClass
     action_digest: str
     decision_id: str
@@ -170,10 +203,11 @@ class GrantRevoked(Event, frozen=True, kw_only=True):
     """A grant was taken back before it was used."""
 
     type = "grant.revoked"
-    tag_fields = {"grant_id": "grant", "approval_id": "approval"}
+    tag_fields = {"grant_id": "grant", "approval_id": "approval", "action_digest": "action"}
 
     grant_id: str
     approval_id: str
+    action_digest: str
     reason: str
 
 
