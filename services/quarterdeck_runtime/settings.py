@@ -79,7 +79,10 @@ class Settings(BaseSettings):
         "host name you own, and never change it: whoever holds a checkpoint knows the log by this name.",
     )
     checkpoint_interval_s: float = Field(
-        60, gt=0, le=86_400, description="Seconds after which a checkpoint is signed, of an idle log too."
+        60, gt=0, le=86_400, description="Seconds between looks at every log: one that has grown is signed."
+    )
+    checkpoint_idle_s: float = Field(
+        3_600, gt=0, le=31_536_000, description="Seconds after which a log that has not grown is signed again."
     )
 
     oidc_issuer: str | None = Field(
