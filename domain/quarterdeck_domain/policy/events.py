@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -10,10 +11,11 @@ from quarterdeck_domain.events import Event, Personal
 
 Outcome = Literal["permit", "deny", "approval_required"]
 BundleMode = Literal["enforced", "shadow", "retired"]
+BundleField = Literal["policies", "cedar_schema", "entities"]
 
 
 class Obligation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Something the enforcement point must do with a permit (AuthZEN obligations profile, draft)."""
+    """Something the enforcement point must do with a decision (AuthZEN obligations profile, draft)."""
 
     id: str
     type: str
@@ -21,10 +23,14 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class BundlePublished(Event, frozen=True, kw_only=True):
-    """A policy bundle exists: Cedar policies, and the Cedar schema and entities they are read with."""
+    """A policy bundle exists: Cedar policies, and the Cedar schema and entities they are read with.
+
+    A bundle too long for one entry has empty texts here and its text in the `parts - 1` events
+    `BundleContinued` that follow in the same append; `values.assemble` puts it together.
+    """
 
     type = "policy_bundle.published"
-    tag_fields = {"bundle_id": "bundle"}
+    tag_fields = {"bundle_id": "bundle", "name": "bundle-name"}
 
     bundle_id: str
     name: str
@@ -35,6 +41,22 @@ class BundlePublished(Event, frozen=True, kw_only=True):
     entities: str = "[]"
     """Cedar entities as JSON text."""
     digest: str
+    """`values.bundle_digest` of the whole text, parts included."""
+    parts: int = 1
+    """How many events hold the bundle, this one included."""
+
+
+class BundleContinued(Event, frozen=True, kw_only=True):
+    """The next piece of the text of a long bundle, in order."""
+
+    type = "policy_bundle.continued"
+    tag_fields = {"bundle_id": "bundle"}
+
+    bundle_id: str
+    part: int
+    """From 2 to `parts`."""
+    field: BundleField
+    text: str
 
 
 class BundleModeChanged(Event, frozen=True, kw_only=True):
@@ -54,11 +76,12 @@ class DecisionRecorded(Event, frozen=True, kw_only=True):
 
     type = "policy.decision_recorded"
     data_subject = "subject"
+    # Not `bundle`: the few events of a bundle's own life must stay cheap to find among its decisions.
     tag_fields = {
         "decision_id": "decision",
         "subject": "subject",
         "resource": "resource",
-        "bundle_id": "bundle",
+        "bundle_id": "decided-by",
         "approval_id": "approval",
     }
 
@@ -73,21 +96,27 @@ class DecisionRecorded(Event, frozen=True, kw_only=True):
     """The AuthZEN request as RFC 8785 text."""
     action_digest: str
     binding_hash: str
+    binding_context: tuple[str, ...] = ()
+    """Names of the context members that policy reads: they are bound with subject, action and resource
+    (ARAP: the authorization-relevant context)."""
     outcome: Outcome
     determining: tuple[str, ...] = ()
     """`@id` of the policies that decided."""
     reason: str = ""
     obligations: tuple[Obligation, ...] = ()
     approval_path: str | None = None
-    """Name of the approval path to ask, where the outcome is `approval_required`."""
+    """Name of the approval path to ask, where the outcome is `approval_required`; of the one that was
+    satisfied, where `approval_id` turned that into `permit`."""
     bundle_id: str | None = None
     bundle_digest: str | None = None
     estate_position: int
     """Position of the log that the decision had seen."""
+    evaluated_at: datetime | None = None
+    """The database's time that policy was shown; None where no policy of the bundle asks for it."""
     approval_id: str | None = None
-    """The approval presented on re-evaluation."""
+    """The approval presented on re-evaluation, after it was found to apply."""
     errors: tuple[str, ...] = ()
     """Evaluation errors: any makes the outcome `deny`."""
 
 
-EVENTS = (BundlePublished, BundleModeChanged, DecisionRecorded)
+EVENTS = (BundlePublished, BundleContinued, BundleModeChanged, DecisionRecorded)

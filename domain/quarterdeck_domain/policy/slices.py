@@ -1,0 +1,157 @@
+"""The commands of policy: publish a bundle, change its mode, record decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from eventsourcing.dcb.api import DCBQuery
+
+from quarterdeck_domain.errors import InvalidInput, NotFound, WrongState
+from quarterdeck_domain.events import RecordedEvent
+from quarterdeck_domain.ids import check_id
+from quarterdeck_domain.policy.events import BundleMode, BundleModeChanged, BundlePublished, DecisionRecorded
+from quarterdeck_domain.policy.values import (
+    BUNDLE_NAME,
+    MAX_REASON,
+    PRINCIPAL_EVENTS,
+    BundleText,
+    check_bundle_text,
+    split,
+)
+from quarterdeck_domain.slices import Decision, Slice, boundary
+
+DECISION_BASIS: Final = boundary(((BundleModeChanged, *PRINCIPAL_EVENTS), ()))
+"""Every event that could change a decision: which bundle is in force, and who the principals are."""
+
+
+class PublishBundle(Slice):
+    """Publish a version of a named policy bundle. It changes no decision until its mode is changed."""
+
+    def __init__(self, bundle_id: str, name: str, text: BundleText) -> None:
+        """Take the bundle's text as it is; versions count from 1 per name.
+
+        Raises:
+            InvalidInput: a name that is none, or a text that is too long or malformed.
+        """
+        if not BUNDLE_NAME.fullmatch(name):
+            raise InvalidInput(
+                f"{name[:70]!r} is not a bundle name", expected="lower-case letters, digits, inner hyphens, at most 63"
+            )
+        self._bundle_id = check_id(bundle_id, "bnd")
+        self._name = name
+        self._text = check_bundle_text(text)
+        self._version = 0
+
+    def consistency_boundary(self) -> DCBQuery:
+        """Return the query of the versions published under this name."""
+        return boundary(((BundlePublished,), (f"bundle-name:{self._name}",)))
+
+    def apply(self, event: RecordedEvent) -> None:
+        """Count a version."""
+        if isinstance(event.payload, BundlePublished):
+            self._version = max(self._version, event.payload.bundle_version)
+
+    def decide(self, now: datetime) -> Decision:
+        """Publish it as the next version."""
+        return Decision(events=split(self._bundle_id, self._name, self._version + 1, self._text))
+
+
+class ChangeBundleMode(Slice):
+    """Put a bundle in force, watch it, or retire it.
+
+    One bundle is in force at a time: enforcing another replaces it, and the replaced one may be
+    enforced again. Retiring is for good. Taking the bundle in force away leaves no policy: everything is denied.
+    """
+
+    def __init__(self, bundle_id: str, mode: BundleMode, reason: str) -> None:
+        """Take the new mode and why.
+
+        Raises:
+            InvalidInput: not a bundle id, no reason, or one that is too long.
+        """
+        if not reason.strip() or len(reason) > MAX_REASON:
+            raise InvalidInput(f"say why, in 1 to {MAX_REASON} characters", field="reason")
+        self._bundle_id = check_id(bundle_id, "bnd")
+        self._mode: BundleMode = mode
+        self._reason = reason
+        self._published = False
+        self._own_mode: BundleMode | None = None
+        self._enforced: str | None = None
+
+    def consistency_boundary(self) -> DCBQuery:
+        """Return the query of this bundle's publication and of every mode change."""
+        return boundary(((BundlePublished,), (f"bundle:{self._bundle_id}",)), ((BundleModeChanged,), ()))
+
+    def apply(self, event: RecordedEvent) -> None:
+        """Fold which bundle is in force, and this one's mode."""
+        payload = event.payload
+        if isinstance(payload, BundlePublished):
+            self._published = self._published or payload.bundle_id == self._bundle_id
+        elif isinstance(payload, BundleModeChanged):
+            self._enforced = enforced_after(payload, self._enforced)
+            if payload.bundle_id == self._bundle_id:
+                self._own_mode = payload.mode
+            elif payload.replaces == self._bundle_id:
+                self._own_mode = None
+
+    def decide(self, now: datetime) -> Decision:
+        """Change the mode.
+
+        Raises:
+            NotFound: no such bundle.
+            WrongState: it is retired, or has that mode already.
+        """
+        if not self._published:
+            raise NotFound(f"no policy bundle {self._bundle_id}", bundle_id=self._bundle_id)
+        if self._own_mode == "retired":
+            raise WrongState("the bundle is retired; publish its text again as a new version", mode="retired")
+        if self._own_mode == self._mode:
+            raise WrongState(f"the bundle is {self._mode} already", mode=self._mode)
+        replaces = self._enforced if self._mode == "enforced" else None
+        changed = BundleModeChanged(bundle_id=self._bundle_id, mode=self._mode, replaces=replaces, reason=self._reason)
+        return Decision(events=(changed,))
+
+
+class RecordDecision(Slice):
+    """Record decisions, if what they stand on still holds."""
+
+    def __init__(
+        self, decisions: Sequence[DecisionRecorded], estate_position: int, not_after: datetime | None = None
+    ) -> None:
+        """Take decisions that were made with what the log said up to `estate_position`."""
+        self._decisions = tuple(decisions)
+        self._estate_position = estate_position
+        self._not_after = not_after
+        self._moved_at: int | None = None
+
+    def consistency_boundary(self) -> DCBQuery:
+        """Return the query of everything a decision stands on."""
+        return DECISION_BASIS
+
+    def apply(self, event: RecordedEvent) -> None:
+        """Notice an event that the decisions had not seen."""
+        if event.position > self._estate_position:
+            self._moved_at = event.position
+
+    def decide(self, now: datetime) -> Decision:
+        """Record them.
+
+        Raises:
+            WrongState: policy or principals have changed since: evaluate again.
+        """
+        if self._moved_at is not None:
+            raise WrongState(
+                "policy or principals have changed since this was evaluated; evaluate again",
+                estate_position=self._estate_position,
+                changed_at=self._moved_at,
+            )
+        return Decision(events=self._decisions, not_after=self._not_after)
+
+
+def enforced_after(change: BundleModeChanged, enforced: str | None) -> str | None:
+    """Return the id of the bundle in force after a mode change."""
+    if change.mode == "enforced":
+        return change.bundle_id
+    return None if change.bundle_id == enforced else enforced

@@ -1,0 +1,263 @@
+"""The policy decision point: an intent in, a decision that is recorded before anybody hears of it out.
+
+A decision stands on a basis: the bundle in force, the principals. It is appended on the condition that nothing of
+that was recorded after the basis. A stale basis conflicts, is brought up to date, and the intent is evaluated again.
+If the log does not answer, nothing is decided.
+
+Source: AuthZEN Authorization API 1.0 sections 6 and 7; ARAP draft, re-evaluation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from eventsourcing.dcb.api import DCBAppendCondition
+
+from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.events import RecordedEvent, event_id
+from quarterdeck_domain.intent import Intent
+from quarterdeck_domain.policy.events import DecisionRecorded
+from quarterdeck_domain.policy.slices import RecordDecision
+from quarterdeck_domain.policy.values import Verdict
+from quarterdeck_ledger.errors import AppendConflict, Contended, Expired, IdReused
+from quarterdeck_ledger.interface import Context, Ledger
+from quarterdeck_ledger.ledger import new_events
+from quarterdeck_policy.authzen import Semantic, intent_of, parse_json
+from quarterdeck_policy.basis import Basis, ReadyBundle, first_basis, next_basis, ready_bundle, subject_at
+from quarterdeck_policy.decisions import (
+    Ask,
+    Decided,
+    make_decision,
+    recorded_event,
+    same_request,
+    verdict_of,
+    with_guards,
+)
+from quarterdeck_policy.engine import NO_POLICY, Engine, failed
+from quarterdeck_policy.errors import NotReplayable
+
+MAX_TRIES: Final = 12
+MAX_TENANTS: Final = 256
+MAX_PAST_BUNDLES: Final = 32
+TIME_HOLDS: Final = timedelta(seconds=5)
+"""How long a verdict that read the clock may wait to be recorded."""
+
+
+class _Tenant:
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.basis: Basis | None = None
+
+
+class DecisionPoint:
+    """Decides for any number of tenants. One per process and event loop."""
+
+    def __init__(self, ledger: Ledger, engine: Engine | None = None) -> None:
+        """Decide on this ledger."""
+        self._ledger = ledger
+        self._engine = engine or Engine()
+        self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
+        self._past: OrderedDict[tuple[str, str], ReadyBundle] = OrderedDict()
+
+    async def decide(
+        self,
+        context: Context,
+        intent: Intent,
+        *,
+        approval_id: str | None = None,
+        guard: DCBAppendCondition | None = None,
+    ) -> Decided:
+        """Evaluate an intent, record the decision, and then return it. See `Ask` for `approval_id` and `guard`.
+
+        A command id that was decided before returns that decision.
+
+        Raises:
+            Unavailable, Busy: the log does not take it: there is no decision, so the answer is no.
+            Contended: policy or principals changed on every try.
+            AppendConflict: an event matched `guard`: find out anew whether the approval applies.
+            IdReused: the command id was used with another request.
+        """
+        ask = Ask(intent=intent, approval_id=approval_id, guard=guard)
+        (decided,) = await self.decide_many(context, (ask,))
+        if isinstance(decided, InvalidInput):
+            raise decided
+        return decided
+
+    async def decide_many(
+        self, context: Context, asks: Sequence[Ask | InvalidInput], semantic: Semantic = "execute_all"
+    ) -> tuple[Decided | InvalidInput, ...]:
+        """Decide several at once, all or none recorded, in one append.
+
+        Returns what was evaluated, in order: with `deny_on_first_deny` up to the first that is not a permit, with
+        `permit_on_first_permit` up to the first that is. An ask that is an error stays one and counts as a denial.
+
+        Raises:
+            as `decide`.
+        """
+        for _ in range(MAX_TRIES):
+            basis = await self._basis(context.tenant)
+            # The basis may move on meanwhile; everything below stands on this position.
+            position = basis.position
+            await self._check_guards(context.tenant, position, asks)
+            decided = await self._evaluate(basis, position, context, asks, semantic)
+            try:
+                return await self._record(basis, context, asks, decided)
+            except AppendConflict:
+                await self._renew(basis)
+            except Expired:
+                continue
+            except IdReused:
+                return await self._recorded_before(context, asks)
+        raise Contended(f"policy or principals changed {MAX_TRIES} times while deciding; try again", tries=MAX_TRIES)
+
+    async def redecide(self, event: RecordedEvent) -> Verdict:
+        """Make a recorded decision again, from the bundle, the request and the log as they were then.
+
+        It must equal `verdict_of(event.payload)`.
+
+        Raises:
+            InvalidInput: the event is not a decision.
+            NotReplayable: its request was erased.
+            NotFound: its bundle is not in the log.
+        """
+        decision = event.payload
+        if not isinstance(decision, DecisionRecorded):
+            raise InvalidInput(f"{event.type} is not a decision", expected=DecisionRecorded.type)
+        if decision.request is None:
+            raise NotReplayable("the request was erased with its data subject's key", decision_id=decision.decision_id)
+        if decision.bundle_id is None:
+            return NO_POLICY
+        intent = intent_of(parse_json(decision.request.encode()))
+        facts = await subject_at(self._ledger, event.tenant, intent.subject.id, decision.estate_position)
+        bundle = await self._past_bundle(event.tenant, decision.bundle_id)
+        if bundle.digest != decision.bundle_digest:
+            return failed([f"bundle {decision.bundle_id} is not the one that decided: its digest differs"])
+        if bundle.loaded is None:
+            return failed([bundle.problem])
+        return bundle.loaded.evaluate(
+            intent,
+            decision.evaluated_at,
+            caller=event.actor,
+            subject=facts,
+            approved=decision.approval_id is not None,
+        )
+
+    async def _basis(self, tenant: str) -> Basis:
+        state = self._state(tenant)
+        if state.basis is None:
+            async with state.lock:
+                if state.basis is None:
+                    state.basis = await first_basis(self._ledger, self._engine, tenant)
+        return state.basis
+
+    async def _renew(self, stale: Basis) -> Basis:
+        state = self._state(stale.tenant)
+        async with state.lock:
+            # Whoever came first has renewed it for all.
+            if state.basis is stale or state.basis is None:
+                state.basis = await next_basis(self._ledger, self._engine, stale)
+            return state.basis
+
+    def _state(self, tenant: str) -> _Tenant:
+        state = self._tenants.setdefault(tenant, _Tenant())
+        self._tenants.move_to_end(tenant)
+        if len(self._tenants) > MAX_TENANTS:
+            self._tenants.popitem(last=False)
+        return state
+
+    async def _check_guards(self, tenant: str, position: int, asks: Sequence[Ask | InvalidInput]) -> None:
+        for ask in asks:
+            if isinstance(ask, InvalidInput) or ask.guard is None:
+                continue
+            # The append looks only behind the basis; what lies between the guard and the basis is looked at here.
+            after, query = ask.guard.after or 0, ask.guard.fail_if_events_match
+            if after < position and await self._ledger.read(tenant, query, after=after, until=position, limit=1):
+                raise AppendConflict("what the approval stands on has changed; look at it again", after=after)
+
+    async def _evaluate(
+        self, basis: Basis, position: int, context: Context, asks: Sequence[Ask | InvalidInput], semantic: Semantic
+    ) -> list[tuple[DecisionRecorded, Verdict] | InvalidInput]:
+        now = await self._ledger.now() if basis.reads_clock else None
+        made: list[tuple[DecisionRecorded, Verdict] | InvalidInput] = []
+        recorded = 0
+        for ask in asks:
+            if isinstance(ask, InvalidInput):
+                made.append(ask)
+                permitted = False
+            else:
+                facts = await basis.subject(self._ledger, ask.intent.subject.id)
+                decision, verdict = make_decision(basis.bundle, context, ask, recorded, position, now, facts)
+                recorded += 1
+                made.append((decision, verdict))
+                permitted = verdict.outcome == "permit"
+            if semantic == ("permit_on_first_permit" if permitted else "deny_on_first_deny"):
+                break
+        return made
+
+    async def _record(
+        self,
+        basis: Basis,
+        context: Context,
+        asks: Sequence[Ask | InvalidInput],
+        made: Sequence[tuple[DecisionRecorded, Verdict] | InvalidInput],
+    ) -> tuple[Decided | InvalidInput, ...]:
+        decisions = [item[0] for item in made if not isinstance(item, InvalidInput)]
+        if not decisions:
+            return tuple(item for item in made if isinstance(item, InvalidInput))
+        position, evaluated_at = decisions[0].estate_position, decisions[0].evaluated_at
+        not_after = None if evaluated_at is None else evaluated_at + TIME_HOLDS
+        command = RecordDecision(decisions, position, not_after)
+        decision = command.decide(evaluated_at or basis.clock)
+        events = new_events(decision.events, context)
+        query = with_guards(command.consistency_boundary(), asks)
+        placed = await self._ledger.append(
+            context.tenant, events, DCBAppendCondition(query, position), not_after=decision.not_after
+        )
+        basis.advance(placed.last, placed.recorded_at)
+        verdicts = [item[1] for item in made if not isinstance(item, InvalidInput)]
+        answers = iter(
+            Decided(
+                event=recorded_event(context, events[index], index, placed),
+                decision=decisions[index],
+                verdict=verdicts[index],
+                repeated=placed.repeated,
+            )
+            for index in range(len(decisions))
+        )
+        return tuple(item if isinstance(item, InvalidInput) else next(answers) for item in made)
+
+    async def _recorded_before(
+        self, context: Context, asks: Sequence[Ask | InvalidInput]
+    ) -> tuple[Decided | InvalidInput, ...]:
+        """Return the decisions that this command id came to before."""
+        answers: list[Decided | InvalidInput] = []
+        index = 0
+        for ask in asks:
+            if isinstance(ask, InvalidInput):
+                answers.append(ask)
+                continue
+            event = await self._ledger.find(context.tenant, event_id(context.command_id, index))
+            if event is None:
+                break
+            decision = event.payload
+            if not isinstance(decision, DecisionRecorded) or not same_request(context, event, decision, ask):
+                raise IdReused("this command id was used with another request", position=event.position)
+            answers.append(Decided(event=event, decision=decision, verdict=verdict_of(decision), repeated=True))
+            index += 1
+        if index == 0:
+            raise IdReused("this command id was used with another request")
+        return tuple(answers)
+
+    async def _past_bundle(self, tenant: str, bundle_id: str) -> ReadyBundle:
+        found = self._past.get((tenant, bundle_id))
+        if found is None:
+            found = await ready_bundle(self._ledger, self._engine, tenant, bundle_id)
+            self._past[tenant, bundle_id] = found
+            if len(self._past) > MAX_PAST_BUNDLES:
+                self._past.popitem(last=False)
+        self._past.move_to_end((tenant, bundle_id))
+        return found

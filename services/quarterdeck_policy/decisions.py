@@ -1,0 +1,131 @@
+"""Decisions as events: made from a verdict, recognised when a command comes again. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery
+
+from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.events import NewEvent, RecordedEvent, event_id
+from quarterdeck_domain.ids import make_id
+from quarterdeck_domain.intent import Intent, action_digest
+from quarterdeck_domain.policy.events import DecisionRecorded
+from quarterdeck_domain.policy.values import SubjectFacts, Verdict
+from quarterdeck_ledger.interface import Appended, Context
+from quarterdeck_policy.authzen import binding_context, binding_hash, intent_text, request_text
+from quarterdeck_policy.basis import ReadyBundle
+from quarterdeck_policy.engine import NO_POLICY, failed
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing to decide. `approval_id`: an approval that was presented, and that the caller found to apply.
+
+    `guard`: what the caller stood on when it found so; the decision is not recorded if a matching event is.
+    """
+
+    intent: Intent
+    approval_id: str | None = None
+    guard: DCBAppendCondition | None = None
+
+
+class Decided(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision and the event that records it. `repeated`: the command had been decided before."""
+
+    event: RecordedEvent
+    decision: DecisionRecorded
+    verdict: Verdict
+    repeated: bool = False
+
+
+def make_decision(
+    bundle: ReadyBundle | None,
+    context: Context,
+    ask: Ask,
+    index: int,
+    position: int,
+    now: datetime | None,
+    facts: SubjectFacts,
+) -> tuple[DecisionRecorded, Verdict]:
+    """Evaluate one ask on a basis, and return the event that would record it."""
+    intent = ask.intent
+    loaded = None if bundle is None else bundle.loaded
+    if bundle is None:
+        verdict = NO_POLICY
+    elif loaded is None:
+        verdict = failed([bundle.problem])
+    else:
+        verdict = loaded.evaluate(
+            intent, now, caller=context.actor, subject=facts, approved=ask.approval_id is not None
+        )
+    bound = binding_context(intent, frozenset() if loaded is None else loaded.context_members)
+    decision = DecisionRecorded(
+        decision_id=make_id("dec", event_id(context.command_id, index)),
+        subject=intent.subject.ref,
+        action=intent.action.name,
+        resource=intent.resource.ref,
+        request=request_text(intent),
+        action_digest=action_digest(context.tenant, context.actor, intent_text(intent)),
+        binding_hash=binding_hash(intent, bound),
+        binding_context=bound,
+        outcome=verdict.outcome,
+        determining=verdict.determining,
+        reason=verdict.reason,
+        obligations=verdict.obligations,
+        approval_path=verdict.approval_path,
+        bundle_id=None if bundle is None else bundle.bundle_id,
+        bundle_digest=None if bundle is None else bundle.digest,
+        estate_position=position,
+        evaluated_at=now,
+        approval_id=ask.approval_id,
+        errors=verdict.errors,
+    )
+    return decision, verdict
+
+
+def verdict_of(decision: DecisionRecorded) -> Verdict:
+    """Return the verdict that a decision records."""
+    return Verdict(
+        outcome=decision.outcome,
+        determining=decision.determining,
+        reason=decision.reason,
+        obligations=decision.obligations,
+        approval_path=decision.approval_path,
+        errors=decision.errors,
+    )
+
+
+def recorded_event(context: Context, event: NewEvent, index: int, placed: Appended) -> RecordedEvent:
+    """Return the index-th event of an append as it was recorded."""
+    tags = {*event.payload.tags(), *event.tags, f"actor:{event.actor.principal}"}
+    return RecordedEvent(
+        tenant=context.tenant,
+        position=placed.first + index,
+        id=event.id,
+        recorded_at=placed.recorded_at,
+        actor=event.actor,
+        cause=event.cause,
+        tags=tuple(sorted(tags)),
+        payload=event.payload,
+    )
+
+
+def same_request(context: Context, event: RecordedEvent, decision: DecisionRecorded, ask: Ask) -> bool:
+    """Tell whether a recorded decision answers this very request of this very requester."""
+    if context.fingerprint is not None and event.cause.fingerprint != context.fingerprint:
+        return False
+    return (
+        event.actor == context.actor
+        and decision.approval_id == ask.approval_id
+        and decision.request == request_text(ask.intent)
+    )
+
+
+def with_guards(query: DCBQuery, asks: Sequence[Ask | InvalidInput]) -> DCBQuery:
+    """Return a query widened by everything the asks stand on themselves."""
+    guards = [ask.guard.fail_if_events_match for ask in asks if isinstance(ask, Ask) and ask.guard is not None]
+    if any(not guard.items for guard in guards):
+        return DCBQuery(items=[])  # an empty query matches everything, and so does the wider one
+    return DCBQuery(items=[*query.items, *(item for guard in guards for item in guard.items)])
