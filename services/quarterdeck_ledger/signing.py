@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from quarterdeck_domain.ids import check_tenant
 
-Purpose = Literal["checkpoint", "grant", "webhook"]
+Purpose = Literal["checkpoint", "binding", "grant", "webhook"]
 _SUFFIX: Final = ".ed25519"
 
 

@@ -197,7 +197,7 @@ class SigningKeyRotated(Event, frozen=True, kw_only=True):
     tag_fields = {"key_id": "signing-key", "previous_key_id": "signing-key"}
 
     key_id: str
-    purpose: Literal["checkpoint", "grant", "webhook"]
+    purpose: Literal["checkpoint", "binding", "grant", "webhook"]
     public_key: str
     previous_key_id: str | None = None
     retired_at: datetime | None = None

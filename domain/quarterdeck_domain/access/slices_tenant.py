@@ -27,7 +27,7 @@ from quarterdeck_domain.slices import Decision, boundary
 MAX_LINK_LIFETIME_S: Final = 7 * 86_400
 MAX_SIGNING_OVERLAP_S: Final = 400 * 86_400
 
-SigningPurpose = Literal["checkpoint", "grant", "webhook"]
+SigningPurpose = Literal["checkpoint", "binding", "grant", "webhook"]
 
 
 class NewAdministrator(msgspec.Struct, frozen=True, kw_only=True):
