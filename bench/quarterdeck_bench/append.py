@@ -12,16 +12,16 @@ import asyncio
 import contextlib
 import os
 import random
-import shutil
 import socket
 import subprocess
+import sysconfig
 import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import umadb
 import uvloop
@@ -33,6 +33,7 @@ from eventsourcing.postgres import PostgresDatastore
 from quarterdeck_bench.harness import Result, median, percentile, postgres
 from quarterdeck_domain.access.events import ApiKeyRevoked
 from quarterdeck_domain.events import Actor, NewEvent
+from quarterdeck_embedded import EmbeddedPostgres
 from quarterdeck_ledger.errors import AppendConflict
 from quarterdeck_ledger.keys import MemoryKeyStore
 from quarterdeck_ledger.ledger import EventLedger
@@ -54,9 +55,9 @@ def run(rounds: int) -> Result:
         postgres() as server,
         _umadb() as umadb_url,
         _ours(server.url()) as ours,
-        _eventsourcing(server.url("eventsourcing")) as theirs,
+        _eventsourcing(server) as theirs,
     ):
-        peers = {"quarterdeck": ours, "eventsourcing": theirs, "umadb": _Umadb(umadb_url)}
+        peers: dict[str, _Peer] = {"quarterdeck": ours, "eventsourcing": theirs, "umadb": _Umadb(umadb_url)}
         for name, peer in peers.items():
             started = time.perf_counter()
             peer.fill(ROWS)
@@ -111,6 +112,12 @@ def _judge(cases: list[tuple[int, float]], samples: dict[tuple[str, int, float],
     }
     ok = all(value[key] <= limit if key.startswith("p99") else value[key] >= limit for key, limit in goal.items())
     return {"name": "append", "value": value, "goal": goal, "ok": ok, "rows": rows}
+
+
+class _Peer(Protocol):
+    def fill(self, rows: int) -> None: ...
+
+    def measure(self, writers: int, conflict_share: float) -> Sample: ...
 
 
 class _Ours:
@@ -282,9 +289,11 @@ def _ours(url: str) -> Iterator[_Ours]:
 
 
 @contextlib.contextmanager
-def _eventsourcing(url: str) -> Iterator[_Eventsourcing]:
-    # The library's data store wants the parts of an address; libpq takes a whole one in `dbname`.
-    datastore = PostgresDatastore(dbname=url, host="", port="", user="", password="", pool_size=64, max_overflow=8)
+def _eventsourcing(server: EmbeddedPostgres) -> Iterator[_Eventsourcing]:
+    server.url("eventsourcing")  # makes the database
+    datastore = PostgresDatastore(
+        "eventsourcing", str(server.socket_dir), 5432, "postgres", "", pool_size=64, max_overflow=8
+    )
     try:
         yield _Eventsourcing(datastore)
     finally:
@@ -293,14 +302,14 @@ def _eventsourcing(url: str) -> Iterator[_Eventsourcing]:
 
 @contextlib.contextmanager
 def _umadb() -> Iterator[str]:
-    binary = shutil.which("umadb")
-    if binary is None:
+    binary = Path(sysconfig.get_path("scripts")) / "umadb"
+    if not binary.exists():
         raise RuntimeError("umadb is not installed: run `python3 dev.py setup`")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="qd-umadb-") as directory:
-        command = [binary, "--listen", f"127.0.0.1:{port}", "--db-path", str(Path(directory) / "uma.db")]
+        command = [str(binary), "--listen", f"127.0.0.1:{port}", "--db-path", str(Path(directory) / "uma.db")]
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             _wait_for(port)

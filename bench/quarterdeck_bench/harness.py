@@ -40,7 +40,7 @@ def print_result(result: Result) -> None:
     Console().print(table)
     if "note" in result:
         print(result["note"])
-    print(json.dumps({key: result[key] for key in ("name", "value", "goal", "ok")}, default=str), flush=True)  # type: ignore[literal-required]
+    print(json.dumps({key: result[key] for key in ("name", "value", "goal", "ok")}, default=str), flush=True)
 
 
 def write_results(path: Path, results: Sequence[Result]) -> None:
@@ -76,7 +76,8 @@ def machine() -> str:
         (line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor()
     )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} x {model}, {memory:.0f} GiB, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} x {model}, {memory:.0f} GiB, {system}"
 
 
 def median(values: Sequence[float]) -> float:

@@ -117,6 +117,10 @@ class Ledger(Protocol):
         """Yield every event after a position, then live ones as they come, each once, in order, for ever."""
         ...
 
+    async def wait(self, tenant: str, after: int, timeout_s: float) -> None:
+        """Return when the log may have grown beyond a position, or after the timeout."""
+        ...
+
     async def execute(self, command: Slice, context: Context) -> Executed:
         """Run a command: read its boundary, decide, append; again on conflict, a bounded number of times.
 

@@ -138,6 +138,10 @@ class EventLedger:
             if not events:
                 await self.store.wait(tenant, after, _POLL_S)
 
+    async def wait(self, tenant: str, after: int, timeout_s: float) -> None:
+        """Return when the log may have grown beyond a position, or after the timeout."""
+        await self.store.wait(tenant, after, timeout_s)
+
     async def execute(self, command: Slice, context: Context) -> Executed:
         """Run a command. See `interface.Ledger.execute`."""
         query = command.consistency_boundary()

@@ -47,6 +47,8 @@ async def migrate(url: str) -> None:
             # One migration at a time, whoever starts first.
             await connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7420002)")
             await connection.run_sync(_upgrade)
+            # The application asks which schema it stands on before it says that it is ready.
+            await connection.exec_driver_sql(f"GRANT SELECT ON schema_version TO {APP_ROLE}")
     finally:
         await engine.dispose()
 

@@ -152,4 +152,22 @@ BEGIN
         WHERE n.tenant_id = p_tenant AND n.level = p_level AND n.index >= p_from AND n.index < p_until ORDER BY n.index;
 END $$;
 
+-- How far a follower has come; 0 at first.
+CREATE FUNCTION ledger.follower_position(p_tenant text, p_follower text) RETURNS bigint
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    PERFORM set_config('quarterdeck.tenant', p_tenant, true);
+    RETURN coalesce((SELECT f.position FROM ledger.followers f
+        WHERE f.tenant_id = p_tenant AND f.follower = p_follower), 0);
+END $$;
+
+-- Remember how far a follower has come; it never goes back.
+CREATE FUNCTION ledger.follower_advance(p_tenant text, p_follower text, p_position bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    PERFORM set_config('quarterdeck.tenant', p_tenant, true);
+    INSERT INTO ledger.followers AS f VALUES (p_tenant, p_follower, p_position)
+        ON CONFLICT ON CONSTRAINT followers_name DO UPDATE SET position = greatest(f.position, excluded.position);
+END $$;
+
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA ledger TO quarterdeck_app;

@@ -65,6 +65,19 @@ CREATE TABLE ledger.checkpoints (
     CONSTRAINT checkpoints_place PRIMARY KEY (tenant_id, size, signed_at)
 );
 
+-- How far followers of the log (the dispatcher) have come. Not part of the log: it may be lost and is made again.
+CREATE TABLE ledger.followers (
+    tenant_id text COLLATE "C" NOT NULL,
+    follower  text COLLATE "C" NOT NULL,
+    position  bigint NOT NULL CHECK (position >= 0),
+    CONSTRAINT followers_name PRIMARY KEY (tenant_id, follower)
+) WITH (fillfactor = 50);
+ALTER TABLE ledger.followers OWNER TO quarterdeck_owner;
+ALTER TABLE ledger.followers ENABLE ROW LEVEL SECURITY;
+ALTER TABLE ledger.followers FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON ledger.followers USING (tenant_id = (SELECT ledger.current_tenant()));
+GRANT SELECT, INSERT, UPDATE ON ledger.followers TO quarterdeck_app;
+
 CREATE FUNCTION ledger.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION '% of % is refused: the log is append-only', TG_OP, TG_TABLE_NAME USING ERRCODE = 'QD002';

@@ -1,0 +1,213 @@
+"""The dispatcher: reads each tenant's log in order and starts or signals workflows. There is no dual write.
+
+Its place in a log is kept in `ledger.followers`. Handling an event twice changes nothing: workflow ids are derived
+from the thing, and a workflow's first act is to read the log. An event that cannot be handled is parked, visibly,
+and the others go on; one that an operator releases is handled again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import structlog
+from temporalio.client import Client
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.service import RPCError, RPCStatusCode
+
+from quarterdeck_domain.access.values import SYSTEM
+from quarterdeck_domain.approvals.events import (
+    ApprovalCancelled,
+    ApprovalDenied,
+    ApprovalExpired,
+    ApprovalGranted,
+    ApprovalRequested,
+    CallbackResent,
+    DispatchReleased,
+)
+from quarterdeck_domain.approvals.slices import ParkDispatch
+from quarterdeck_domain.errors import QuarterdeckError, Refused
+from quarterdeck_domain.events import Event, RecordedEvent
+from quarterdeck_domain.slices import boundary
+from quarterdeck_ledger.followers import Followers
+from quarterdeck_ledger.interface import Context, Ledger
+from quarterdeck_workflows.approval_gate.types import ApprovalGateInput
+from quarterdeck_workflows.approval_gate.workflow import ApprovalGateWorkflow
+from quarterdeck_workflows.callback_delivery.types import CallbackDeliveryInput
+from quarterdeck_workflows.callback_delivery.workflow import CallbackDeliveryWorkflow
+from quarterdeck_workflows.client import TASK_QUEUE
+from quarterdeck_workflows.ids import command_id, delivery_id, gate_id
+
+NAME: Final = "dispatcher"
+_PAGE: Final = 500
+_POLL_S: Final = 1.0
+_RETRY_S: Final = 1.0
+_SETTLING: Final = (ApprovalGranted, ApprovalDenied, ApprovalExpired, ApprovalCancelled)
+_HANDLED: Final[tuple[type[Event], ...]] = (ApprovalRequested, *_SETTLING, CallbackResent, DispatchReleased)
+_EVENT_OF_STATUS: Final = {
+    ApprovalGranted.type: "approved",
+    ApprovalDenied.type: "denied",
+    ApprovalExpired.type: "expired",
+    ApprovalCancelled.type: "cancelled",
+}
+log = structlog.get_logger(__name__)
+
+
+class Dispatcher:
+    """Follows every tenant's log and drives Temporal by it."""
+
+    def __init__(self, ledger: Ledger, followers: Followers, temporal: Client, *, task_queue: str = TASK_QUEUE) -> None:
+        self._ledger = ledger
+        self._followers = followers
+        self._temporal = temporal
+        self._task_queue = task_queue
+        self._handlers: Mapping[type[Event], Callable[[RecordedEvent], Awaitable[None]]] = {
+            ApprovalRequested: self._open_gate,
+            **dict.fromkeys(_SETTLING, self._settle),
+            CallbackResent: self._resend,
+            DispatchReleased: self._release,
+        }
+
+    async def run(self) -> None:
+        """Follow all logs, present and future, until cancelled."""
+        following: dict[str, asyncio.Task[None]] = {}
+        try:
+            while True:
+                for tenant in await self._known_tenants():
+                    if tenant not in following or following[tenant].done():
+                        following[tenant] = asyncio.create_task(self.follow(tenant), name=f"dispatch {tenant}")
+                await asyncio.sleep(_POLL_S)
+        finally:
+            for task in following.values():
+                task.cancel()
+            await asyncio.gather(*following.values(), return_exceptions=True)
+
+    async def follow(self, tenant: str) -> None:
+        """Reconcile one tenant's open approvals, then handle its events as they come, until cancelled."""
+        while True:
+            try:
+                await self.reconcile(tenant)
+                while True:
+                    if not await self.advance(tenant):
+                        await self._ledger.wait(tenant, await self._followers.position(tenant, NAME), _POLL_S)
+            except (QuarterdeckError, RPCError) as error:
+                # The log or Temporal is away: nothing is lost by waiting, everything is still in the log.
+                log.warning("dispatch.waiting", tenant=tenant, error=str(error))
+                await asyncio.sleep(_RETRY_S)
+
+    async def advance(self, tenant: str) -> bool:
+        """Handle the next page of events, in order; tell whether there was any."""
+        after = await self._followers.position(tenant, NAME)
+        head = (await self._ledger.head(tenant)).position
+        if head <= after:
+            return False
+        query = boundary((_HANDLED, ()))
+        events = await self._ledger.read(tenant, query, after=after, until=head, limit=_PAGE)
+        for event in events:
+            await self._handle(event)
+        reached = events[-1].position if len(events) == _PAGE else head
+        await self._followers.advance(tenant, NAME, reached)
+        return True
+
+    async def reconcile(self, tenant: str) -> int:
+        """Start a gate for every approval that the log says is open; return how many there are.
+
+        Temporal is disposable: with its database gone, this rebuilds every gate. Running ones are left alone.
+        """
+        query = boundary(((ApprovalRequested, *_SETTLING), ()))
+        open_approvals: dict[str, RecordedEvent] = {}
+        for event in await self._ledger.read(tenant, query):
+            approval_id = str(event.payload.approval_id)  # type: ignore[attr-defined]
+            if isinstance(event.payload, ApprovalRequested):
+                open_approvals[approval_id] = event
+            else:
+                open_approvals.pop(approval_id, None)
+        for event in open_approvals.values():
+            await self._open_gate(event)
+        return len(open_approvals)
+
+    async def _known_tenants(self) -> list[str]:
+        try:
+            return await self._ledger.tenants()
+        except QuarterdeckError as error:
+            log.warning("dispatch.waiting", error=str(error))
+            return []
+
+    async def _handle(self, event: RecordedEvent) -> None:
+        handler = self._handlers.get(type(event.payload))
+        if handler is None:
+            return
+        try:
+            await handler(event)
+        except RPCError as error:
+            if error.status in {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}:
+                raise
+            await self._park(event, f"{error.status.name}: {error.message}")
+        except (Refused, ValueError, TypeError) as error:
+            await self._park(event, repr(error))
+
+    async def _park(self, event: RecordedEvent, reason: str) -> None:
+        log.error("dispatch.parked", tenant=event.tenant, position=event.position, reason=reason)
+        workflow_id = f"{event.tenant}/dispatch/{event.position}"
+        command = ParkDispatch(position=event.position, workflow_id=workflow_id, reason=reason[:500])
+        context = Context(
+            tenant=event.tenant,
+            actor=SYSTEM,
+            command_id=command_id(workflow_id, f"park/{event.id}"),
+            causation_position=event.position,
+        )
+        await self._ledger.execute(command, context)
+
+    async def _open_gate(self, event: RecordedEvent) -> None:
+        request: Any = event.payload
+        await self._temporal.start_workflow(
+            ApprovalGateWorkflow.run,
+            ApprovalGateInput(event.tenant, request.approval_id),
+            id=gate_id(event.tenant, request.approval_id),
+            task_queue=self._task_queue,
+            # A gate that ended although its approval is open (by hand, by a fault) starts again; a running one stays.
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        )
+
+    async def _settle(self, event: RecordedEvent) -> None:
+        settled: Any = event.payload
+        handle = self._temporal.get_workflow_handle(gate_id(event.tenant, settled.approval_id))
+        try:
+            await handle.signal(ApprovalGateWorkflow.settle)
+        except RPCError as error:
+            # Closed already, or never started because it was settled at once: it has nothing to hear.
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+        request = await self._request(event.tenant, settled.approval_id)
+        wanted = request.callback if request is not None else None
+        if wanted is not None and (not wanted.events or _EVENT_OF_STATUS[event.type] in wanted.events):
+            await self._deliver(event, settled.approval_id, str(event.id))
+
+    async def _resend(self, event: RecordedEvent) -> None:
+        resent: Any = event.payload
+        await self._deliver(event, resent.approval_id, resent.message_id)
+
+    async def _deliver(self, event: RecordedEvent, approval_id: str, message_id: str) -> None:
+        await self._temporal.start_workflow(
+            CallbackDeliveryWorkflow.run,
+            CallbackDeliveryInput(event.tenant, approval_id, message_id),
+            id=delivery_id(event.tenant, approval_id, event.position),
+            task_queue=self._task_queue,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        )
+
+    async def _release(self, event: RecordedEvent) -> None:
+        released: Any = event.payload
+        position = released.parked_position
+        for parked in await self._ledger.read(event.tenant, after=position - 1, until=position):
+            await self._handle(parked)
+
+    async def _request(self, tenant: str, approval_id: str) -> ApprovalRequested | None:
+        query = boundary(((ApprovalRequested,), (f"approval:{approval_id}",)))
+        for event in await self._ledger.read(tenant, query, limit=1):
+            if isinstance(event.payload, ApprovalRequested):
+                return event.payload
+        return None

@@ -1,0 +1,106 @@
+"""The Temporal worker: which workflows and activities this release runs, under Worker Versioning."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator
+from importlib import resources
+from importlib.metadata import version
+from typing import Any, Final
+
+import structlog
+from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
+from temporalio.client import Client
+from temporalio.common import WorkerDeploymentVersion
+from temporalio.service import RPCError
+from temporalio.worker import Worker, WorkerDeploymentConfig
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from quarterdeck_workflows.approval_gate.activities import ApprovalGateActivities
+from quarterdeck_workflows.approval_gate.workflow import ApprovalGateWorkflow
+from quarterdeck_workflows.callback_delivery.activities import CallbackDeliveryActivities
+from quarterdeck_workflows.callback_delivery.workflow import CallbackDeliveryWorkflow
+from quarterdeck_workflows.client import TASK_QUEUE
+
+DEPLOYMENT: Final = "quarterdeck"
+WORKFLOWS: Final = (ApprovalGateWorkflow, CallbackDeliveryWorkflow)
+_PROMOTE_RETRY_S: Final = 0.1
+log = structlog.get_logger(__name__)
+
+
+def build_id() -> str:
+    """Return this release's build id: its version, and a digest of the workflow code: a change is another build."""
+    digest = hashlib.sha256()
+    for source in sorted(_sources(resources.files("quarterdeck_workflows")), key=lambda item: item[0]):
+        digest.update(source[0].encode() + b"\x00" + source[1])
+    return f"{version('quarterdeck')}-{digest.hexdigest()[:12]}"
+
+
+def make_worker(
+    temporal: Client,
+    gate: ApprovalGateActivities,
+    delivery: CallbackDeliveryActivities,
+    *,
+    task_queue: str = TASK_QUEUE,
+) -> Worker:
+    """Return the worker of this release."""
+    return Worker(
+        temporal,
+        task_queue=task_queue,
+        workflows=list(WORKFLOWS),
+        activities=[
+            gate.read_gate,
+            gate.remind_approval,
+            gate.expire_approval,
+            delivery.send_callback,
+            delivery.record_delivery,
+            delivery.abandon_callback,
+        ],
+        deployment_config=WorkerDeploymentConfig(
+            version=WorkerDeploymentVersion(deployment_name=DEPLOYMENT, build_id=build_id()),
+            use_worker_versioning=True,
+        ),
+        workflow_runner=SandboxedWorkflowRunner(
+            restrictions=SandboxRestrictions.default.with_passthrough_modules("quarterdeck_workflows", "opentelemetry")
+        ),
+    )
+
+
+@contextlib.asynccontextmanager
+async def running(worker: Worker, temporal: Client) -> AsyncIterator[None]:
+    """Run a worker and make its build the deployment's current one, so that new work comes to it."""
+    async with worker:
+        await promote(temporal)
+        yield
+
+
+async def promote(temporal: Client, build: str | None = None) -> None:
+    """Make a build the deployment's current version, as soon as the server has heard of it from its worker."""
+    request = SetWorkerDeploymentCurrentVersionRequest(
+        namespace=temporal.namespace,
+        deployment_name=DEPLOYMENT,
+        build_id=build or build_id(),
+        ignore_missing_task_queues=True,
+    )
+    for _ in range(300):
+        try:
+            await temporal.workflow_service.set_worker_deployment_current_version(request, retry=False)
+        except RPCError as error:
+            log.debug("worker.not_yet_current", error=str(error))
+            await asyncio.sleep(_PROMOTE_RETRY_S)
+        else:
+            log.info("worker.current", build_id=request.build_id)
+            return
+    raise RuntimeError(f"Temporal did not accept build {request.build_id} as current")
+
+
+def _sources(folder: Any) -> list[tuple[str, bytes]]:
+    found: list[tuple[str, bytes]] = []
+    for item in folder.iterdir():
+        if item.is_dir() and item.name != "__pycache__":
+            found += [(f"{item.name}/{name}", data) for name, data in _sources(item)]
+        elif item.name.endswith(".py"):
+            found.append((item.name, item.read_bytes()))
+    return found

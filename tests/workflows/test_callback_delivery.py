@@ -1,0 +1,157 @@
+"""Callbacks: signed, delivered once, never to an internal address unless allowed. Serves DC-03, DC-07."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from gate_world import WEBHOOK_KEY, House, open_approval, recorded, running_worker, settled
+from standardwebhooks import Webhook
+
+from quarterdeck_domain.approvals.events import (
+    ApprovalDenied,
+    Callback,
+    CallbackAbandoned,
+    CallbackDelivered,
+)
+from quarterdeck_workflows.callback_delivery import destination
+from quarterdeck_workflows.callback_delivery.destination import Destinations, RefusedDestination
+from quarterdeck_workflows.callback_delivery.signature import shared_secret
+
+DIGEST = "sha256-action-v1:" + "a" * 64
+Received = tuple[dict[str, str], bytes]
+
+
+@asynccontextmanager
+async def endpoint(*statuses: int) -> AsyncIterator[tuple[str, list[Received]]]:
+    """A small HTTP server that answers with these statuses in turn, the last one for ever."""
+    received: list[Received] = []
+    answers = list(statuses)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
+        received.append((headers, await reader.readexactly(int(headers["content-length"]))))
+        status = answers.pop(0) if len(answers) > 1 else answers[0]
+        writer.write(f"HTTP/1.1 {status} X\r\ncontent-length: 0\r\nlocation: http://169.254.169.254/\r\n\r\n".encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook?x=1", received
+
+
+async def test_delivered_and_signed(house: House) -> None:
+    """A first failure is retried with the same message id; any Standard Webhooks library verifies the message."""
+    async with endpoint(503, 204) as (url, received), running_worker(house, Destinations(["127.0.0.0/8"])):
+        approval = await open_approval(house, expires_in_s=3600, callback=Callback(endpoint=url))
+        await settled(house, ApprovalDenied(approval_id=approval, action_digest=DIGEST))
+        await house.dispatcher.advance("acme")
+        await _until(house, approval, CallbackDelivered.type)
+    assert len(received) == 2
+    assert received[0][0]["webhook-id"] == received[1][0]["webhook-id"]
+    headers, body = received[-1]
+    Webhook(shared_secret(WEBHOOK_KEY)).verify(body.decode(), headers)
+    signature = headers["webhook-signature"].split("v1a,")[1]
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    WEBHOOK_KEY.private.public_key().verify(base64.b64decode(signature), signed)
+    assert json.loads(body) == {
+        "state": "opaque",
+        "task": {
+            "id": approval,
+            "status": "denied",
+            "status_endpoint": f"https://quarterdeck.example/access/v1/requests/{approval}",
+        },
+    }
+
+
+async def test_an_event_nobody_asked_for_is_not_sent(house: House) -> None:
+    """`callback.events` narrows what is sent."""
+    async with endpoint(204) as (url, received), running_worker(house, Destinations(["127.0.0.0/8"])):
+        deaf = await open_approval(house, expires_in_s=3600, callback=Callback(endpoint=url, events=("approved",)))
+        told = await open_approval(house, expires_in_s=3600, callback=Callback(endpoint=url, events=("denied",)))
+        for approval in (deaf, told):
+            await settled(house, ApprovalDenied(approval_id=approval, action_digest=DIGEST))
+        await house.dispatcher.advance("acme")
+        await _until(house, told, CallbackDelivered.type)
+    assert [json.loads(body)["task"]["id"] for _, body in received] == [told]
+
+
+async def test_an_internal_address_is_a_dead_letter(house: House) -> None:
+    """Nothing is sent to an internal address that nobody allowed; the refusal is recorded."""
+    async with endpoint(204) as (url, received), running_worker(house):
+        approval = await open_approval(house, expires_in_s=3600, callback=Callback(endpoint=url))
+        await settled(house, ApprovalDenied(approval_id=approval, action_digest=DIGEST))
+        await house.dispatcher.advance("acme")
+        await _until(house, approval, CallbackAbandoned.type)
+    assert received == []
+
+
+async def test_redirects_are_not_followed() -> None:
+    """A 302 to the metadata service is only an answer that is not 2xx."""
+    async with endpoint(302) as (url, received):
+        assert await Destinations(["127.0.0.0/8"]).post(url, b"{}", {}) == 302
+    assert len(received) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/",
+        "https://127.0.0.1/",
+        "https://localhost/",
+        "https://[::1]/",
+        "https://[::ffff:127.0.0.1]/",
+        "https://169.254.169.254/latest/meta-data/",
+        "https://10.1.2.3/",
+        "https://192.168.0.1/",
+        "https://172.16.0.1/",
+        "https://100.64.0.1/",
+        "https://0.0.0.0/",
+        "https://[fe80::1]/",
+        "https://[fd00::1]/",
+        "https://224.0.0.1/",
+        "https://2130706433/",
+        "https://0x7f.1/",
+        "http://93.184.216.34/",
+        "https://user:secret@93.184.216.34/",
+        "ftp://93.184.216.34/",
+        "file:///etc/passwd",
+        "gopher://93.184.216.34:70/_x",
+        "https://",
+        "https://exa mple/",
+        "https://93.184.216.34:99999/",
+        "not a url",
+        "",
+    ],
+)
+def test_refused_destinations(url: str) -> None:
+    """Internal, odd and plain-text addresses are refused, whatever their spelling."""
+    with pytest.raises(RefusedDestination):
+        Destinations().check(url)
+
+
+def test_every_address_of_a_name_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One internal address among public ones refuses the name."""
+
+    def resolve(*_: object, **__: object) -> list[object]:
+        return [(socket.AF_INET, 1, 6, "", ("93.184.216.34", 443)), (socket.AF_INET, 1, 6, "", ("10.0.0.1", 443))]
+
+    monkeypatch.setattr(destination.socket, "getaddrinfo", resolve)
+    with pytest.raises(RefusedDestination):
+        Destinations().check("https://rebinding.example/")
+    Destinations(["10.0.0.0/8"]).check("https://rebinding.example/")
+
+
+async def _until(house: House, approval: str, event_type: str) -> None:
+    async with asyncio.timeout(30):
+        async for event in house.ledger.subscribe("acme"):
+            if event.type == event_type and f"approval:{approval}" in event.tags:
+                return
+    await recorded(house, approval)

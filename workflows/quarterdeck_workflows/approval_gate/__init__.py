@@ -1,0 +1,1 @@
+"""The gate that an approval request waits at."""

@@ -1,0 +1,1 @@
+"""Telling a requester's endpoint how its approval ended."""

@@ -1,0 +1,92 @@
+"""Sending a callback: the ARAP notification, signed as Standard Webhooks, to an address that was looked at first.
+
+Source: ARAP draft, 'Callback Completion'; Standard Webhooks 1.0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import httpx
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from quarterdeck_domain.approvals.slices import RecordCallback
+from quarterdeck_domain.approvals.values import ApprovalFold
+from quarterdeck_domain.slices import boundary
+from quarterdeck_ledger.interface import Ledger
+from quarterdeck_ledger.signing import SigningKey
+from quarterdeck_workflows.callback_delivery.destination import Destinations, RefusedDestination
+from quarterdeck_workflows.callback_delivery.signature import signed_headers
+from quarterdeck_workflows.callback_delivery.types import AbandonInput, CallbackDeliveryInput
+from quarterdeck_workflows.execution import record
+
+
+class CallbackDeliveryActivities:
+    """The delivery's activities, over a ledger and the outside."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        webhook_key: Callable[[str], SigningKey],
+        destinations: Destinations,
+        base_url: str,
+    ) -> None:
+        """`webhook_key` gives a tenant's signing key for webhooks; `base_url` is where others reach our API."""
+        self._ledger = ledger
+        self._key = webhook_key
+        self._destinations = destinations
+        self._base_url = base_url
+
+    @activity.defn
+    async def send_callback(self, message: CallbackDeliveryInput) -> int:
+        """Send the notification once and return the HTTP status of its acknowledgement.
+
+        Raises:
+            ApplicationError: `destination_refused` (not retried), or the endpoint did not acknowledge (retried).
+        """
+        fold = ApprovalFold(message.approval_id)
+        for event in await self._ledger.read(message.tenant, boundary(*fold.needs())):
+            fold.apply(event)
+        if fold.request is None or fold.request.callback is None:
+            raise ApplicationError("this approval has no callback", "not_found", non_retryable=True)
+        body = notification(fold, self._base_url)
+        moment = await self._ledger.now()
+        headers = signed_headers(self._key(message.tenant), message.message_id, moment, body)
+        try:
+            response = await self._destinations.post(fold.request.callback.endpoint, body, headers)
+        except RefusedDestination as error:
+            raise ApplicationError(str(error), "destination_refused", non_retryable=True) from None
+        except httpx.HTTPError as error:
+            raise ApplicationError(f"no answer: {type(error).__name__}", "unreachable") from None
+        if not 200 <= response < 300:
+            raise ApplicationError(f"answered {response}, not 2xx", "not_acknowledged")
+        return response
+
+    @activity.defn
+    async def record_delivery(self, message: CallbackDeliveryInput, status: int) -> None:
+        """Record that the endpoint acknowledged."""
+        command = RecordCallback(approval_id=message.approval_id, message_id=message.message_id, status=status)
+        await record(self._ledger, message.tenant, command, "delivered")
+
+    @activity.defn
+    async def abandon_callback(self, abandoned: AbandonInput) -> None:
+        """Record that the message is a dead letter."""
+        command = RecordCallback(
+            approval_id=abandoned.approval_id, message_id=abandoned.message_id, abandoned=abandoned.reason
+        )
+        await record(self._ledger, abandoned.tenant, command, "abandoned")
+
+
+def notification(approval: ApprovalFold, base_url: str) -> bytes:
+    """Return the body: state as it came, and the task. Never a result: the requester fetches that over its own door."""
+    request = approval.request
+    assert request is not None  # noqa: S101
+    task = {
+        "id": request.approval_id,
+        "status": approval.status,
+        "status_endpoint": f"{base_url}/access/v1/requests/{request.approval_id}",
+    }
+    state = {} if request.callback_state is None else {"state": request.callback_state}
+    return json.dumps({**state, "task": task}, separators=(",", ":")).encode()
