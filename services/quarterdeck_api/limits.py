@@ -12,11 +12,13 @@ from collections.abc import Callable
 from typing import Final
 
 import structlog
-from starlette.datastructures import MutableHeaders
+from opentelemetry.context import attach, detach
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quarterdeck_api.problems import BodyTooLarge, TimedOut, TooManyRequests, problem_of, unexpected
 from quarterdeck_domain.errors import QuarterdeckError
+from quarterdeck_runtime.telemetry import current_trace_id, request_context
 
 MAX_KEYS: Final = 20_000
 SECURITY_HEADERS: Final = {
@@ -77,6 +79,24 @@ class TokenBuckets:
     def _tokens(self, key: str, now: float) -> float:
         tokens, then = self._buckets.get(key, (self._burst, now))
         return min(self._burst, tokens + (now - then) * self._rate)
+
+
+class RequestTrace:
+    """Puts every request into a trace, its caller's or a new one, so that logs and problems can name it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] not in ("http", "websocket") or current_trace_id() is not None:
+            await self._app(scope, receive, send)
+            return
+        token = attach(request_context(Headers(scope=scope)))
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            detach(token)
 
 
 class SecurityHeaders:
@@ -157,7 +177,8 @@ class Deadline:
             nonlocal began
             if not began:
                 began = True
-                timeout.reschedule(None)
+                if not timeout.expired():
+                    timeout.reschedule(None)
             await send(message)
 
         try:

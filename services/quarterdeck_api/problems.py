@@ -138,7 +138,7 @@ def status_of(error: QuarterdeckError) -> int:
 
 def title_of(code: str) -> str:
     """Return the short text of a problem code."""
-    return code.replace("_", " ").capitalize()
+    return code.rpartition(":")[2].replace("_", " ").capitalize()
 
 
 def unexpected() -> JSONResponse:

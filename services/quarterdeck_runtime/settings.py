@@ -67,6 +67,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(8480, ge=1, le=65535, description="Port the API listens on.")
+    trusted_proxies: Words = Field(
+        (), description="Addresses and networks of reverse proxies whose `X-Forwarded-For` and `-Proto` are believed."
+    )
     public_url: str | None = Field(
         None,
         description="Address under which others reach the API, without a path: in links, metadata and cookies. "
@@ -129,8 +132,8 @@ class Settings(BaseSettings):
         30, gt=0, le=3600, description="Seconds until a request that has not begun to answer is given up (504)."
     )
     long_poll_max_s: float = Field(55, gt=0, le=3600, description="Longest time a request may ask to wait, in seconds.")
-    rate_per_s: float = Field(500, gt=0, description="Requests a second that a principal may send to one process.")
-    rate_burst: int = Field(1_000, ge=1, description="Requests a principal may send before that rate holds.")
+    rate_per_s: float = Field(1_000, gt=0, description="Requests a second that a principal may send to one process.")
+    rate_burst: int = Field(5_000, ge=1, description="Requests a principal may send before that rate holds.")
     failed_sign_ins_per_minute: float = Field(
         60, gt=0, description="Refused credentials a minute from one address, after which it has to wait (429)."
     )
@@ -149,7 +152,7 @@ class Settings(BaseSettings):
         toml = TomlConfigSettingsSource(settings_cls, config_file())
         return (init_settings, env_settings, file_secret_settings, toml)
 
-    @field_validator("oidc_algorithms", "webhook_allow", mode="before")
+    @field_validator("oidc_algorithms", "webhook_allow", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -174,7 +177,7 @@ class Settings(BaseSettings):
             raise ValueError("give an http:// or https:// address without user, query or fragment")
         return value
 
-    @field_validator("webhook_allow")
+    @field_validator("webhook_allow", "trusted_proxies")
     @classmethod
     def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for item in value:

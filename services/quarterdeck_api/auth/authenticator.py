@@ -102,7 +102,7 @@ class Authenticator:
         self._oidc = oidc
         self._clock = clock or LedgerClock(ledger)
         self._known: OrderedDict[bytes, Recognised] = OrderedDict()
-        self._refusals = TokenBuckets(
+        self.refusals = TokenBuckets(
             settings.failed_sign_ins_per_minute / 60, burst=max(1, round(settings.failed_sign_ins_per_minute))
         )
         self._requests = TokenBuckets(settings.rate_per_s, burst=settings.rate_burst)
@@ -140,7 +140,7 @@ class Authenticator:
         remembered = hashlib.sha256(f"{tenant or ''}\x00{text}".encode()).digest()
         recognised = self._known.get(remembered)
         if recognised is None:
-            self._refusals.check(address, "too many refused credentials from this address")
+            self.refusals.check(address, "too many refused credentials from this address")
         try:
             if recognised is None:
                 recognised = await self._recognise(text, tenant)
@@ -149,7 +149,7 @@ class Authenticator:
             return await self._caller(recognised)
         except Unauthenticated:
             self._known.pop(remembered, None)
-            self._refusals.take(address)
+            self.refusals.take(address)
             raise
         finally:
             while len(self._known) > MAX_REMEMBERED:
@@ -164,6 +164,16 @@ class Authenticator:
             return False
         worth = await caller.credential.worth(await self._clock.now())
         return worth.state == "active" and caller.roles <= worth.roles
+
+    async def worth(self, caller: Caller) -> Credential:
+        """Return what a caller's credential is worth now.
+
+        Raises:
+            Unauthenticated: it has none.
+        """
+        if caller.credential is None:
+            raise _refused("unknown")
+        return await caller.credential.worth(await self._clock.now())
 
     def count(self, caller: Caller) -> None:
         """Count a request against its principal's rate.

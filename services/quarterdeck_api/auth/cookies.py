@@ -28,9 +28,18 @@ def check_origin(connection: HTTPConnection, base_url: str) -> None:
     """
     if connection.scope["type"] == "http" and connection.scope["method"] in _SAFE:
         return
+    check_origin_of_form(connection, base_url)
+
+
+def check_origin_of_form(connection: HTTPConnection, base_url: str) -> None:
+    """Refuse what a page of another origin, or no page at all, sent.
+
+    Raises:
+        NotAllowed: another origin, or none, sent it.
+    """
     if connection.headers.get("origin") != base_url:
         raise NotAllowed(
-            "a session cookie may only be used by pages of this server; programs send Authorization: Bearer …",
+            "only pages of this server may send this from a browser; programs send JSON and Authorization: Bearer …",
             expected_origin=base_url,
         )
 

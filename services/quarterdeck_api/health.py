@@ -1,0 +1,114 @@
+"""Whether this process lives, and whether it should be sent requests. Public: they say nothing of any tenant.
+
+Ready is fail-closed: a database that does not answer, or that has another schema than this program knows, means not
+ready. Reasons are words of ours; what the driver said stays in the logs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import cache
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+import structlog
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from fastapi import APIRouter
+from starlette.responses import Response
+
+import quarterdeck_ledger
+from quarterdeck_api.openapi import ref
+from quarterdeck_api.services import Services, ServicesDep
+from quarterdeck_domain.errors import QuarterdeckError
+from quarterdeck_ledger.postgres import PostgresStore, translated
+
+TIMEOUT_S: Final = 2.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Live(msgspec.Struct, frozen=True, kw_only=True):
+    """The process answers."""
+
+    status: Literal["live"] = "live"
+
+
+class Failing(msgspec.Struct, frozen=True, kw_only=True):
+    """A part that keeps this process from being ready, and why."""
+
+    part: str
+    reason: str
+
+
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether requests should be sent here."""
+
+    status: Literal["ready", "unready"]
+    failing: tuple[Failing, ...] = ()
+
+
+STRUCTS: Final[tuple[type[msgspec.Struct], ...]] = (Live, Readiness)
+router: Final = APIRouter(tags=["health"])
+
+
+def _answers(struct: type[msgspec.Struct], *statuses: int) -> dict[int | str, dict[str, object]]:
+    content = {"application/json": {"schema": ref(struct)}}
+    return {
+        status: {"description": "Done" if status == 200 else "Not ready", "content": content} for status in statuses
+    }
+
+
+@router.get(
+    "/healthz", summary="Whether the process lives", openapi_extra={"security": []}, responses=_answers(Live, 200)
+)
+async def live() -> Response:
+    """Answer, which is all that is asked."""
+    return Response(msgspec.json.encode(Live()), media_type="application/json")
+
+
+@router.get(
+    "/readyz",
+    summary="Whether requests should be sent here",
+    openapi_extra={"security": []},
+    responses=_answers(Readiness, 200, 503),
+)
+async def ready(services: ServicesDep) -> Response:
+    """Answer 200 if every part that decisions need is there, else 503 and which is not."""
+    failing = await unready(services)
+    body = Readiness(status="unready" if failing else "ready", failing=failing)
+    return Response(msgspec.json.encode(body), status_code=503 if failing else 200, media_type="application/json")
+
+
+async def unready(services: Services) -> tuple[Failing, ...]:
+    """Return every part that keeps this process from being ready."""
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            await services.ledger.now()
+            found = await _schema(services)
+    except (QuarterdeckError, TimeoutError) as error:
+        _log.warning("not ready", part="database", error=str(error))
+        return (Failing(part="database", reason="does not answer"),)
+    expected = known_schema()
+    if found is not None and found != expected:
+        return (Failing(part="schema", reason=f"the database has schema {found}, this program knows {expected}"),)
+    return ()
+
+
+async def _schema(services: Services) -> str | None:
+    """Return the schema that the database has; None for a store that has none."""
+    store = services.ledger.store
+    if not isinstance(store, PostgresStore):
+        return None
+    async with translated():
+        rows = await store.pool.fetch("SELECT version_num FROM public.schema_version ORDER BY 1")
+    return "+".join(row["version_num"] for row in rows)
+
+
+@cache
+def known_schema() -> str:
+    """Return the schema that this program's migrations lead to."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(quarterdeck_ledger.__path__[0]) / "migrations"))
+    return "+".join(sorted(ScriptDirectory.from_config(config).get_heads()))

@@ -1,0 +1,64 @@
+"""Health and readiness, and the headers every answer carries. Serves DC-07 and the running of section 5."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import asyncpg
+import pytest
+from api_house import House, house
+
+
+@pytest.fixture
+async def api(migrated_database: Callable[[], str], tmp_path: Path) -> AsyncIterator[House]:
+    """An API with one tenant."""
+    async with house(migrated_database(), tmp_path) as made:
+        yield made
+
+
+async def test_a_healthy_process_lives_and_is_ready(api: House) -> None:
+    """Both answer without a credential."""
+    assert (await api.client.get("/healthz")).json() == {"status": "live"}
+    answer = await api.client.get("/readyz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ready", "failing": []})
+
+
+async def test_another_schema_is_not_ready(migrated_database: Callable[[], str], tmp_path: Path) -> None:
+    """A database that a newer program has migrated is named as the reason."""
+    url = migrated_database()
+    async with house(url, tmp_path) as api:
+        connection = await asyncpg.connect(url)
+        await connection.execute("UPDATE schema_version SET version_num = '9999'")
+        await connection.close()
+        answer = await api.client.get("/readyz")
+        assert answer.status_code == 503
+        assert [item["part"] for item in answer.json()["failing"]] == ["schema"]
+        assert "9999" in answer.json()["failing"][0]["reason"]
+
+
+async def test_a_database_that_is_away_is_not_ready_and_decides_nothing(
+    migrated_database: Callable[[], str], tmp_path: Path
+) -> None:
+    """Alive, but not ready; and a request with a good key is refused, not believed."""
+    async with house(migrated_database(), tmp_path) as api:
+        await api.services.ledger.store.pool.close()  # type: ignore[attr-defined]
+        assert (await api.client.get("/healthz")).status_code == 200
+        answer = await api.client.get("/readyz")
+        assert answer.json() == {"status": "unready", "failing": [{"part": "database", "reason": "does not answer"}]}
+        refused = await api.client.get("/v1/me", headers=api.bearer("acme", "admin"))
+        assert refused.status_code == 503
+        assert refused.json()["type"] == "urn:quarterdeck:problem:unavailable"
+        assert refused.headers["retry-after"] == "1"
+        assert "pool" not in refused.text
+
+
+async def test_every_answer_carries_the_security_headers(api: House) -> None:
+    """Answers, problems and unknown paths alike; and no other origin is let in."""
+    for path in ("/healthz", "/v1/me", "/nowhere"):
+        headers = (await api.client.get(path, headers={"Origin": "https://evil.test"})).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["content-security-policy"].startswith("default-src 'none'")
+        assert headers["cache-control"] == "no-store"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert not [name for name in headers if name.startswith("access-control-")]
