@@ -217,7 +217,8 @@ class DecisionPoint:
         placed = await self._ledger.append(
             context.tenant, events, DCBAppendCondition(query, position), not_after=decision.not_after
         )
-        basis.advance(placed.last, placed.recorded_at)
+        if not placed.repeated:
+            basis.advance(placed.last, placed.recorded_at)
         verdicts = [item[1] for item in made if not isinstance(item, InvalidInput)]
         answers = iter(
             Decided(
