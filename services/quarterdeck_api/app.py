@@ -41,11 +41,8 @@ def create_app(services: Services) -> FastAPI:
     openapi.install(app, STRUCTS)
     for router in (health.router, sign_in.router, commands.router, log.router):
         app.include_router(router)
-    for name in ("authzen", "arap", "grants"):
-        if importlib.util.find_spec(f"quarterdeck_api.{name}") is not None:
-            app.include_router(importlib.import_module(f"quarterdeck_api.{name}").router)
-    if importlib.util.find_spec("quarterdeck_api.graphql_mount") is not None:
-        importlib.import_module("quarterdeck_api.graphql_mount").mount(app)
+    for name in ("authzen", "arap", "grants", "graphql_mount"):
+        _include(app, name)
     # The last added is the outermost.
     app.add_middleware(BodyLimit, max_bytes=services.settings.max_body_bytes)
     app.add_middleware(
@@ -55,3 +52,13 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestTrace)
     return app
+
+
+def _include(app: FastAPI, name: str) -> None:
+    if importlib.util.find_spec(f"quarterdeck_api.{name}") is None:
+        return
+    module = importlib.import_module(f"quarterdeck_api.{name}")
+    if hasattr(module, "router"):
+        app.include_router(module.router)
+    elif hasattr(module, "mount"):
+        module.mount(app)
