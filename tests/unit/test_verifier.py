@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -106,6 +107,17 @@ def test_it_is_one_file_of_at_most_500_lines_that_imports_nothing_of_ours() -> N
     assert not {"eval", "exec", "compile", "__import__"} & {
         found.id for found in ast.walk(ast.parse(text)) if isinstance(found, ast.Name)
     }
+
+
+def test_every_reason_for_a_refusal_is_documented_and_no_other() -> None:
+    calls = [found for found in ast.walk(ast.parse(SOURCE.read_text())) if isinstance(found, ast.Call)]
+    raised = [call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "NotVerified"]
+    codes = {code.value for code in raised if isinstance(code, ast.Constant)} | {"truncated", "too_long", "not_checked"}
+    guide = (SOURCE.parents[2] / "docs" / "verify.md").read_text()
+    table = guide.split("| code | what happened |")[1].split("\n\n")[0]
+    listed = {code for row in table.splitlines()[2:] for code in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert listed == codes
+    assert "held_fork" in codes
 
 
 # --- what it accepts
