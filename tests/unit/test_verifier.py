@@ -9,7 +9,6 @@ import ast
 import asyncio
 import base64
 import hashlib
-import importlib.util
 import io
 import json
 import re
@@ -17,10 +16,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+import sample_log
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -40,18 +39,6 @@ from quarterdeck_domain.errors import InvalidInput, NotCanonical
 from quarterdeck_ledger.bundle import Export, ExportMismatch, write_full
 from quarterdeck_ledger.notes import UntrustedNote, cosign_checkpoint
 
-
-def _load(name: str) -> ModuleType:
-    """Return a helper module that lies beside this file."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-sample_log = _load("sample_log")
 SOURCE = Path(verifier.__file__)
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "canonical.json").read_text())
 LOG = sample_log.Log(300)

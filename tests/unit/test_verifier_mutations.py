@@ -6,16 +6,14 @@ only the held checkpoint can tell from the true one. Our own reader must refuse 
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import random
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+import sample_log
 
 from quarterdeck.verifier import NotVerified, verify
 from quarterdeck_domain import canonical
@@ -23,18 +21,6 @@ from quarterdeck_domain.errors import QuarterdeckError
 from quarterdeck_ledger.bundle import Export
 from quarterdeck_ledger.notes import cosign_checkpoint
 
-
-def _load(name: str) -> ModuleType:
-    """Return a helper module that lies beside this file."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-sample_log = _load("sample_log")
 SIZE, HELD = 24, 20
 LOG = sample_log.Log(SIZE)
 CHECKPOINT = LOG.checkpoint(HELD)
