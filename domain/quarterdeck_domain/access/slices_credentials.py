@@ -191,14 +191,15 @@ class RotateApiKey(_OnKey):
 
 class RevokeApiKey(_OnKey):
     """Stop a key or a session at once. Its holder, the holder's owner, whoever it acts for, an operator or an
-    administrator may."""
+    administrator may; a session's holder may even as an auditor, who commands nothing else: it signs out."""
 
     def __init__(self, *, key_id: str, reason: str, actor: Actor):
         super().__init__(actor, key_id)
         self.reason = line(reason, "reason")
 
     def decide(self, now: datetime) -> Decision:
-        roles = self.require_commander()
+        self.require_open()
+        roles = frozenset() if self._signs_out() else self.require_commander()
         key = self.key()
         delegator = self.actor.principal in key.acts_for and not self.actor.on_behalf_of
         if not roles & {"administrator", "operator"} and not delegator and not self.holds_or_owns(key):
@@ -210,6 +211,10 @@ class RevokeApiKey(_OnKey):
             raise WrongState("this key was revoked already", key=self.key_id)
         revoked = ApiKeyRevoked(key_id=self.key_id, principal_id=key.principal_id, reason=self.reason)
         return Decision(events=(revoked,))
+
+    def _signs_out(self) -> bool:
+        key = self._key.issued
+        return key is not None and key.purpose == "session" and self.holds_or_owns(key)
 
 
 class IssueSignInLink(CommandSlice):
@@ -228,7 +233,11 @@ class IssueSignInLink(CommandSlice):
 
     def apply(self, event: RecordedEvent) -> None:
         super().apply(event)
-        self._issued = self._issued or isinstance(event.payload, SignInLinkIssued)
+        match event.payload:
+            case SignInLinkIssued(link_id=self.link_id):
+                self._issued = True
+            case _:
+                pass
 
     def decide(self, now: datetime) -> Decision:
         self.require_role("administrator")

@@ -70,6 +70,7 @@ class People:
         self.ids = frozenset(name for name in ids if name is not None and name != SYSTEM.principal)
         self._known: dict[str, Principal] = {}
         self._owner_of: dict[str, str] = {}
+        self._gone: set[str] = set()
 
     def needs(self) -> tuple[Item, ...]:
         """Return the boundary items of every event this fold must see."""
@@ -92,7 +93,7 @@ class People:
                 self._owns(name, owner)
             case PrincipalDeactivated(principal_id=name):
                 self._change(name, active=False)
-                self._owns(name, None)
+                self._gone.add(name)
             case PrincipalErased(principal_id=name):
                 self._change(name, erased=True)
             case _:
@@ -109,10 +110,14 @@ class People:
         found = self.find(principal_id)
         return found if found is not None and found.active else None
 
-    def owned_by(self, principal_id: str) -> frozenset[str]:
-        """Return the active services and agents that a principal answers for."""
+    def answers_for(self, principal_id: str) -> frozenset[str]:
+        """Return the services and agents that a principal answers for, those that were deactivated too."""
         self.find(principal_id)
         return frozenset(name for name, owner in self._owner_of.items() if owner == principal_id)
+
+    def owned_by(self, principal_id: str) -> frozenset[str]:
+        """Return the active services and agents that a principal answers for."""
+        return self.answers_for(principal_id) - self._gone
 
     def roles(self, actor: Actor) -> frozenset[Role]:
         """Return the roles an actor may use now: none unless it and everyone it acts for are active; and

@@ -88,7 +88,7 @@ class CastVote(CommandSlice):
                 "you requested this, or it was requested for you; somebody else must decide",
                 requester=request.requester,
             )
-        answers_for = self.people.owned_by(voter.id) & set(request.requesters)
+        answers_for = self.people.answers_for(voter.id) & set(request.requesters)
         if answers_for:
             raise NotAllowed(
                 "you answer for whoever requested this; somebody else must decide", requesters=tuple(answers_for)
