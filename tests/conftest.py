@@ -52,4 +52,5 @@ def module_database(postgres: EmbeddedPostgres, _template: str) -> str:
 def _copy(postgres: EmbeddedPostgres, template: str) -> str:
     name = f"test_{uuid.uuid4().hex[:12]}"
     postgres.psql(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+    postgres.psql(f"GRANT CREATE ON DATABASE {name} TO quarterdeck_app")  # no template carries this
     return postgres.url(name)

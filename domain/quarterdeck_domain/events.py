@@ -159,12 +159,11 @@ class EventRegistry:
             raise InvalidEvent(f"{payload.type}: {error}", type=payload.type) from None
         return data
 
-    def from_data(self, event_type: str, version: int, data: dict[str, Any]) -> Event:
-        """Return the payload of stored data, lifted to the current schema version.
+    def lift(self, event_type: str, version: int, data: dict[str, Any]) -> dict[str, Any]:
+        """Return stored data in the shape of the type's current schema version.
 
         Raises:
             UnknownEventType: no such type, or a version newer than this program knows.
-            InvalidEvent: the data does not fit the schema.
         """
         event_class = self._by_type.get(event_type)
         if event_class is None or not 1 <= version <= event_class.version:
@@ -175,6 +174,17 @@ class EventRegistry:
             )
         for step in range(version, event_class.version):
             data = self._upcasters[event_type, step](data)
+        return data
+
+    def from_data(self, event_type: str, version: int, data: dict[str, Any]) -> Event:
+        """Return the payload of stored data, lifted to the current schema version.
+
+        Raises:
+            UnknownEventType: no such type, or a version newer than this program knows.
+            InvalidEvent: the data does not fit the schema.
+        """
+        data = self.lift(event_type, version, data)
+        event_class = self._by_type[event_type]
         try:
             return msgspec.convert(data, event_class)
         except msgspec.ValidationError as error:

@@ -30,6 +30,10 @@ BEGIN
 END $$
 """
 
+_GRANT: Final = """
+DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO quarterdeck_app', current_database()); END $$
+"""
+
 
 async def migrate(url: str) -> None:
     """Create or upgrade the schema, as a role that may create roles and schemas (`url`).
@@ -47,6 +51,9 @@ async def migrate(url: str) -> None:
             # One migration at a time, whoever starts first.
             await connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7420002)")
             await connection.run_sync(_upgrade)
+            # The read models are derived: the application makes, rebuilds and swaps their schema itself. A grant on
+            # a database is not part of a dump of it, so it is given every time.
+            await connection.exec_driver_sql(_GRANT)
             # The application asks which schema it stands on before it says that it is ready.
             await connection.exec_driver_sql(f"GRANT SELECT ON schema_version TO {APP_ROLE}")
     finally:

@@ -1,0 +1,80 @@
+"""What a read model is: a row type, its table, and the changes that events make to it.
+
+A row holds from `from_position` up to, not including, `to_position` (None while it is current). `created_position`
+never changes: it orders pages, so that an object keeps its place whatever happens to it.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, ClassVar, Final, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+COMMON: Final = ("id", "created_position", "from_position", "to_position")
+_SQL: Final[Mapping[Any, str]] = {str: "text", int: "bigint", bool: "boolean", datetime: "timestamptz"}
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every row. `id` is the object's; the three positions are the log's."""
+
+    table: ClassVar[str]
+    filters: ClassVar[tuple[str, ...]] = ()
+    """Columns that pages may be narrowed by; each is indexed."""
+
+    id: str
+    created_position: int
+    from_position: int
+    to_position: int | None
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What one event does to one object: fields it sets, members it adds to or takes from list fields.
+
+    With `create`, the object begins here. A change to an object that never began is a fault of the log or of a fold.
+    """
+
+    row: type[Row]
+    id: str
+    set: Mapping[str, Any] = {}
+    add: Mapping[str, str] = {}
+    take: Mapping[str, str] = {}
+    create: bool = False
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """An event as folds see it: personal fields in `data` are still sealed."""
+
+    type: str
+    version: int
+    position: int
+    recorded_at: datetime
+    id: str
+    data: dict[str, Any]
+
+
+Fold = Callable[[Seen], Iterable[Change]]
+
+
+def columns(row: type[Row]) -> dict[str, str]:
+    """Return the columns beyond the common ones and their SQL types. Lists and objects are `jsonb`."""
+    hints = get_type_hints(row)
+    return {name: _sql_type(hints[name]) for name in row.__struct_fields__ if name not in COMMON}
+
+
+def defaults(row: type[Row]) -> dict[str, Any]:
+    """Return the values of a new row's columns before its first event sets them."""
+    found: dict[str, Any] = {}
+    for field in msgspec.structs.fields(row):
+        if field.name in COMMON:
+            continue
+        found[field.name] = None if field.default is msgspec.NODEFAULT else field.default
+    return found
+
+
+def _sql_type(hint: Any) -> str:
+    if get_origin(hint) in {Union, types.UnionType}:
+        hint = next(argument for argument in get_args(hint) if argument is not type(None))
+    return _SQL.get(hint, "jsonb")

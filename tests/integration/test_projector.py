@@ -1,0 +1,197 @@
+"""The read models equal a naive fold of the log, at every position. Serves C01, C08, DC-06, S0-120."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import asyncpg
+import pytest
+from event_stream import Stream
+from naive_fold import State, states
+
+from quarterdeck_domain.access.events import RoleGranted
+from quarterdeck_domain.events import Actor, Event, NewEvent
+from quarterdeck_ledger.keys import MemoryKeyStore
+from quarterdeck_ledger.ledger import EventLedger
+from quarterdeck_ledger.postgres import PostgresStore
+from quarterdeck_projector.projector import Projector
+from quarterdeck_readmodels.batch import Unfoldable
+from quarterdeck_readmodels.catalogue import ROWS
+from quarterdeck_readmodels.reader import NotYet, Reader, Record
+
+ACTOR = Actor(principal="prn_test", kind="service")
+
+
+@dataclass
+class World:
+    """A log, its read models and what keeps them."""
+
+    ledger: EventLedger
+    store: PostgresStore
+    projector: Projector
+    reader: Reader
+
+    async def append(self, events: list[Event], tenant: str = "acme") -> None:
+        """Record payloads as they are."""
+        for start in range(0, len(events), 50):
+            part = [NewEvent(id=uuid.uuid4(), payload=event, actor=ACTOR) for event in events[start : start + 50]]
+            await self.ledger.append(tenant, part)
+
+    async def project(self, tenant: str = "acme", limit: int = 5_000) -> None:
+        """Apply everything there is."""
+        while (await self.projector.advance(tenant, limit=limit))[1]:
+            pass
+
+
+@pytest.fixture
+async def world(migrated_database: Callable[[], str]) -> AsyncIterator[World]:
+    """A fresh world."""
+    async with PostgresStore.open(migrated_database(), size=4) as store:
+        projector = Projector(store, store.pool)
+        await projector.prepare()
+        yield World(EventLedger(store, MemoryKeyStore()), store, projector, Reader(store.pool))
+
+
+async def everything(record: Record, wanted: State) -> State:
+    """Return a record's rows in the naive fold's form, with the columns it knows."""
+    found: State = {}
+    for row in ROWS:
+        page = await record.page(row, first=1000)
+        assert not page.more
+        for item in page.rows:
+            expected = wanted.get(row.table, {}).get(item.id, {})
+            values = {name: getattr(item, name) for name in expected}
+            if "roles" in values:
+                values["roles"] = sorted(values["roles"])
+            found.setdefault(row.table, {})[item.id] = values
+    return found
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_every_position_equals_the_naive_fold(world: World, seed: int) -> None:
+    """Whatever the boundaries of the runs, every table is right as of every position, and now."""
+    await world.append(Stream(seed).take(160))
+    events = await world.ledger.read("acme")
+    expected = states(events)
+    chooser = random.Random(seed)
+    while (await world.projector.advance("acme", limit=chooser.randint(1, 40)))[1]:
+        pass
+    for position in range(len(events) + 1):
+        async with world.reader.at("acme", position) as record:
+            assert await everything(record, expected[position]) == expected[position]
+    async with world.reader.at("acme") as record:
+        assert record.position == len(events)
+        assert await everything(record, expected[-1]) == expected[-1]
+
+
+async def test_a_rebuild_is_the_same_and_readers_go_on(world: World) -> None:
+    """Made anew from zero into a shadow and swapped, the tables say what they said."""
+    await world.append(Stream(7).take(200))
+    await world.project()
+    expected = states(await world.ledger.read("acme"))[-1]
+    seen: list[tuple[str, int, int]] = []
+    async with world.reader.at("acme") as before:
+        old = await everything(before, expected)
+    await world.projector.rebuild(lambda tenant, position, aim: seen.append((tenant, position, aim)))
+    async with world.reader.at("acme") as after:
+        assert await everything(after, expected) == old == expected
+    assert seen[-1] == ("acme", 200, 200)
+
+
+async def test_a_crash_between_runs_loses_and_repeats_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run whose transaction fails leaves rows and progress as they were."""
+    await world.append(Stream(3).take(100))
+    await world.projector.advance("acme", limit=60)
+
+    async def fail(*_: object) -> None:
+        raise asyncpg.InterfaceError("planted: the connection is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("quarterdeck_readmodels.batch._insert", lambda *_: "SELECT 1/0 FROM nowhere")
+        with pytest.raises(asyncpg.PostgresError):
+            await world.projector.advance("acme")
+    assert await world.reader.projected("acme") == 60
+    await world.project()
+    expected = states(await world.ledger.read("acme"))[-1]
+    async with world.reader.at("acme") as record:
+        assert await everything(record, expected) == expected
+
+
+async def test_a_poisoned_event_stops_its_tenant_before_it(world: World) -> None:
+    """What precedes it is applied, it is not skipped, and another tenant goes on."""
+    stranger = RoleGranted(principal_id="prn_nobody", role="operator")
+    await world.append([*Stream(5).take(10), stranger, *Stream(6).take(5)])
+    await world.append(Stream(6).take(5), tenant="globex")
+    await world.project("globex")
+    assert await world.projector.advance("acme") == (10, True)
+    with pytest.raises(Unfoldable) as stopped:
+        await world.projector.advance("acme")
+    assert stopped.value.position == 11
+    assert await world.reader.projected("acme") == 10
+    assert await world.reader.projected("globex") == 5
+
+
+async def test_readers_wait_for_their_own_writes(world: World) -> None:
+    """`wait_for` answers once the position is there, and says so when it is not."""
+    await world.append(Stream(1).take(20))
+    with pytest.raises(NotYet):
+        await world.reader.wait_for("acme", 20, timeout_s=0.05)
+    await world.project()
+    await world.reader.wait_for("acme", 20)
+    with pytest.raises(NotYet):
+        async with world.reader.at("acme", 21):
+            pass
+
+
+async def test_pages_neither_skip_nor_repeat_while_the_log_grows(world: World) -> None:
+    """A walk through pages sees every object that was there at its start exactly once."""
+    stream = Stream(11)
+    await world.append(stream.take(150))
+    await world.project()
+    for row in ROWS:
+        async with world.reader.at("acme", 150) as record:
+            whole = [item.id for item in (await record.page(row, first=1000)).rows]
+        walked: list[str] = []
+        after = None
+        while True:
+            async with world.reader.at("acme", 150) as record:
+                page = await record.page(row, first=3, after=after)
+            walked += [item.id for item in page.rows]
+            if not page.more:
+                break
+            after = page.rows[-1].created_position
+            await world.append(stream.take(2))
+            await world.project()
+        assert walked == whole
+
+
+async def test_difference_of_two_moments(world: World) -> None:
+    """`diff` names exactly the objects whose state differs."""
+    await world.append(Stream(2).take(120))
+    await world.project()
+    expected = states(await world.ledger.read("acme"))
+    async with world.reader.at("acme", 120) as record:
+        for row in ROWS:
+            found = await record.diff(row, 60)
+            then, now = expected[60].get(row.table, {}), expected[120].get(row.table, {})
+            changed = {key for key in then.keys() | now.keys() if then.get(key) != now.get(key)}
+            assert changed <= set(found)
+            assert all((found[key].before is None) == (key not in then) for key in found)
+
+
+async def test_tenants_are_walls(world: World) -> None:
+    """No tenant sees another's rows; without a tenant the database refuses to answer."""
+    await world.append(Stream(1).take(30))
+    await world.append(Stream(2).take(30), tenant="globex")
+    await world.project()
+    await world.project("globex")
+    async with world.reader.at("globex") as record:
+        for row in ROWS:
+            visible = await record._connection.fetch(f"SELECT tenant_id FROM readmodels.{row.table}")
+            assert {item["tenant_id"] for item in visible} <= {"globex"}
+    async with world.store.pool.acquire() as connection:
+        with pytest.raises(asyncpg.PostgresError, match="no tenant is set"):
+            await connection.fetch("SELECT * FROM readmodels.principals")
