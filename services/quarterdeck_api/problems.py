@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from quarterdeck_domain.errors import InvalidInput, NotAllowed, NotFound, QuarterdeckError, Refused
+from quarterdeck_ledger.checkpoints import LogRewound
 from quarterdeck_ledger.errors import Busy, Expired, Unavailable, UnsafeServer
 from quarterdeck_runtime.telemetry import current_trace_id
 
@@ -79,14 +80,16 @@ STATUS: Final[Mapping[type[QuarterdeckError], int]] = {
     Unavailable: 503,
     UnsafeServer: 503,
     TimedOut: 504,
+    LogRewound: 500,
 }
 """The status of a class holds for the classes below it too, unless they have their own."""
 
 _HIDDEN: Final = {
     Unavailable: "a part that is needed does not answer; repeat the request with the same idempotency key",
     UnsafeServer: "the database server is not set up safely; the operator's logs say how",
+    LogRewound: "the log does not extend what was signed before; nothing is signed until the operators know why",
 }
-"""Messages of these name hosts and settings: they are for the operator."""
+"""Messages of these name hosts, settings and files: they are for the operator."""
 
 
 def problem(
@@ -114,7 +117,7 @@ def problem_of(error: QuarterdeckError) -> JSONResponse:
     """Return the response of an error that the house raised on purpose."""
     status = status_of(error)
     hidden = next((text for kind, text in _HIDDEN.items() if isinstance(error, kind)), None)
-    if status == 500:
+    if status == 500 and hidden is None:
         return unexpected()
     headers: dict[str, str] = {}
     if status == 401:
