@@ -22,6 +22,7 @@ from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_ledger.signing import FileSigningKeys
 from quarterdeck_policy.decision_point import DecisionPoint
+from quarterdeck_readmodels.reader import Reader
 from quarterdeck_runtime import logs, telemetry
 from quarterdeck_runtime.settings import Settings
 
@@ -68,7 +69,7 @@ async def wire(settings: Settings, store: PostgresStore, stack: contextlib.Async
         ledger=ledger,
         signing=signing,
         decisions=DecisionPoint(ledger),
-        reader=None,
+        reader=Reader(store.pool),
         authenticator=Authenticator(ledger, settings, oidc=oidc),
         checkpointer=checkpointer,
     )

@@ -68,6 +68,10 @@ class EmbeddedPostgres:
         """Return the address of a database on this server, made if it is missing and the server runs."""
         if self.pid is not None:
             self._ensure_database(database)
+        return self.address(user, database)
+
+    def address(self, user: str = SUPERUSER, database: str = DATABASE) -> str:
+        """Return the address that a database has, or will have once the server runs."""
         return f"postgresql://{user}@/{database}?host={quote(str(self.socket_dir))}"
 
     def start(self) -> None:

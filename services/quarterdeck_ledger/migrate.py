@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -31,7 +33,11 @@ END $$
 """
 
 _GRANT: Final = """
-DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO quarterdeck_app', current_database()); END $$
+DO $$
+BEGIN
+    EXECUTE format('GRANT CREATE ON DATABASE %I TO quarterdeck_app', current_database());
+    GRANT SELECT ON schema_version TO quarterdeck_app;
+END $$
 """
 
 
@@ -58,6 +64,31 @@ async def migrate(url: str) -> None:
             await connection.exec_driver_sql(f"GRANT SELECT ON schema_version TO {APP_ROLE}")
     finally:
         await engine.dispose()
+
+
+async def wait_for_schema(url: str, patience_s: float = 60.0) -> None:
+    """Return once the database answers and has the current schema: who starts first need not be ready first.
+
+    Raises:
+        Unavailable: not within the time.
+    """
+    end = asyncio.get_running_loop().time() + patience_s
+    wanted = ScriptDirectory.from_config(_config()).get_current_head()
+    while True:
+        try:
+            connection = await asyncpg.connect(url, timeout=5)
+            try:
+                found = await connection.fetchval("SELECT max(version_num) FROM schema_version")
+            finally:
+                await connection.close()
+            problem = f"its schema is {found}, not {wanted}: run `quarterdeck migrate`, or upgrade this program"
+        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+            found, problem = None, str(error)
+        if found == wanted:
+            return
+        if asyncio.get_running_loop().time() > end:
+            raise Unavailable(f"PostgreSQL is not ready: {problem}")
+        await asyncio.sleep(0.05)
 
 
 async def check_server(url: str) -> None:
@@ -94,8 +125,13 @@ def sqlalchemy_url(url: str) -> str:
 
 def _upgrade(connection: Connection) -> None:
     # The driver prepares single statements only; migrations are scripts, so they go through its simple protocol.
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config = _config()
     attributes: dict[str, Any] = config.attributes
     attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config

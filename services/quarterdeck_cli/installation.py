@@ -1,0 +1,166 @@
+"""One machine's installation: PostgreSQL, Temporal and the roles over one data directory, started and stopped as one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import http.client
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from quarterdeck_cli.supervisor import ROLES, Supervisor
+from quarterdeck_embedded import AlreadyRunning, EmbeddedPostgres, EmbeddedTemporal, StartFailed, free_port
+
+if TYPE_CHECKING:
+    from quarterdeck_runtime.settings import Settings
+
+T = TypeVar("T")
+READY_S: Final = 60.0
+STATE: Final = "running.json"
+_POLL_S: Final = 0.02
+Said = Callable[[str, float], None]
+"""Called with what is ready and the seconds it took."""
+
+
+@dataclass
+class Running:
+    """What runs, and where. `sign_in` is the administrator's one-time token, at the first start only."""
+
+    base_url: str
+    temporal_address: str
+    supervisor: Supervisor
+    postgres: EmbeddedPostgres | None
+    temporal: EmbeddedTemporal | None
+    sign_in: str | None
+
+
+@contextlib.contextmanager
+def installation(settings: Settings, said: Said = lambda _what, _seconds: None) -> Iterator[Running]:
+    """Run every part that the settings do not name as external; stop all at the end, in order.
+
+    Raises:
+        AlreadyRunning: another process has this data directory, or something has the port.
+        StartFailed: a part did not start; the message has the end of its log.
+    """
+    data_dir = settings.data_dir.expanduser().absolute()
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_alone(data_dir))
+        _check_port(settings.host, settings.port)
+        postgres = None if settings.database_url else EmbeddedPostgres(data_dir / "postgres")
+        temporal = None if settings.temporal_address else EmbeddedTemporal(data_dir / "temporal.db", port=free_port())
+        url = _address(settings.database_url) or _of(postgres).address("quarterdeck_app")
+        address = settings.temporal_address or _of(temporal).address
+        # The roles start first: they spend a while importing, and wait for what the others make meanwhile.
+        supervisor = Supervisor(_environment(settings, data_dir, url, address), data_dir / "logs")
+        for part in (temporal, postgres):
+            if part is not None:
+                stack.callback(part.stop)
+        stack.callback(supervisor.stop)
+        begun = time.monotonic()
+        supervisor.start()
+        _start_parts(postgres, temporal, said)
+        admin_url = _address(settings.migrate_url) or _address(settings.database_url) or _of(postgres).url()
+        sign_in = asyncio.run(_prepare(settings, admin_url, url))
+        said("schema and first tenant" if sign_in else "schema", time.monotonic() - begun)
+        _wait_until_ready(settings.host, settings.port, supervisor)
+        said(", ".join(ROLES), time.monotonic() - begun)
+        state = data_dir / STATE
+        state.write_text(json.dumps({"pid": os.getpid(), "url": settings.base_url, "pids": supervisor.pids()}))
+        stack.callback(state.unlink, missing_ok=True)
+        yield Running(settings.base_url, address, supervisor, postgres, temporal, sign_in)
+
+
+def _start_parts(postgres: EmbeddedPostgres | None, temporal: EmbeddedTemporal | None, said: Said) -> None:
+    # On this thread, which lives as long as they should: a child's death signal is tied to the thread that made it.
+    begun = time.monotonic()
+    if temporal is not None:
+        temporal.begin()
+    if postgres is not None:
+        postgres.start()
+        said("postgres (embedded)", time.monotonic() - begun)
+    if temporal is not None:
+        temporal.wait_until_ready()
+        said("temporal (embedded)", time.monotonic() - begun)
+
+
+async def _prepare(settings: Settings, admin_url: str, url: str) -> str | None:
+    from quarterdeck_cli.first_start import open_tenant
+    from quarterdeck_ledger.keys import FileKeyStore
+    from quarterdeck_ledger.ledger import EventLedger
+    from quarterdeck_ledger.migrate import migrate
+    from quarterdeck_ledger.postgres import PostgresStore
+
+    await migrate(admin_url)
+    async with PostgresStore.open(url, size=1) as store:
+        return await open_tenant(EventLedger(store, FileKeyStore(settings.keys / "subjects")), settings.default_tenant)
+
+
+def _environment(settings: Settings, data_dir: Path, url: str, temporal_address: str) -> dict[str, str]:
+    return {
+        "QUARTERDECK_DATA_DIR": str(data_dir),
+        "QUARTERDECK_DATABASE_URL": url,
+        "QUARTERDECK_TEMPORAL_ADDRESS": temporal_address,
+        "QUARTERDECK_HOST": settings.host,
+        "QUARTERDECK_PORT": str(settings.port),
+    }
+
+
+@contextlib.contextmanager
+def _alone(data_dir: Path) -> Iterator[None]:
+    with (data_dir / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunning(
+                f"another `quarterdeck` runs on {data_dir}: stop it, or choose another directory with --data-dir"
+            ) from None
+        yield
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise AlreadyRunning(f"cannot listen on {host}:{port} ({error.strerror}): choose another --port") from None
+
+
+def _wait_until_ready(host: str, port: int, supervisor: Supervisor) -> None:
+    end = time.monotonic() + READY_S
+    while time.monotonic() < end:
+        dead = supervisor.check()
+        if "api" in dead:
+            raise StartFailed(f"the API ended while starting; its log ends:\n{supervisor.tail('api')}")
+        if _answers(host, port):
+            return
+        time.sleep(_POLL_S)
+    raise StartFailed(f"the API was not ready in {READY_S:.0f} s; its log ends:\n{supervisor.tail('api')}")
+
+
+def _answers(host: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _address(secret: Any) -> str | None:
+    return None if secret is None else str(secret.get_secret_value())
+
+
+def _of(part: T | None) -> T:
+    assert part is not None  # noqa: S101  external or embedded, one of the two is there
+    return part

@@ -1,0 +1,59 @@
+"""`quarterdeck`: every verb of the command line, in the order in which a newcomer meets them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Annotated, Final
+
+import typer
+
+EPILOG: Final = (
+    "First time here?  quarterdeck demo  plays one whole story;  quarterdeck up  starts the real thing here. "
+    "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 nobody answers."
+)
+app = typer.Typer(
+    name="quarterdeck",
+    help="The control plane for AI estates: one tamper-evident log, human approval gates, a time machine over both.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_GROUPS: Final = (
+    ("Run it", ("up:up", "serve:app serve", "doctor:doctor")),
+    ("Keep it", ("rebuild:rebuild", "recover:recover_administrator")),
+)
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and end.", is_eager=True)] = False,
+) -> None:
+    """Take the options that stand before a verb."""
+    if version:
+        from importlib.metadata import version as installed
+
+        print(f"quarterdeck {installed('quarterdeck')}")
+        raise typer.Exit
+
+
+def _mount() -> None:
+    for panel, entries in _GROUPS:
+        for entry in entries:
+            target, _, name = entry.partition(" ")
+            module, _, attribute = target.partition(":")
+            found = getattr(importlib.import_module(f"quarterdeck_cli.{module}"), attribute)
+            if isinstance(found, typer.Typer):
+                app.add_typer(found, name=name, rich_help_panel=panel)
+            else:
+                app.command(name=name or attribute.replace("_", "-"), rich_help_panel=panel)(found)
+
+
+def run() -> None:
+    """Entry point of the `quarterdeck` command."""
+    _mount()
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)

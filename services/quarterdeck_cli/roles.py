@@ -1,0 +1,130 @@
+"""What each role runs: the wiring of the worker and of the projector. (The API wires itself.)"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Final
+
+import structlog
+from temporalio.client import Client, TLSConfig
+
+from quarterdeck_api import bootstrap
+from quarterdeck_ledger.followers import Followers
+from quarterdeck_ledger.keys import FileKeyStore
+from quarterdeck_ledger.ledger import EventLedger
+from quarterdeck_ledger.migrate import wait_for_schema
+from quarterdeck_ledger.postgres import PostgresStore
+from quarterdeck_ledger.signing import FileSigningKeys
+from quarterdeck_projector.dispatcher import Dispatcher
+from quarterdeck_projector.projector import Projector
+from quarterdeck_runtime import logs, telemetry
+from quarterdeck_runtime.settings import Settings
+from quarterdeck_worker.worker import make_worker, running
+from quarterdeck_workflows.approval_gate.activities import ApprovalGateActivities
+from quarterdeck_workflows.callback_delivery.activities import CallbackDeliveryActivities
+from quarterdeck_workflows.callback_delivery.destination import Destinations
+from quarterdeck_workflows.client import connect
+
+_PATIENCE_S: Final = 60.0
+_RETRY_S: Final = 0.2
+log = structlog.get_logger(__name__)
+
+
+async def api(settings: Settings) -> None:
+    """Serve HTTP until told to stop."""
+    if settings.database_url is not None:
+        await wait_for_schema(settings.database_url.get_secret_value())
+    await bootstrap.serve(settings)
+
+
+async def worker(settings: Settings) -> None:
+    """Run workflows and activities until cancelled."""
+    async with _running(settings, "worker") as store:
+        ledger = EventLedger(store, FileKeyStore(settings.keys / "subjects"))
+        signing = FileSigningKeys(settings.keys / "signing")
+        temporal = await temporal_client(settings)
+        delivery = CallbackDeliveryActivities(
+            ledger,
+            lambda tenant: signing.current(tenant, "webhook"),
+            Destinations(settings.webhook_allow),
+            settings.base_url,
+        )
+        made = make_worker(temporal, ApprovalGateActivities(ledger), delivery, task_queue=settings.temporal_task_queue)
+        async with running(made, temporal):
+            await asyncio.Event().wait()
+
+
+async def projector(settings: Settings) -> None:
+    """Project and dispatch until cancelled. The read models go on when Temporal is away."""
+    async with _running(settings, "projector") as store:
+        ledger = EventLedger(store, FileKeyStore(settings.keys / "subjects"))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Projector(store, store.pool).run(), name="projector")
+            group.create_task(_dispatch(settings, ledger, store), name="dispatcher")
+
+
+ROLES: Final[dict[str, Callable[[Settings], Coroutine[Any, Any, None]]]] = {
+    "api": api,
+    "worker": worker,
+    "projector": projector,
+}
+
+
+async def temporal_client(settings: Settings, patience_s: float = _PATIENCE_S) -> Client:
+    """Connect to Temporal, waiting a while for it to come up.
+
+    Raises:
+        RuntimeError: no address is set, or nobody answers.
+    """
+    if settings.temporal_address is None:
+        raise RuntimeError("temporal_address is not set: workflows need a Temporal server")
+    key = settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None
+    end = asyncio.get_running_loop().time() + patience_s
+    while True:
+        try:
+            return await connect(
+                settings.temporal_address, namespace=settings.temporal_namespace, api_key=key, tls=_tls(settings)
+            )
+        except RuntimeError:
+            if asyncio.get_running_loop().time() > end:
+                raise
+            await asyncio.sleep(_RETRY_S)
+
+
+async def _dispatch(settings: Settings, ledger: EventLedger, store: PostgresStore) -> None:
+    while True:
+        try:
+            temporal = await temporal_client(settings)
+        except RuntimeError as error:
+            log.warning("dispatch.no_temporal", error=str(error))
+            continue
+        await Dispatcher(ledger, Followers(store.pool), temporal, task_queue=settings.temporal_task_queue).run()
+
+
+@contextlib.asynccontextmanager
+async def _running(settings: Settings, role: str) -> AsyncIterator[PostgresStore]:
+    if settings.database_url is None:
+        raise bootstrap.NotConfigured("database_url is not set: every role needs PostgreSQL 18 or newer")
+    logs.configure(settings, role)
+    traces = telemetry.start(settings, role)
+    try:
+        url = settings.database_url.get_secret_value()
+        await wait_for_schema(url)
+        async with PostgresStore.open(url, size=settings.database_pool_size) as store:
+            log.info("serving", role=role)
+            yield store
+    finally:
+        if traces is not None:
+            traces.close()
+
+
+def _tls(settings: Settings) -> TLSConfig | None:
+    if settings.temporal_tls_cert is None and settings.temporal_tls_ca is None:
+        return None
+    return TLSConfig(
+        server_root_ca_cert=settings.temporal_tls_ca.read_bytes() if settings.temporal_tls_ca else None,
+        client_cert=settings.temporal_tls_cert.read_bytes() if settings.temporal_tls_cert else None,
+        client_private_key=settings.temporal_tls_key.read_bytes() if settings.temporal_tls_key else None,
+    )

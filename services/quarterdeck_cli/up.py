@@ -1,0 +1,106 @@
+"""`quarterdeck up`: everything on this machine, in one go."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from quarterdeck_cli.problems import give_up, need_server
+
+if TYPE_CHECKING:
+    from quarterdeck_cli.installation import Running
+
+DataDir = Annotated[Path | None, typer.Option(help="Where everything is kept [QUARTERDECK_DATA_DIR]")]
+Port = Annotated[int | None, typer.Option(help="Port of the API [QUARTERDECK_PORT]")]
+Host = Annotated[str | None, typer.Option(help="Address of the API [QUARTERDECK_HOST]")]
+
+
+def up(data_dir: DataDir = None, host: Host = None, port: Port = None, json: bool = False) -> None:
+    """Start PostgreSQL, Temporal, API, worker and projector on this machine, and keep them running.
+
+    Everything lives in one directory and survives restarts. Ctrl-C stops it all, in order. Parts named by
+    QUARTERDECK_DATABASE_URL and QUARTERDECK_TEMPORAL_ADDRESS are used instead of embedded ones.
+    """
+    need_server()
+    from quarterdeck_cli.installation import installation
+    from quarterdeck_domain.errors import QuarterdeckError
+    from quarterdeck_embedded import EmbeddedError
+
+    settings = settings_for(data_dir=data_dir, host=host, port=port)
+    begun = time.monotonic()
+    stopping = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    if not json:
+        typer.secho(f" ⚓ quarterdeck   data: {settings.data_dir.expanduser()}", bold=True)
+    try:
+        with installation(settings, _say if not json else lambda _what, _seconds: None) as running:
+            (_show_json if json else _show)(running, time.monotonic() - begun)
+            while not stopping.wait(0.5):
+                for role in running.supervisor.check():
+                    typer.secho(f" ! {role} died and is started again; its log: logs/{role}.log", err=True)
+            if not json:
+                typer.echo(" stopping …")
+    except EmbeddedError as error:
+        give_up(str(error), "quarterdeck doctor")
+    except QuarterdeckError as error:
+        give_up(error.message, "quarterdeck doctor")
+
+
+def settings_for(**given: Any) -> Any:
+    """Return the settings, with what the command line gave on top; end with the reason if they do not hold."""
+    from pydantic import ValidationError
+
+    from quarterdeck_runtime.settings import load_settings
+
+    try:
+        return load_settings(**{name: value for name, value in given.items() if value is not None})
+    except (ValidationError, FileNotFoundError) as error:
+        give_up(str(error), "docs/configuration.md lists every setting", code=2)
+
+
+def _say(what: str, seconds: float) -> None:
+    typer.echo(f" {typer.style('✔', fg=typer.colors.GREEN)} {what:<28} {seconds:5.1f} s")
+
+
+def _show(running: Running, seconds: float) -> None:
+    url = running.base_url
+    typer.secho(f" ready in {seconds:.1f} s", fg=typer.colors.GREEN)
+    typer.echo(f"   API        {url}   (AuthZEN {url}/access/v1 · GraphQL {url}/graphql · OpenAPI {url}/openapi.json)")
+    typer.echo(f"   Temporal   {running.temporal_address}")
+    if running.sign_in is not None:
+        typer.echo("\n You are the administrator. This link works once, for a day:")
+        typer.secho(f"   {url}/sign-in/{running.sign_in}", bold=True)
+        typer.echo("\n A first request, in another terminal:")
+        typer.echo(f"   quarterdeck sign-in {url}/sign-in/{running.sign_in}")
+        typer.echo("   quarterdeck whoami")
+    else:
+        typer.echo(f"\n Lost the way in?  quarterdeck recover-administrator --data-dir … ;  signed in:  {url}/v1/me")
+    typer.echo(
+        "\n Next:  quarterdeck demo   plays a whole story  ·  quarterdeck approvals watch   decides\n Ctrl-C stops."
+    )
+
+
+def _show_json(running: Running, seconds: float) -> None:
+    import json
+
+    shown = {
+        "url": running.base_url,
+        "temporal": running.temporal_address,
+        "sign_in": None if running.sign_in is None else f"{running.base_url}/sign-in/{running.sign_in}",
+        "pids": running.supervisor.pids(),
+        "postgres_pid": running.postgres.pid if running.postgres else None,
+        "temporal_pid": running.temporal.pid if running.temporal else None,
+        "ready_s": round(seconds, 3),
+    }
+    print(json.dumps(shown), flush=True)
