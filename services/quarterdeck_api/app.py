@@ -41,7 +41,7 @@ def create_app(services: Services) -> FastAPI:
     openapi.install(app, STRUCTS)
     for router in (health.router, sign_in.router, commands.router, log.router):
         app.include_router(router)
-    for name in ("authzen", "arap", "grants", "graphql_mount"):
+    for name in ("authzen", "arap", "grants", "approvals", "graphql_mount"):
         _include(app, name)
     # The last added is the outermost.
     app.add_middleware(BodyLimit, max_bytes=services.settings.max_body_bytes)

@@ -1,0 +1,182 @@
+"""Submitting and cancelling access requests: from values to recorded facts.
+
+Source: ARAP draft, 'Access Request Submission' and 'Cancellation'.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from quarterdeck_api.arap.actors import verify_chain
+from quarterdeck_api.arap.binding import bind
+from quarterdeck_api.arap.bundle import APPROVAL, AllOrNone, as_bundle, bundle_id, item_ids, uuid_of
+from quarterdeck_api.arap.callbacks import check_callback
+from quarterdeck_api.arap.errors import DuplicateRequest, InvalidTaskState, on_the_wire
+from quarterdeck_api.arap.submission import Item, Submission, parse_submission
+from quarterdeck_api.arap.tasks import Task, read_task, status_endpoint
+from quarterdeck_api.auth.caller import Caller
+from quarterdeck_api.authzen.state import ApprovalState, fold
+from quarterdeck_api.authzen.subjects import require_may_ask
+from quarterdeck_api.authzen.wire import bounded_text, issuer, request_fingerprint
+from quarterdeck_api.commands.idempotency import command_id, fresh_id
+from quarterdeck_api.services import Services
+from quarterdeck_domain.approvals.errors import AlreadyRequested
+from quarterdeck_domain.approvals.events import ApprovalRequested
+from quarterdeck_domain.approvals.slices import CancelApproval, RequestApproval
+from quarterdeck_domain.checks import MAX_REASON, legible
+from quarterdeck_domain.errors import InvalidInput, Refused, WrongState
+from quarterdeck_domain.events import RecordedEvent, event_id
+from quarterdeck_domain.ids import make_id
+from quarterdeck_domain.policy.events import DecisionRecorded
+from quarterdeck_domain.slices import Slice
+from quarterdeck_ledger.interface import Context
+from quarterdeck_runtime.telemetry import current_traceparent
+
+MAX_CODE: Final = 100
+
+
+async def submit(services: Services, caller: Caller, body: Mapping[str, Any], key: str | None) -> Task:
+    """Record an access request and return its task. The same key with an equal body returns the same task.
+
+    Raises:
+        InvalidInput: malformed, or a callback that is refused.
+        InvalidDenialBinding, NotRequestable, ExpiredDenial: see `binding`.
+        DuplicateRequest: the key was used with another body.
+        NotAllowed: the caller may not ask this, or cannot prove the actors it names.
+        AlreadyRequested: the same action of the same requester is open; the error names its task.
+        TaskExpired: it was submitted before, and its task's handle is over.
+    """
+    context = Context(
+        tenant=caller.tenant,
+        actor=caller.actor,
+        command_id=command_id(caller, key),
+        fingerprint=request_fingerprint(caller, "POST", "access_request", body),
+        traceparent=current_traceparent(),
+    )
+    if key is not None:
+        before = await _submitted_before(services, context)
+        if before:
+            return await read_task(services, caller, _task_id(before, "items" in body))
+    submission = parse_submission(body)
+    await _check(services, caller, submission)
+    now = await services.ledger.now()
+    decisions = [await bind(services, caller, item, submission.actors, now) for item in submission.items]
+    if len({decision.action_digest for decision in decisions}) != len(decisions):
+        raise InvalidInput("two items ask for the same action", field="items")
+    command = _command(caller, submission, decisions, fresh_id())
+    try:
+        executed = await services.ledger.execute(command, context)
+    except AlreadyRequested as error:
+        task = status_endpoint(services, str(error.details.get("approval_id")))
+        raise AlreadyRequested(error.message, **error.details, status_endpoint=task) from None
+    except Refused as error:
+        raise on_the_wire(error) from None
+    task_id = _task_id(executed.events, submission.bundled)
+    if executed.repeated:
+        return await read_task(services, caller, task_id)
+    return Task(task_id, tuple(fold(executed.events).values()))
+
+
+async def cancel(services: Services, caller: Caller, task: Task, body: Mapping[str, Any], key: str | None) -> Task:
+    """Take a task back: every item of it that is pending.
+
+    Raises:
+        InvalidTaskState: nothing of it is pending.
+        NotAllowed: the caller is not the one that asked.
+    """
+    reason = _reason(body)
+    context = Context(
+        tenant=caller.tenant,
+        actor=caller.actor,
+        command_id=command_id(caller, key),
+        fingerprint=request_fingerprint(caller, "POST", "cancel_access_request", {"task": task.id, "body": body}),
+        traceparent=current_traceparent(),
+    )
+    if key is None or not await _submitted_before(services, context):
+        await _cancel_pending(services, caller, task.states, reason, context, task.id)
+    return await read_task(services, caller, task.id)
+
+
+async def _cancel_pending(
+    services: Services, caller: Caller, states: Sequence[ApprovalState], reason: str, context: Context, task_id: str
+) -> None:
+    now = await services.ledger.now()
+    pending = [state for state in states if state.status(now) == "pending"]
+    if not pending:
+        raise InvalidTaskState("this task has ended already", task_id=task_id, status=Task(task_id, states).status(now))
+    commands = [
+        CancelApproval(approval_id=state.request.approval_id, actor=caller.actor, reason=reason) for state in pending
+    ]
+    try:
+        await services.ledger.execute(AllOrNone(commands), context)
+    except WrongState as error:
+        raise InvalidTaskState(error.message, task_id=task_id) from None
+    except Refused as error:
+        raise on_the_wire(error) from None
+
+
+async def _check(services: Services, caller: Caller, submission: Submission) -> None:
+    name = issuer(services.settings, caller.tenant)
+    for item in submission.items:
+        require_may_ask(caller, item.intent, name)
+    verify_chain(caller, submission.actors, name)
+    if submission.callback is not None:
+        await check_callback(submission.callback.endpoint, services.settings.webhook_allow)
+
+
+def _command(caller: Caller, submission: Submission, decisions: Sequence[DecisionRecorded], new: uuid.UUID) -> Slice:
+    ids = item_ids(as_bundle(new), len(submission.items)) if submission.bundled else (make_id(APPROVAL, new),)
+    commands = [
+        _request(caller, submission, item, decision, approval_id)
+        for item, decision, approval_id in zip(submission.items, decisions, ids, strict=True)
+    ]
+    return AllOrNone(commands) if submission.bundled else commands[0]
+
+
+def _request(
+    caller: Caller, submission: Submission, item: Item, decision: DecisionRecorded, approval_id: str
+) -> RequestApproval:
+    return RequestApproval(
+        approval_id=approval_id,
+        decision_id=decision.decision_id,
+        subject=item.intent.subject.ref,
+        resource=item.intent.resource.ref,
+        binding_hash=decision.binding_hash,
+        # The actor may have moved to client.actor, which is in the digest: the decision's own is the one that counts.
+        action_digest=decision.action_digest,
+        actor=caller.actor,
+        justification=submission.justification,
+        client=submission.client,
+        requested_until=item.requested_until,
+        emergency=item.emergency,
+        callback=submission.callback,
+        callback_state=submission.callback_state,
+    )
+
+
+async def _submitted_before(services: Services, context: Context) -> list[RecordedEvent]:
+    """Return what this idempotency key recorded before."""
+    events: list[RecordedEvent] = []
+    while (found := await services.ledger.find(context.tenant, event_id(context.command_id, len(events)))) is not None:
+        events.append(found)
+    if events and events[0].cause.fingerprint != context.fingerprint:
+        raise DuplicateRequest("this Idempotency-Key was used with another request", position=events[0].position)
+    return events
+
+
+def _task_id(events: Sequence[RecordedEvent], bundled: bool) -> str:
+    first = events[0].payload
+    if not isinstance(first, ApprovalRequested):
+        raise DuplicateRequest("this Idempotency-Key was used with another request", position=events[0].position)
+    return bundle_id(uuid_of(first.approval_id)) if bundled else first.approval_id
+
+
+def _reason(body: Mapping[str, Any]) -> str:
+    parts = []
+    if body.get("reason") is not None:
+        parts.append(bounded_text(body["reason"], "reason", MAX_CODE))
+    if body.get("comment") is not None:
+        parts.append(bounded_text(body["comment"], "comment", MAX_REASON))
+    return legible(": ".join(parts))
