@@ -65,9 +65,7 @@ def parse(data: bytes | str, *, max_bytes: int = MAX_BYTES) -> Any:
     if len(data) > max_bytes:
         raise NotCanonical(f"{len(data)} bytes; at most {max_bytes} are allowed", limit=max_bytes)
     try:
-        value = json.loads(
-            data, object_pairs_hook=_no_duplicates, parse_float=_no_floats, parse_constant=_no_floats
-        )
+        value = json.loads(data, object_pairs_hook=_no_duplicates, parse_float=_no_floats, parse_constant=_no_floats)
     except NotCanonical:
         raise
     except (ValueError, RecursionError) as error:

@@ -50,9 +50,7 @@ class Slice(ABC):
 
 def boundary(*items: tuple[tuple[type[Event], ...], tuple[str, ...]]) -> DCBQuery:
     """Return the query of events of any of these types that carry all of these tags; an item each."""
-    return DCBQuery(
-        items=[DCBQueryItem(types=[kind.type for kind in types], tags=list(tags)) for types, tags in items]
-    )
+    return DCBQuery(items=[DCBQueryItem(types=[kind.type for kind in types], tags=list(tags)) for types, tags in items])
 
 
 def matches(query: DCBQuery, event_type: str, tags: frozenset[str]) -> bool:
