@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from quarterdeck_domain.errors import InvalidInput, NotAllowed, NotFound, QuarterdeckError, Refused
 from quarterdeck_ledger.checkpoints import LogRewound
 from quarterdeck_ledger.errors import Busy, Expired, Unavailable, UnsafeServer
+from quarterdeck_readmodels.reader import NotYet
 from quarterdeck_runtime.telemetry import current_trace_id
 
 URN: Final = "urn:quarterdeck:problem:"
@@ -79,6 +80,7 @@ STATUS: Final[Mapping[type[QuarterdeckError], int]] = {
     Busy: 503,
     Unavailable: 503,
     UnsafeServer: 503,
+    NotYet: 503,
     TimedOut: 504,
     LogRewound: 500,
 }
@@ -122,6 +124,8 @@ def problem_of(error: QuarterdeckError) -> JSONResponse:
     headers: dict[str, str] = {}
     if status == 401:
         headers["WWW-Authenticate"] = str(error.details.get("challenge", CHALLENGE))
+    if status == 413:
+        headers["Connection"] = "close"  # else the server would read the rest of the body, to the last byte
     if status in (429, 503):
         wait = error.details.get("retry_after_s", 1)
         headers["Retry-After"] = str(max(1, round(float(wait)))) if isinstance(wait, int | float) else "1"

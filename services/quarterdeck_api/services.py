@@ -13,11 +13,10 @@ from quarterdeck_ledger.signing import SigningKeys
 from quarterdeck_runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from quarterdeck_ledger.checkpoints import Checkpointer
-    from quarterdeck_readmodels.reader import Reader
-
     from quarterdeck_api.auth.authenticator import Authenticator
+    from quarterdeck_ledger.checkpoints import Checkpointer
     from quarterdeck_policy.decision_point import DecisionPoint
+    from quarterdeck_readmodels.reader import Reader
 
 
 @dataclass(frozen=True, slots=True)

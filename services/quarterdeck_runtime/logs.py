@@ -30,7 +30,7 @@ _SECRET_NAMES: Final = re.compile(
 _SECRET_TEXT: Final = re.compile(
     r"(?P<mark>qdl?_[a-z0-9-]{1,63}_[0-9a-z]{26}_)[A-Za-z0-9_-]+"  # a credential of ours: its id may stay
     r"|(?P<scheme>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}"
-    r"|\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"  # a JSON Web Token
+    r"|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"  # a JSON Web Token
     r"|(?P<userinfo>://[^\s/:@]*:)[^\s/@]+(?=@)"  # a password in an address
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     re.IGNORECASE,
@@ -48,7 +48,6 @@ def configure(settings: Settings, role: str, stream: TextIO | None = None) -> No
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _add_trace,
         _adder(role),
-        structlog.stdlib.ExtraAdder(),
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
         redact,
@@ -71,6 +70,7 @@ def configure(settings: Settings, role: str, stream: TextIO | None = None) -> No
     handler = logging.StreamHandler(target)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder()],
             processors=[*shared, structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )

@@ -1,0 +1,151 @@
+"""Who may use which route, written down: a route that is not in this table fails the suite. Serves DC-05; threat T18.
+
+`PUBLIC` needs no credential, `ANYBODY` any, and a set of roles one of them. Where anybody may come in, what they may
+do or see is decided by the slice, the policy or the query behind the route.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import pytest
+from api_house import House, house
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+
+from quarterdeck_api.app import create_app
+
+PUBLIC: Final = frozenset({"public"})
+ANYBODY: Final[frozenset[str]] = frozenset()
+ROLES: Final = ("administrator", "operator", "approver", "auditor", "agent")
+
+_ADMINISTRATOR: Final = frozenset({"administrator"})
+_READERS: Final = frozenset({"administrator", "auditor"})
+_OPERATORS: Final = frozenset({"administrator", "operator"})
+_VOTERS: Final = frozenset({"administrator", "operator", "approver"})
+
+TABLE: Final[Mapping[tuple[str, str], frozenset[str]]] = {
+    ("GET", "/openapi.json"): PUBLIC,
+    ("GET", "/healthz"): PUBLIC,
+    ("GET", "/readyz"): PUBLIC,
+    ("GET", "/sign-in/{token}"): PUBLIC,
+    ("POST", "/sign-in"): PUBLIC,
+    ("GET", "/v1/sign-in-options"): PUBLIC,
+    ("GET", "/.well-known/authzen-configuration"): PUBLIC,
+    ("GET", "/.well-known/authzen-configuration/{tenant}"): PUBLIC,
+    ("GET", "/.well-known/jwks.json"): PUBLIC,
+    ("GET", "/.well-known/jwks/{tenant}.json"): PUBLIC,
+    ("GET", "/access/v1/schemas/access-request.json"): PUBLIC,
+    ("POST", "/sign-out"): ANYBODY,
+    ("GET", "/v1/me"): ANYBODY,
+    ("GET", "/v1/commands"): ANYBODY,
+    ("POST", "/access/v1/evaluation"): ANYBODY,
+    ("POST", "/access/v1/evaluations"): ANYBODY,
+    ("POST", "/access/v1/requests"): ANYBODY,
+    ("GET", "/access/v1/requests/{task_id}"): ANYBODY,
+    ("POST", "/access/v1/requests/{task_id}/cancel"): ANYBODY,
+    ("DELETE", "/access/v1/requests/{task_id}/cancel"): ANYBODY,
+    ("POST", "/v1/grants/redeem"): ANYBODY,
+    ("GET", "/v1/grants/{grant_id}"): ANYBODY,
+    ("GET", "/v1/approvals/{approval_id}/grant"): ANYBODY,
+    ("GET", "/v1/effects/{effect_id}"): ANYBODY,
+    ("POST", "/v1/effects/{effect_id}/report"): ANYBODY,
+    ("GET", "/v1/log/checkpoint"): _READERS,
+    ("GET", "/v1/log/vkeys"): _READERS,
+    ("GET", "/v1/log/tile/{path:path}"): _READERS,
+    ("GET", "/v1/log/proof/inclusion"): _READERS,
+    ("GET", "/v1/log/proof/consistency"): _READERS,
+    ("GET", "/v1/log/export"): _READERS,
+    ("GET", "/v1/log/export/proof"): _READERS,
+    ("GET", "/v1/log/events"): _READERS,
+    ("POST", "/v1/commands/cancel_approval"): ANYBODY,
+    ("POST", "/v1/commands/cast_vote"): _VOTERS,
+    ("POST", "/v1/commands/change_policy_bundle_mode"): _ADMINISTRATOR,
+    ("POST", "/v1/commands/close_tenant"): _ADMINISTRATOR,
+    ("POST", "/v1/commands/deactivate_principal"): ANYBODY,
+    ("POST", "/v1/commands/erase_principal"): _ADMINISTRATOR,
+    ("POST", "/v1/commands/grant_role"): _ADMINISTRATOR,
+    ("POST", "/v1/commands/issue_api_key"): ANYBODY,
+    ("POST", "/v1/commands/issue_sign_in_link"): _ADMINISTRATOR,
+    ("POST", "/v1/commands/link_identity"): _ADMINISTRATOR,
+    ("POST", "/v1/commands/publish_approval_path"): _ADMINISTRATOR,
+    ("POST", "/v1/commands/publish_policy_bundle"): _ADMINISTRATOR,
+    ("POST", "/v1/commands/reconcile_effect"): _OPERATORS,
+    ("POST", "/v1/commands/register_principal"): _ADMINISTRATOR,
+    ("POST", "/v1/commands/release_dispatch"): _OPERATORS,
+    ("POST", "/v1/commands/report_effect"): ANYBODY,
+    ("POST", "/v1/commands/resend_callback"): _OPERATORS,
+    ("POST", "/v1/commands/revoke_api_key"): ANYBODY,
+    ("POST", "/v1/commands/revoke_grant"): _OPERATORS,
+    ("POST", "/v1/commands/revoke_role"): _ADMINISTRATOR,
+    ("POST", "/v1/commands/rotate_api_key"): ANYBODY,
+    ("POST", "/v1/commands/transfer_ownership"): ANYBODY,
+}
+PROTECTED: Final = [route for route, roles in TABLE.items() if roles != PUBLIC]
+GATED: Final = [route for route, roles in TABLE.items() if roles not in (PUBLIC, ANYBODY)]
+
+
+@pytest.fixture
+async def api(migrated_database: Callable[[], str], tmp_path: Path) -> AsyncIterator[House]:
+    """An API with one principal of each role."""
+    async with house(migrated_database(), tmp_path) as made:
+        for role in ROLES:
+            await made.add("acme", role, role, kind="agent" if role == "agent" else "human")  # type: ignore[arg-type]
+        yield made
+
+
+def routes_of(app: FastAPI) -> set[tuple[str, str]]:
+    """Return every (method, path) that an application answers; HEAD and OPTIONS go with GET."""
+    found = set()
+    for context in iter_route_contexts(app.routes):
+        for method in getattr(context, "methods", None) or {"MOUNT"}:
+            if method not in ("HEAD", "OPTIONS"):
+                found.add((method, str(getattr(context, "path", context))))
+    return found
+
+
+def address(path: str) -> str:
+    """Return a path with something in the place of its parameters."""
+    for name in ("task_id", "grant_id", "approval_id", "effect_id", "tenant", "token"):
+        path = path.replace(f"{{{name}}}", "x")
+    return path.replace("{path:path}", "0/000")
+
+
+async def test_every_route_is_in_the_table_and_every_line_is_a_route(api: House) -> None:
+    """So nobody adds a door without saying who may come in."""
+    assert routes_of(create_app(api.services)) == set(TABLE)
+
+
+async def test_no_protected_route_answers_without_a_credential(api: House) -> None:
+    """401 before anything else is looked at: the body, the path's parameters, the query."""
+    for method, path in PROTECTED:
+        for headers in ({}, {"Authorization": "Bearer qd_acme_" + "0" * 26 + "_" + "A" * 43}):
+            answer = await api.client.request(method, address(path), headers=headers)
+            assert answer.status_code == 401, (method, path, answer.text)
+
+
+async def test_gated_routes_refuse_every_other_role(api: House) -> None:
+    """Each with each: 403 for whoever is not named, and something else (if only 400) for whoever is."""
+    before = await api.position()
+    for method, path in GATED:
+        for role in ROLES:
+            headers = api.bearer("acme", role)
+            answer = await api.client.request(
+                method, address(path), headers=headers, **({"json": {"?": 1}} if method == "POST" else {})
+            )
+            allowed = role in TABLE[method, path]
+            assert (answer.status_code != 403) == allowed, (method, path, role, answer.text)
+            assert answer.status_code < 500
+    assert await api.position() == before
+
+
+async def test_reading_never_writes(api: House) -> None:
+    """Every GET, by everyone, leaves the log as it was: a link opened by a scanner does nothing."""
+    before = await api.position()
+    for method, path in TABLE:
+        if method == "GET":
+            for role in ROLES:
+                await api.client.get(address(path), headers=api.bearer("acme", role))
+    assert await api.position() == before
