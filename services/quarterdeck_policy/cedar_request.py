@@ -16,7 +16,7 @@ absent.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -40,6 +40,7 @@ _NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9]|^[0-9]")
 _ESCAPES_OF_JSON: Final = frozenset({"__entity", "__extn", "__expr"})
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,4})?")
 _MAX_DECIMAL: Final = 922_337_203_685_477
+Uid = tuple[str, str]
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
@@ -50,15 +51,25 @@ class NotMappable(ValueError):
 class CedarRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request as `cedarpy` takes it: references as dicts, context as JSON text."""
 
-    principal: tuple[str, str]
-    action: tuple[str, str]
-    resource: tuple[str, str]
-    context: str
+    principal: Uid
+    action: Uid
+    resource: Uid
+    context: Mapping[str, Any]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the form that `cedarpy.is_authorized` reads."""
-        references = {"principal": self.principal, "action": self.action, "resource": self.resource}
-        return {name: {"type": kind, "id": id} for name, (kind, id) in references.items()} | {"context": self.context}
+    def as_dict(self, context_members: Collection[str] | None = None) -> dict[str, Any]:
+        """Return the form that `cedarpy.is_authorized` reads, with these members of the context alone (None: all).
+
+        Most of a call is Cedar reading the context, so it gets what its policies read and no more.
+        """
+        context = self.context
+        if context_members is not None:
+            context = {name: context[name] for name in context_members if name in context}
+        return {
+            "principal": {"type": self.principal[0], "id": self.principal[1]},
+            "action": {"type": self.action[0], "id": self.action[1]},
+            "resource": {"type": self.resource[0], "id": self.resource[1]},
+            "context": msgspec.json.encode(context).decode(),
+        }
 
 
 def cedar_request(
@@ -94,7 +105,7 @@ def cedar_request(
         principal=(cedar_type(intent.subject.type), intent.subject.id),
         action=("Action", intent.action.name),
         resource=(cedar_type(intent.resource.type), intent.resource.id),
-        context=msgspec.json.encode(context).decode(),
+        context=context,
     )
 
 

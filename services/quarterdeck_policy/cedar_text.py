@@ -10,6 +10,7 @@ Source: Cedar language reference, grammar (comments, strings, annotations, polic
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -77,6 +78,16 @@ def split_policies(text: str) -> list[PolicyText]:
     if tokens:
         raise Unreadable(f"line {_line(text, tokens[0][1])}: a policy does not end with ';' outside brackets")
     return found
+
+
+def members_read(policies: Iterable[PolicyText]) -> frozenset[str] | None:
+    """Return the members of `context` that any of the policies reads; None if one uses the context as a whole."""
+    members: set[str] = set()
+    for policy in policies:
+        if policy.context_members is None:
+            return None
+        members |= policy.context_members
+    return frozenset(members)
 
 
 def check_nesting(text: str, what: str) -> None:

@@ -28,7 +28,7 @@ from quarterdeck_domain.policy.values import (
 )
 from quarterdeck_policy.annotations import Annotations, read_annotations
 from quarterdeck_policy.cedar_request import RESERVED, NotMappable, cedar_request
-from quarterdeck_policy.cedar_text import PolicyText, Unreadable, check_nesting, split_policies
+from quarterdeck_policy.cedar_text import PolicyText, Unreadable, check_nesting, members_read, split_policies
 from quarterdeck_policy.errors import InvalidBundle
 from quarterdeck_policy.slicing import Family, Scope, Slicer, read_scope
 
@@ -97,11 +97,12 @@ class LoadedBundle:
         """Take what `Engine.load` has checked."""
         self._annotations = tuple(annotations)
         self._entities = entities
-        self._texts = tuple(policy.text for policy in policies)
-        self._slicer = Slicer(self._texts, scopes, Family(entities))
+        self._policies = tuple(policies)
+        self._slicer = Slicer(self._policies, scopes, Family(entities))
         self.reads_clock = any(policy.reads_clock for policy in policies)
         """Whether a policy may ask for `context.verified.now`; if not, evaluation needs no time."""
-        self.context_members = _context_members(policies)
+        read = members_read(policies)
+        self.context_members = None if read is None else read - RESERVED
         """Members of the request's own context that policies read; None if one uses the context as a whole."""
 
     def __len__(self) -> int:
@@ -124,15 +125,19 @@ class LoadedBundle:
         """
         try:
             request = cedar_request(intent, caller=caller, subject=subject, now=now if self.reads_clock else None)
-            numbers = self._slicer.matching(request.principal, request.action, request.resource)
-            if not numbers:
-                return Verdict(outcome="deny", reason=NOTHING_PERMITS)
-            result = cedarpy.is_authorized(request.as_dict(), self._slicer.policies(numbers), self._entities)
-            policies = [self._annotations[number] for number in numbers]
-            if result.diagnostics.errors:
-                texts = [self._texts[number] for number in numbers]
-                return failed([_plain(error, policies, texts) for error in result.diagnostics.errors])
-            return _verdict(policies, result.decision, result.diagnostics.reasons, approved)
+            slices = self._slicer.slices(request.principal, request.action, request.resource)
+            satisfied: list[int] = []
+            errors: list[str] = []
+            for numbers in slices:
+                chosen = self._slicer.slice(numbers)
+                asked = request.as_dict(chosen.context_members)
+                result = cedarpy.is_authorized(asked, chosen.policies, self._entities)
+                errors.extend(self._plain(error, numbers) for error in result.diagnostics.errors)
+                satisfied.extend(self._satisfied(result, numbers))
+            if errors:
+                return failed(errors)
+            # In the order of the bundle: it decides which reason and which approval path are given.
+            return _verdict([self._annotations[number] for number in sorted(satisfied)], approved)
         except NotMappable as error:
             return failed([str(error)])
         except Exception as error:  # fail closed: whatever it was, the answer is no
@@ -141,6 +146,30 @@ class LoadedBundle:
             if not _is_panic(error):
                 raise
             return failed(["evaluation failed: Cedar panicked"])
+
+    def _satisfied(self, result: cedarpy.AuthzResult, numbers: Sequence[int]) -> list[int]:
+        # Cedar names policies by their place in the slice.
+        found = [numbers[int(reason.removeprefix("policy"))] for reason in result.diagnostics.reasons]
+        permits = bool(found) and all(self._annotations[number].effect == "permit" for number in found)
+        fits = {cedarpy.Decision.Allow: permits, cedarpy.Decision.Deny: not permits}
+        if not fits.get(result.decision, bool(result.diagnostics.errors)):
+            raise RuntimeError("Cedar's decision does not fit the policies it names")
+        return found
+
+    def _plain(self, error: str, numbers: Sequence[int]) -> str:
+        """Return Cedar's error without anything of the request: its values may be personal, and errors are kept in
+        clear."""
+        match = _AT_POLICY.match(error)
+        if match is None or int(match[1]) >= len(numbers):
+            return "the request cannot be put to policy"
+        number = numbers[int(match[1])]
+        missing, types = _MISSING.search(error), _TYPES.search(error)
+        what = "it failed"
+        if missing is not None and missing[1] in self._policies[number].text:
+            what = f"the attribute `{missing[1]}` is missing"
+        elif types is not None:
+            what = types[0]
+        return f"policy `{self._annotations[number].id}`: {what}"
 
 
 def _is_panic(error: BaseException) -> bool:
@@ -154,14 +183,11 @@ def failed(errors: Sequence[str]) -> Verdict:
     return Verdict(outcome="deny", reason=FAILED, errors=cut)
 
 
-def _verdict(
-    policies: Sequence[Annotations], decision: cedarpy.Decision, reasons: Sequence[str], approved: bool
-) -> Verdict:
-    # In the order of the bundle: it decides which reason and which approval path are given.
-    deciding = [policies[place] for place in sorted(int(reason.removeprefix("policy")) for reason in reasons)]
-    permitted = decision == cedarpy.Decision.Allow
-    if permitted != (bool(deciding) and all(policy.effect == "permit" for policy in deciding)):
-        return failed(["Cedar's decision does not fit the policies it names"])
+def _verdict(satisfied: Sequence[Annotations], approved: bool) -> Verdict:
+    """Add up the policies that the slices found satisfied: a forbid wins over every permit."""
+    forbids = [policy for policy in satisfied if policy.effect == "forbid"]
+    permitted = bool(satisfied) and not forbids
+    deciding = forbids or satisfied
     asking = [policy for policy in deciding if policy.approval is not None]
     waiting = bool(asking) and not approved
     # Obligations go with the answer that settles the matter, not with the request to ask a human first.
@@ -229,33 +255,6 @@ def _violations(policies: Sequence[PolicyText], schema: cedarpy.Schema) -> list[
     names = result.id_annotations_by_policy_id
     found = [f"policy {names.get(error.policy_id, error.policy_id)}: {error.error}" for error in result.errors]
     return found or ([] if result.validation_passed else ["the policies do not fit the schema"])
-
-
-def _context_members(policies: Sequence[PolicyText]) -> frozenset[str] | None:
-    members: set[str] = set()
-    for policy in policies:
-        if policy.context_members is None:
-            return None
-        members |= policy.context_members
-    return frozenset(members - RESERVED)
-
-
-def _plain(error: str, policies: Sequence[Annotations], texts: Sequence[str]) -> str:
-    """Return Cedar's error without anything of the request: its values may be personal, and errors are kept in clear.
-
-    Cedar names policies by their place in the slice; people know them by their @id.
-    """
-    match = _AT_POLICY.match(error)
-    if match is None or int(match[1]) >= len(policies):
-        return "the request cannot be put to policy"
-    place = int(match[1])
-    missing, types = _MISSING.search(error), _TYPES.search(error)
-    what = "it failed"
-    if missing is not None and missing[1] in texts[place]:
-        what = f"the attribute `{missing[1]}` is missing"
-    elif types is not None:
-        what = types[0]
-    return f"policy `{policies[place].id}`: {what}"
 
 
 def _cut(text: str, limit: int) -> str:

@@ -1,8 +1,12 @@
-"""Sound slicing: for a request, the policies whose scope it satisfies, and one parsed handle per such set.
+"""Sound slicing: for a request, the few policies that could match, in slices that are parsed once and kept.
 
 Cedar walks every policy of a set on every call; this walks an index instead. A policy is left out only if its scope is
-false for the request, and then it neither applies nor errs, so the answer is the whole bundle's. It is exact because
+false for the request, and then it neither applies nor errs, so the answer is the whole bundle's. That holds because
 entities come only from the bundle: no request adds a parent.
+
+A request has a few slices: policies about its principal, about each group that is in, likewise for its resource, and
+the others. Apart, each is shared by many requests; together, nearly every pair of principal and resource would need a
+slice of its own. Cedar's answers to slices add up: a policy is satisfied, or errs, alone.
 """
 
 from __future__ import annotations
@@ -15,11 +19,15 @@ from typing import Any, Final, Literal
 import msgspec
 from cedarpy import Entities, PolicySet
 
+from quarterdeck_policy.cedar_text import PolicyText, members_read
+
 Uid = tuple[str, str]
 Condition = tuple[Literal["any", "eq", "in", "is", "is_in"], str, tuple[Uid, ...]]
 """A scope's demand on one of the three: its kind, an entity type for `is`, the entities for the others."""
 
-MAX_SLICES: Final = 1_024
+MAX_PARTS: Final = 3
+MAX_CHOICES: Final = 8_192
+MAX_SLICES: Final = 4_096
 MAX_SLICED_POLICIES: Final = 50_000
 
 
@@ -29,6 +37,14 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     principal: Condition
     action: Condition
     resource: Condition
+
+
+class Slice(msgspec.Struct, frozen=True, kw_only=True):
+    """Policies parsed together. In the set, the policy at place i has Cedar's id `policy<i>`."""
+
+    policies: PolicySet
+    context_members: frozenset[str] | None
+    """Members of `context` they read; None if one uses the context as a whole."""
 
 
 class Family:
@@ -49,62 +65,103 @@ class Family:
 class Slicer:
     """An index of policies by scope, with a bounded cache of parsed slices."""
 
-    def __init__(self, texts: Sequence[str], scopes: Sequence[Scope], family: Family) -> None:
+    def __init__(self, policies: Sequence[PolicyText], scopes: Sequence[Scope], family: Family) -> None:
         """Index policies; their numbers are their places in the bundle."""
-        self._texts = tuple(texts)
+        self._policies = tuple(policies)
         self._scopes = tuple(scopes)
         self._family = family
-        self._always: list[int] = []
-        self._by_entity: dict[str, dict[Uid, list[int]]] = {"principal": {}, "action": {}, "resource": {}}
-        self._by_type: dict[str, dict[str, list[int]]] = {"principal": {}, "resource": {}}
+        self._by_principal: dict[Uid, list[int]] = {}
+        self._by_resource: dict[Uid, list[int]] = {}
+        self._by_action: dict[Uid, list[int]] = {}
+        self._others: list[int] = []
         for number, scope in enumerate(self._scopes):
-            self._index(number, scope)
-        self._cache: OrderedDict[tuple[int, ...], PolicySet] = OrderedDict()
+            if scope.principal[2]:
+                self._by_principal.setdefault(scope.principal[2][0], []).append(number)
+            elif scope.resource[2]:
+                self._by_resource.setdefault(scope.resource[2][0], []).append(number)
+            elif scope.action[0] != "any":
+                for uid in scope.action[2]:
+                    self._by_action.setdefault(uid, []).append(number)
+            else:
+                self._others.append(number)
+        self._chosen: OrderedDict[tuple[Any, ...], tuple[tuple[int, ...], ...]] = OrderedDict()  # oldest first
+        self._cache: OrderedDict[tuple[int, ...], Slice] = OrderedDict()
         self._cached_policies = 0
 
-    def _index(self, number: int, scope: Scope) -> None:
-        # One place per policy, under its most telling demand. A principal or resource tells more than an action.
-        for axis, (kind, _, entities) in (
-            ("principal", scope.principal),
-            ("resource", scope.resource),
-            ("action", scope.action),
-        ):
-            if kind in {"eq", "in", "is_in"}:
-                for uid in entities:
-                    self._by_entity[axis].setdefault(uid, []).append(number)
-                return
-        for axis, (kind, entity_type, _) in (("resource", scope.resource), ("principal", scope.principal)):
-            if kind == "is":
-                self._by_type[axis].setdefault(entity_type, []).append(number)
-                return
-        self._always.append(number)
+    def slices(self, principal: Uid, action: Uid, resource: Uid) -> list[tuple[int, ...]]:
+        """Return the request's slices, none of them empty: numbers of policies, ascending, each in one slice at most.
 
-    def matching(self, principal: Uid, action: Uid, resource: Uid) -> tuple[int, ...]:
-        """Return the numbers of the policies whose scope the request satisfies, ascending."""
-        families = {name: self._family.of(uid) for name, uid in zip(_AXES, (principal, action, resource), strict=True)}
-        candidates: set[int] = set(self._always)
-        for axis, family in families.items():
-            index = self._by_entity[axis]
-            if index:
-                for uid in family:
-                    candidates.update(index.get(uid, ()))
-        candidates.update(self._by_type["principal"].get(principal[0], ()))
-        candidates.update(self._by_type["resource"].get(resource[0], ()))
-        return tuple(
-            number
-            for number in sorted(candidates)
-            if _satisfied(self._scopes[number].principal, principal[0], families["principal"], principal)
-            and _satisfied(self._scopes[number].action, action[0], families["action"], action)
-            and _satisfied(self._scopes[number].resource, resource[0], families["resource"], resource)
-        )
+        Every policy whose scope the request satisfies is in one of them.
+        """
+        return [
+            *self._about("principal", self._by_principal, principal, action),
+            *self._about("resource", self._by_resource, resource, action),
+            *self._rest(principal[0], action, resource[0]),
+        ]
 
-    def policies(self, numbers: tuple[int, ...]) -> PolicySet:
-        """Return the parsed set of these policies. In it, the policy at place i has Cedar's id `policy<i>`."""
+    def _about(
+        self, axis: Literal["principal", "resource"], index: Mapping[Uid, Sequence[int]], uid: Uid, action: Uid
+    ) -> tuple[tuple[int, ...], ...]:
+        """Return the policies about an entity and those about its ancestors, for this action."""
+        if not index:
+            return ()
+        family = self._family.of(uid)
+        relatives = [relative for relative in family if relative in index]
+        if not relatives:
+            return ()
+        key = (axis, uid, action)
+        found = self._chosen.get(key)
+        if found is None:
+            actions = self._family.of(action)
+            parts = [
+                tuple(
+                    number
+                    for number in index[relative]
+                    if _satisfied(getattr(self._scopes[number], axis), uid, family)
+                    and _satisfied(self._scopes[number].action, action, actions)
+                )
+                for relative in sorted(relatives)
+            ]
+            found = self._remember(key, parts)
+        return found
+
+    def _rest(self, principal_type: str, action: Uid, resource_type: str) -> tuple[tuple[int, ...], ...]:
+        """Return the policies that name no principal and no resource, for this action and these types."""
+        key = (principal_type, action, resource_type)
+        found = self._chosen.get(key)
+        if found is None:
+            actions = self._family.of(action)
+            candidates = {*self._others, *(number for uid in actions for number in self._by_action.get(uid, ()))}
+            part = tuple(
+                number
+                for number in sorted(candidates)
+                if self._scopes[number].principal[1] in {"", principal_type}
+                and self._scopes[number].resource[1] in {"", resource_type}
+            )
+            found = self._remember(key, [part])
+        return found
+
+    def _remember(self, key: tuple[Any, ...], parts: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+        found = tuple(part for part in parts if part)
+        if len(found) > MAX_PARTS:
+            # Each slice costs a call: whoever is in many groups gets one slice of all of them.
+            found = (tuple(sorted(number for part in found for number in part)),)
+        self._chosen[key] = found
+        if len(self._chosen) > MAX_CHOICES:
+            self._chosen.popitem(last=False)
+        return found
+
+    def slice(self, numbers: tuple[int, ...]) -> Slice:
+        """Return the parsed slice of these policies."""
         cached = self._cache.get(numbers)
         if cached is not None:
             self._cache.move_to_end(numbers)
             return cached
-        parsed = PolicySet.from_str("\n".join(self._texts[number] for number in numbers))
+        policies = [self._policies[number] for number in numbers]
+        parsed = Slice(
+            policies=PolicySet.from_str("\n".join(policy.text for policy in policies)),
+            context_members=members_read(policies),
+        )
         self._cache[numbers] = parsed
         self._cached_policies += len(numbers)
         while len(self._cache) > 1 and (len(self._cache) > MAX_SLICES or self._cached_policies > MAX_SLICED_POLICIES):
@@ -142,17 +199,15 @@ def _condition(constraint: Mapping[str, Any]) -> Condition:
     raise ValueError("templates (?principal, ?resource) cannot be used in a bundle; write the policy out")
 
 
-def _satisfied(condition: Condition, entity_type: str, family: Iterable[Uid], uid: Uid) -> bool:
+def _satisfied(condition: Condition, uid: Uid, family: Iterable[Uid]) -> bool:
     kind, wanted_type, entities = condition
     if kind == "any":
         return True
     if kind == "eq":
         return uid == entities[0]
-    if kind == "is":
-        return entity_type == wanted_type
-    if kind == "is_in" and entity_type != wanted_type:
+    if wanted_type and uid[0] != wanted_type:
         return False
-    return any(wanted in family for wanted in entities)
+    return kind == "is" or any(wanted in family for wanted in entities)
 
 
 def _uid(value: Mapping[str, Any]) -> Uid:

@@ -26,6 +26,7 @@ IDS = ["a", 'q";\n\\ ::']
 KINDS = ["user", "Org::team", "doc"]
 ACTIONS = ["read", "write", "all"]
 ATTRS = ["x", "y"]
+AXES = ("principal", "action", "resource")
 
 Uid = tuple[str, str]
 Condition = tuple[Any, ...]
@@ -308,6 +309,7 @@ def test_a_slice_answers_as_the_whole_bundle_in_plain_cedar(
 def test_the_cache_of_slices_is_bounded_and_a_slice_that_was_dropped_answers_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(slicing, "MAX_CHOICES", 2)
     monkeypatch.setattr(slicing, "MAX_SLICES", 3)
     monkeypatch.setattr(slicing, "MAX_SLICED_POLICIES", 4)
     loaded = Engine().load(
@@ -325,5 +327,27 @@ def test_the_cache_of_slices_is_bounded_and_a_slice_that_was_dropped_answers_the
             )
             assert loaded.evaluate(intent).determining == ("all", f"p{number}")
     slicer = loaded._slicer
+    assert len(slicer._chosen) <= 2
     assert len(slicer._cache) <= 3
     assert slicer._cached_policies == sum(map(len, slicer._cache)) <= 4
+
+
+@pytest.mark.parametrize("groups", [1, slicing.MAX_PARTS, slicing.MAX_PARTS + 1, 10])
+def test_whoever_is_in_many_groups_is_judged_by_all_their_policies(groups: int) -> None:
+    entities = [
+        {
+            "uid": {"type": kind, "id": "me"},
+            "attrs": {},
+            "parents": [{"type": "team", "id": str(n)} for n in range(groups)],
+        }
+        for kind in ("user", "doc")
+    ]
+    policies = "".join(
+        f'@id("{axis}-{n}") permit({", ".join(name if name != axis else f"{name} in team::{quoted(str(n))}" for name in AXES)});'
+        for axis in ("principal", "resource")
+        for n in range(10)
+    )
+    loaded = Engine().load(BundleText(policies=policies, entities=json.dumps(entities)))
+    intent = Intent(subject=Entity(type="user", id="me"), action=Action(name="a"), resource=Entity(type="doc", id="me"))
+    expected = {f"{axis}-{n}" for axis in ("principal", "resource") for n in range(groups)}
+    assert set(loaded.evaluate(intent).determining) == expected
