@@ -15,6 +15,7 @@ import uvicorn
 from quarterdeck_api.app import create_app
 from quarterdeck_api.auth.authenticator import Authenticator
 from quarterdeck_api.auth.oidc import OidcProvider
+from quarterdeck_api.commands.effects import settle_everything
 from quarterdeck_api.services import Services
 from quarterdeck_ledger.checkpoints import Checkpointer, PostgresCheckpoints
 from quarterdeck_ledger.keys import FileKeyStore
@@ -49,6 +50,7 @@ async def running(settings: Settings) -> AsyncIterator[Services]:
     async with contextlib.AsyncExitStack() as stack:
         store = await stack.enter_async_context(PostgresStore.open(url, size=settings.database_pool_size))
         services = await wire(settings, store, stack)
+        await settle_everything(services.ledger)
         await stack.enter_async_context(_signing(services))
         yield services
 

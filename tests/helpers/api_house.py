@@ -22,6 +22,7 @@ from quarterdeck_domain.access.credentials import credential_text, hash_secret
 from quarterdeck_domain.access.events import PrincipalKind, Role
 from quarterdeck_domain.access.slices import IssueApiKey, NewAdministrator, OpenTenant, RegisterPrincipal
 from quarterdeck_domain.access.values import SYSTEM
+from quarterdeck_domain.events import Actor
 from quarterdeck_domain.ids import make_id
 from quarterdeck_domain.slices import Slice
 from quarterdeck_embedded import free_port
@@ -96,6 +97,10 @@ class House:
             ),
         )
         return text
+
+    def actor(self, tenant: str, name: str, kind: str = "human") -> Actor:
+        """Return somebody as the actor of a command."""
+        return Actor(principal=self.ids[tenant, name], kind=kind)
 
     def bearer(self, tenant: str, name: str) -> dict[str, str]:
         """Return the headers of a request by somebody."""

@@ -206,7 +206,7 @@ async def test_guessing_from_one_address_has_to_wait(migrated_database: Callable
 
 
 def _admin(api: House) -> Actor:
-    return Actor(principal=api.ids["acme", "admin"], kind="human")
+    return api.actor("acme", "admin")
 
 
 async def _roles(api: House, key: str) -> list[str]:

@@ -12,7 +12,10 @@ import pytest
 from api_house import House, house, key_id_of
 
 from quarterdeck_api.commands.idempotency import fresh_id
+from quarterdeck_domain.access.events import PrincipalRegistered
+from quarterdeck_domain.access.slices import ErasePrincipal
 from quarterdeck_domain.command_catalogue import COMMANDS
+from quarterdeck_domain.slices import boundary
 
 PERSON = {"kind": "human", "display_name": "Grace", "roles": ["approver"]}
 PROBLEM = "urn:quarterdeck:problem:"
@@ -247,6 +250,32 @@ async def test_a_policy_that_cedar_refuses_is_never_recorded(api: House) -> None
     answer = await api.command("publish_policy_bundle", body)
     assert answer.status_code == 400
     assert await api.position() == before
+
+
+async def test_erasing_a_person_destroys_their_key(migrated_database: Callable[[], str], tmp_path: Path) -> None:
+    """With the answer to the command; or with the next start, where the process died in between."""
+    url = migrated_database()
+    async with house(url, tmp_path) as api:
+        for name in ("grace", "heidi"):
+            await api.add("acme", name, "approver")
+            body = {"principal_id": api.ids["acme", name], "reason": "left"}
+            assert (await api.command("deactivate_principal", body)).status_code == 200
+        keys = api.services.ledger.keys
+        grace, heidi = (api.ids["acme", name] for name in ("grace", "heidi"))
+        assert await keys.get("acme", grace) is not None
+        erased = await api.command("erase_principal", {"principal_id": grace, "reason": "asked for it"})
+        assert erased.status_code == 200
+        assert await keys.get("acme", grace) is None
+        await api.run(
+            "acme", ErasePrincipal(principal_id=heidi, reason="asked for it", actor=api.actor("acme", "admin"))
+        )
+        assert await keys.get("acme", heidi) is not None
+    async with house(url, tmp_path, tenants=()) as api:
+        assert await api.services.ledger.keys.get("acme", heidi) is None
+        query = boundary(((PrincipalRegistered,), (f"principal:{heidi}",)))
+        (event,) = await api.services.ledger.read("acme", query)
+        assert isinstance(event.payload, PrincipalRegistered)
+        assert event.payload.display_name is None
 
 
 async def test_the_catalogue_and_openapi_describe_every_command(api: House) -> None:

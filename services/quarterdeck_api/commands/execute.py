@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from quarterdeck_api.auth.caller import Caller, require
+from quarterdeck_api.commands.effects import settle
 from quarterdeck_api.commands.idempotency import command_id, fingerprint
 from quarterdeck_api.problems import IdempotencyKeyReused
 from quarterdeck_api.services import Services
@@ -127,6 +128,7 @@ async def execute(
         if key is None:
             raise
         executed = await _first_answer(services, context, error)
+    await settle(services.ledger, caller.tenant, executed.events)
     return _result(executed, dict(prepared.result), dict(prepared.reveal))
 
 
