@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """The developer's one entry: sets up what is needed, then runs what you ask for. Standard library only.
 
-    python3 dev.py demo     set up, then play the whole story on embedded parts
-    python3 dev.py test     the same, then every check and every test (this is what CI runs)
+python3 dev.py demo     set up, then play the whole story on embedded parts
+python3 dev.py test     the same, then every check and every test (this is what CI runs)
 
-    python3 dev.py setup    only set up: .venv with exactly what requirements.lock names
-    python3 dev.py check    lint, format, types, layers
-    python3 dev.py lock     resolve requirements.lock anew from pyproject.toml
-    python3 dev.py wheel    build the wheel into dist/
+python3 dev.py setup    only set up: .venv with exactly what requirements.lock names
+python3 dev.py check    lint, format, types, layers
+python3 dev.py lock     resolve requirements.lock anew from pyproject.toml
+python3 dev.py wheel    build the wheel into dist/
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> int:
     parser.add_argument("command", choices=("demo", "test", "setup", "check", "lock", "wheel"))
     parser.add_argument("rest", nargs=argparse.REMAINDER, help="passed on: `dev.py test -k merkle`")
     options = parser.parse_args()
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  this file is what an older Python meets first
         return fail(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}", "run it with another python3")
     os.chdir(ROOT)
     set_up()
@@ -103,7 +103,8 @@ def set_up() -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".txt", delete=False) as pinned:
         pinned.write(locked("uv"))
     try:
-        must("python", "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r", pinned.name)
+        quiet = ("-q", "--disable-pip-version-check", "--require-hashes")
+        must("python", "-m", "pip", "install", *quiet, "-r", pinned.name)
     finally:
         os.unlink(pinned.name)
     must("uv", "pip", "sync", "-q", "--require-hashes", "--python", str(BIN / "python"), str(LOCK))

@@ -1,4 +1,4 @@
-"""One machine's installation: PostgreSQL, Temporal and the roles over one data directory, started and stopped as one."""
+"""One machine's installation: PostgreSQL, Temporal and the roles over one data directory, run as one."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _GROUPS: Final = (
-    ("Run it", ("up:up", "serve:app serve", "doctor:doctor")),
+    ("Run it", ("demo:demo", "up:up", "serve:app serve", "doctor:doctor")),
     ("Keep it", ("rebuild:rebuild", "recover:recover_administrator")),
 )
 
