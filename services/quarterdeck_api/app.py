@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from fastapi import FastAPI
 
-from quarterdeck_api import commands, health, log, openapi, problems
+from quarterdeck_api import approvals, arap, authzen, commands, grants, health, log, openapi, problems
 from quarterdeck_api.auth import sign_in
 from quarterdeck_api.commands.router import STRUCTS as COMMAND_STRUCTS
 from quarterdeck_api.limits import BodyLimit, Deadline, LastResort, RequestTrace, SecurityHeaders
@@ -39,10 +39,9 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     problems.install(app)
     openapi.install(app, STRUCTS)
-    for router in (health.router, sign_in.router, commands.router, log.router):
-        app.include_router(router)
-    for name in ("authzen", "arap", "grants", "approvals", "graphql_mount"):
-        _include(app, name)
+    for room in (health, sign_in, commands, log, authzen, arap, grants, approvals):
+        app.include_router(room.router)
+    _mount_graphql(app)
     # The last added is the outermost.
     app.add_middleware(BodyLimit, max_bytes=services.settings.max_body_bytes)
     app.add_middleware(
@@ -54,11 +53,6 @@ def create_app(services: Services) -> FastAPI:
     return app
 
 
-def _include(app: FastAPI, name: str) -> None:
-    if importlib.util.find_spec(f"quarterdeck_api.{name}") is None:
-        return
-    module = importlib.import_module(f"quarterdeck_api.{name}")
-    if hasattr(module, "router"):
-        app.include_router(module.router)
-    elif hasattr(module, "mount"):
-        module.mount(app)
+def _mount_graphql(app: FastAPI) -> None:
+    if importlib.util.find_spec("quarterdeck_api.graphql_mount") is not None:
+        importlib.import_module("quarterdeck_api.graphql_mount").mount(app)
