@@ -129,15 +129,58 @@ def intent_of(value: Any, where: str = "") -> Intent:
     return intent
 
 
+class CanonicalIntent:
+    """An intent's RFC 8785 texts, each part written once."""
+
+    def __init__(self, intent: Intent) -> None:
+        """Write the parts.
+
+        Raises:
+            InvalidInput: something in it is not I-JSON.
+        """
+        self._intent = intent
+        action: dict[str, Any] = {"name": intent.action.name}
+        if intent.action.properties is not None:
+            action["properties"] = intent.action.properties
+        self._action = jcs.encode(action)
+        self._resource = jcs.encode(_entity_value(intent.resource))
+        self._subject = jcs.encode(_entity_value(intent.subject))
+
+    @property
+    def intent_text(self) -> str:
+        """The text of `{action, resource, subject}`: what an action digest is made over."""
+        return f'{{"action":{self._action},"resource":{self._resource},"subject":{self._subject}}}'
+
+    @property
+    def request_text(self) -> str:
+        """The text of the whole request; `context` is there only if it was sent."""
+        if self._intent.context is None:
+            return self.intent_text
+        return self._with_context(jcs.encode(self._intent.context), self._subject)
+
+    def binding_hash(self, context_members: Collection[str] = ()) -> str:
+        """Return ARAP's binding hash; see `binding_hash`."""
+        subject, properties = self._subject, self._intent.subject.properties or {}
+        if "act" in properties:
+            bound = {key: value for key, value in properties.items() if key != "act"}
+            subject = jcs.encode(_entity_value(msgspec.structs.replace(self._intent.subject, properties=bound)))
+        context = self._intent.context or {}
+        relevant = {name: context[name] for name in context_members if name in context}
+        digest = hashlib.sha256(self._with_context(jcs.encode(relevant), subject).encode()).digest()
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+    def _with_context(self, context: str, subject: str) -> str:
+        return f'{{"action":{self._action},"context":{context},"resource":{self._resource},"subject":{subject}}}'
+
+
 def intent_text(intent: Intent) -> str:
     """Return the RFC 8785 text of `{action, resource, subject}`: what an action digest is made over."""
-    return jcs.encode(_triple(intent))
+    return CanonicalIntent(intent).intent_text
 
 
 def request_text(intent: Intent) -> str:
     """Return the RFC 8785 text of the whole request; `context` is there only if it was sent."""
-    context = {} if intent.context is None else {"context": intent.context}
-    return jcs.encode(_triple(intent) | context)
+    return CanonicalIntent(intent).request_text
 
 
 def binding_context(intent: Intent, read_by_policy: Collection[str] | None) -> tuple[str, ...]:
@@ -157,22 +200,7 @@ def binding_hash(intent: Intent, context_members: Collection[str] = ()) -> str:
     `context` holds the named members that the request has (`{}` for none), and the subject's `properties.act` is left
     out, because it may come back as `client.actor`.
     """
-    bound = _triple(intent)
-    subject = bound["subject"]
-    if "act" in subject.get("properties", {}):
-        properties = {key: value for key, value in subject["properties"].items() if key != "act"}
-        bound["subject"] = subject | {"properties": properties}
-    context = intent.context or {}
-    bound["context"] = {name: context[name] for name in context_members if name in context}
-    digest = hashlib.sha256(jcs.encode(bound).encode()).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
-def _triple(intent: Intent) -> dict[str, Any]:
-    action: dict[str, Any] = {"name": intent.action.name}
-    if intent.action.properties is not None:
-        action["properties"] = intent.action.properties
-    return {"subject": _entity_value(intent.subject), "action": action, "resource": _entity_value(intent.resource)}
+    return CanonicalIntent(intent).binding_hash(context_members)
 
 
 def _entity_value(entity: Entity) -> dict[str, Any]:

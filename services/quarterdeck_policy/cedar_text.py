@@ -57,26 +57,28 @@ def split_policies(text: str) -> list[PolicyText]:
     """
     found: list[PolicyText] = []
     tokens: list[tuple[str, int, int]] = []  # token, start, end
-    depth = 0
+    depth, line, passed = 0, 1, 0
     for match in _tokens(text):
         token = match.group()
         if match.lastgroup == "space":
             continue
+        if not tokens:
+            line += text.count("\n", passed, match.start())
+            passed = match.start()
         tokens.append((token, match.start(), match.end()))
         if token in _OPEN:
             depth += 1
         elif token in _CLOSE:
             depth -= 1
         if depth > MAX_NESTING or len(tokens) > MAX_TOKENS:
-            line = _line(text, tokens[0][1])
             raise Unreadable(
                 f"line {line}: a policy has more than {MAX_NESTING} nested brackets or {MAX_TOKENS} tokens"
             )
         if token == ";" and depth <= 0:  # noqa: S105  a mark, not a secret
-            found.append(_policy(text, tokens))
+            found.append(_policy(text, tokens, line))
             tokens, depth = [], 0
     if tokens:
-        raise Unreadable(f"line {_line(text, tokens[0][1])}: a policy does not end with ';' outside brackets")
+        raise Unreadable(f"line {line}: a policy does not end with ';' outside brackets")
     return found
 
 
@@ -119,15 +121,15 @@ def _tokens(text: str) -> list[re.Match[str]]:
     return found
 
 
-def _policy(text: str, tokens: list[tuple[str, int, int]]) -> PolicyText:
+def _policy(text: str, tokens: list[tuple[str, int, int]], line: int) -> PolicyText:
     start, end = tokens[0][1], tokens[-1][2]
     names = [token for token, _, _ in tokens]
     if names.count("if") > MAX_NESTING:
-        raise Unreadable(f"line {_line(text, start)}: a policy has more than {MAX_NESTING} 'if'")
+        raise Unreadable(f"line {line}: a policy has more than {MAX_NESTING} 'if'")
     head_end = _head_end(names)
     return PolicyText(
         text=text[start:end],
-        line=_line(text, start),
+        line=line,
         head=text[start : tokens[head_end][2]] + ";",
         context_members=_context_members(names[head_end + 1 :]),
         reads_clock=any(name in {"now", '"now"'} or "\\" in name for name in names[head_end + 1 :]),

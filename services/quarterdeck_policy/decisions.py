@@ -15,7 +15,7 @@ from quarterdeck_domain.intent import Intent, action_digest
 from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_domain.policy.values import SubjectFacts, Verdict
 from quarterdeck_ledger.interface import Appended, Context
-from quarterdeck_policy.authzen import binding_context, binding_hash, intent_text, request_text
+from quarterdeck_policy.authzen import CanonicalIntent, binding_context, request_text
 from quarterdeck_policy.basis import ReadyBundle
 from quarterdeck_policy.engine import NO_POLICY, failed
 
@@ -61,14 +61,15 @@ def make_decision(
             intent, now, caller=context.actor, subject=facts, approved=ask.approval_id is not None
         )
     bound = binding_context(intent, frozenset() if loaded is None else loaded.context_members)
+    texts = CanonicalIntent(intent)
     decision = DecisionRecorded(
         decision_id=make_id("dec", event_id(context.command_id, index)),
         subject=intent.subject.ref,
         action=intent.action.name,
         resource=intent.resource.ref,
-        request=request_text(intent),
-        action_digest=action_digest(context.tenant, context.actor, intent_text(intent)),
-        binding_hash=binding_hash(intent, bound),
+        request=texts.request_text,
+        action_digest=action_digest(context.tenant, context.actor, texts.intent_text),
+        binding_hash=texts.binding_hash(bound),
         binding_context=bound,
         outcome=verdict.outcome,
         determining=verdict.determining,

@@ -8,15 +8,19 @@ Source: RFC 8785 section 3.2; ECMA-262 Number::toString (section 3.2.2.3 of the 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from typing import Any, Final
+
+import msgspec
 
 from quarterdeck_domain.errors import InvalidInput
 
 MAX_INTEGER: Final = 2**53 - 1
 MAX_DEPTH: Final = 64
 
+_sorted = msgspec.json.Encoder(order="sorted")
 _quote = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -27,6 +31,9 @@ def encode(value: object) -> str:
         InvalidInput: NaN, an infinity, an integer beyond 2^53-1, a lone surrogate, a type that JSON does not have,
             or deeper than any request may be.
     """
+    if _is_plain(value, 0):
+        with contextlib.suppress(UnicodeEncodeError):
+            return _sorted.encode(value).decode()
     pieces: list[str] = []
     _write(value, pieces, 0)
     return "".join(pieces)
@@ -48,6 +55,23 @@ def number(value: float) -> str:
         return "0"
     digits, exponent = _shortest(abs(value))
     return ("-" if value < 0 else "") + _layout(digits, exponent)
+
+
+def _is_plain(value: object, depth: int) -> bool:
+    """Tell whether a fast sorting encoder writes this value canonically: no floats, ASCII keys, small integers."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return True
+    if kind is int:
+        return -MAX_INTEGER <= value <= MAX_INTEGER  # type: ignore[operator]
+    if depth >= MAX_DEPTH:
+        return False
+    if kind is list:
+        return all(_is_plain(item, depth + 1) for item in value)  # type: ignore[attr-defined]
+    return kind is dict and all(
+        type(key) is str and key.isascii() and _is_plain(item, depth + 1)
+        for key, item in value.items()  # type: ignore[attr-defined]
+    )
 
 
 def _shortest(value: float) -> tuple[str, int]:

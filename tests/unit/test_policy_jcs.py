@@ -68,6 +68,13 @@ def test_a_number_that_json_cannot_carry_is_refused(value: float) -> None:
         jcs.encode([value])
 
 
+@given(st.dictionaries(st.text(st.characters(max_codepoint=127)), st.text() | st.booleans() | st.none()))
+def test_both_ways_of_writing_agree(value: dict[str, object]) -> None:
+    # A float among them takes the slow way.
+    slow = jcs.encode([value, 0.5])
+    assert slow == f"[{jcs.encode(value)},0.5]"
+
+
 def test_the_keys_of_the_rfc_are_ordered_by_utf16_code_units() -> None:
     value = {"\u20ac": 1, "\r": 2, "\ufb33": 3, "1": 4, "\u0080": 5, "\U0001f600": 6, "\u00f6": 7}
     assert list(json.loads(jcs.encode(value)).values()) == [2, 4, 5, 7, 1, 6, 3]

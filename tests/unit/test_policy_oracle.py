@@ -26,7 +26,6 @@ IDS = ["a", 'q";\n\\ ::']
 KINDS = ["user", "Org::team", "doc"]
 ACTIONS = ["read", "write", "all"]
 ATTRS = ["x", "y"]
-AXES = ("principal", "action", "resource")
 
 Uid = tuple[str, str]
 Condition = tuple[Any, ...]
@@ -343,8 +342,8 @@ def test_whoever_is_in_many_groups_is_judged_by_all_their_policies(groups: int) 
         for kind in ("user", "doc")
     ]
     policies = "".join(
-        f'@id("{axis}-{n}") permit({", ".join(name if name != axis else f"{name} in team::{quoted(str(n))}" for name in AXES)});'
-        for axis in ("principal", "resource")
+        f'@id("principal-{n}") permit(principal in team::"{n}", action, resource);'
+        f'@id("resource-{n}") permit(principal, action, resource in team::"{n}");'
         for n in range(10)
     )
     loaded = Engine().load(BundleText(policies=policies, entities=json.dumps(entities)))
