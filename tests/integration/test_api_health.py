@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
+import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import asyncpg
+import httpx
 import pytest
-from api_house import House, house
+from api_house import House, house, settings_for
+
+from quarterdeck_api.bootstrap import NotConfigured, running
+from quarterdeck_embedded import free_port
+from quarterdeck_ledger.errors import Unavailable
+from quarterdeck_runtime.settings import Settings
 
 
 @pytest.fixture
@@ -62,3 +73,52 @@ async def test_every_answer_carries_the_security_headers(api: House) -> None:
         assert headers["cache-control"] == "no-store"
         assert headers["referrer-policy"] == "no-referrer"
         assert not [name for name in headers if name.startswith("access-control-")]
+
+
+async def test_a_served_process_answers_logs_lines_and_stops_when_told(
+    migrated_database: Callable[[], str], tmp_path: Path
+) -> None:
+    """The real server, from the environment alone: JSON lines, no word about itself, and a clean end on SIGTERM."""
+    port = free_port()
+    settings = {
+        "QUARTERDECK_DATABASE_URL": migrated_database(),
+        "QUARTERDECK_DATA_DIR": str(tmp_path),
+        "QUARTERDECK_PORT": str(port),
+        "QUARTERDECK_LOG_FORMAT": "json",
+    }
+    program = (
+        "import asyncio; from quarterdeck_api.bootstrap import serve;"
+        "from quarterdeck_runtime.settings import load_settings; asyncio.run(serve(load_settings()))"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "error", "-c", program, env=settings, cwd=tmp_path, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stderr is not None
+    lines = [json.loads(await process.stderr.readline())]
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            while "serving" not in lines[-1]["event"]:
+                lines.append(json.loads(await process.stderr.readline()))
+            while True:
+                with contextlib.suppress(httpx.ConnectError):
+                    answer = await client.get("/readyz")
+                    break
+            assert answer.json()["status"] == "ready"
+            assert "server" not in answer.headers
+            assert answer.headers["x-content-type-options"] == "nosniff"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, rest = await process.communicate()
+    assert process.returncode in (0, -signal.SIGTERM)
+    assert b"Traceback" not in rest
+    assert {line["role"] for line in lines} == {"api"}
+
+
+async def test_it_does_not_run_without_a_database(tmp_path: Path) -> None:
+    """And says which setting is missing."""
+    with pytest.raises(NotConfigured, match="database_url"):
+        async with running(Settings(data_dir=tmp_path)):
+            pass
+    with pytest.raises(Unavailable):
+        async with running(settings_for("postgresql://nobody@127.0.0.1:1/none", tmp_path)):
+            pass
