@@ -25,14 +25,14 @@ DIGEST_ALGORITHM: Final = "sha256-jcs-v1"
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
-def encode(value: object, *, max_bytes: int = MAX_BYTES) -> bytes:
-    """Return the canonical bytes of a JSON value.
+def encode(value: object, *, max_bytes: int = MAX_BYTES, depth: int = 0) -> bytes:
+    """Return the canonical bytes of a JSON value that will stand `depth` levels down in another.
 
     Raises:
         NotCanonical: a float, an integer beyond 2^53-1, a non-ASCII key, a lone surrogate,
             another Python type, too deep, or too long.
     """
-    _check(value, 0)
+    _check(value, depth)
     try:
         encoded = _encoder.encode(value)
     except (UnicodeEncodeError, TypeError, ValueError) as error:

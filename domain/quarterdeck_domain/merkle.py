@@ -116,6 +116,11 @@ def root(frontier: bytes, size: int) -> bytes:
         InvalidInput: the frontier does not fit the size.
     """
     hashes = split_frontier(frontier, size)
+    return root_of(hashes)
+
+
+def root_of(hashes: Sequence[bytes]) -> bytes:
+    """Return the root over a frontier's hashes, largest subtree first; of the empty tree if there are none."""
     return compose(hashes) if hashes else EMPTY_ROOT
 
 

@@ -34,7 +34,6 @@ from quarterdeck_ledger.postgres import translated
 from quarterdeck_ledger.signing import SigningKeys
 from quarterdeck_ledger.store import Store, StoredHead
 from quarterdeck_ledger.tiles import TILE_WIDTH
-from quarterdeck_ledger.tree import root_of
 
 _SET_TENANT: Final = "SELECT set_config('quarterdeck.tenant', $1, true)"
 _KEEP: Final = (
@@ -170,7 +169,7 @@ class Checkpointer:
             head = await self._store.head(tenant)
             if head.position == 0 and latest is None and held is None:
                 raise NotFound("this log is empty")
-            root = root_of(head.frontier)
+            root = merkle.root_of(head.frontier)
             if latest is not None:
                 await self._require_extension(tenant, latest.size, latest.root, head, root)
                 fresh = idle is None or await self._store.now() - latest.signed_at < idle

@@ -50,9 +50,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     version: int
 
 
+_NO_CAUSE: Final = b"{}"
 _decoder: Final = msgspec.json.Decoder(Entry)
-_encoder: Final = msgspec.json.Encoder(order="sorted")
-_encode_actor: Final = lru_cache(maxsize=1024)(_encoder.encode)
 
 
 def make_draft(
@@ -76,11 +75,11 @@ def make_draft(
     prefix = b"".join(
         (
             b'{"actor":',
-            _encode_actor(actor),
+            _actor_bytes(actor),
             b',"cause":',
-            _encoder.encode(cause),
+            _NO_CAUSE if cause == Cause() else canonical.encode(msgspec.to_builtins(cause), depth=1),
             b',"data":',
-            canonical.encode(data, max_bytes=_LIMIT),
+            canonical.encode(data, max_bytes=_LIMIT, depth=1),
             f',"id":"{event_id}",'.encode(),
         )
     )
@@ -89,6 +88,11 @@ def make_draft(
     if len(prefix) + len(suffix) > _LIMIT:
         raise InvalidInput(f"the event's entry has more than {canonical.MAX_BYTES} bytes", limit=canonical.MAX_BYTES)
     return Draft(id=event_id, type=event_type, tags=ordered, prefix=prefix, suffix=suffix)
+
+
+@lru_cache(maxsize=1024)
+def _actor_bytes(actor: Actor) -> bytes:
+    return canonical.encode(msgspec.to_builtins(actor), depth=1)
 
 
 def complete(draft: Draft, position: int, recorded_at: datetime) -> bytes:

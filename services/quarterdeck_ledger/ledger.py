@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery
 
+from quarterdeck_domain import merkle
 from quarterdeck_domain.catalogue import REGISTRY
 from quarterdeck_domain.errors import InvalidInput, Refused
 from quarterdeck_domain.events import Cause, Event, EventRegistry, NewEvent, RecordedEvent, event_id
@@ -24,7 +25,6 @@ from quarterdeck_ledger.keys import KeyStore, MemoryKeyStore
 from quarterdeck_ledger.memory import MemoryStore
 from quarterdeck_ledger.sequencer import Sequencer
 from quarterdeck_ledger.store import Outcome, Store, Submission
-from quarterdeck_ledger.tree import root_of
 
 MAX_EVENTS_PER_APPEND: Final = 256
 MAX_TRIES: Final = 12
@@ -114,7 +114,11 @@ class EventLedger:
     async def head(self, tenant: str) -> Head:
         """Return the end of the log."""
         head = await self.store.head(check_tenant(tenant))
-        return Head(position=head.position, root=root_of(head.frontier), recorded_at=head.recorded_at)
+        return Head(
+            position=head.position,
+            root=merkle.root_of(head.frontier),
+            recorded_at=head.recorded_at,
+        )
 
     async def now(self) -> datetime:
         """Return the database's clock."""

@@ -13,14 +13,16 @@ from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery, DCBQueryItem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from quarterdeck_domain.canonical import decode
+from quarterdeck_domain.errors import NotCanonical
 from quarterdeck_domain.events import Actor, Cause
+from quarterdeck_domain.merkle import compose
 from quarterdeck_domain.slices import matches
 from quarterdeck_ledger.entry import Draft, complete, make_draft, parse_entry
 from quarterdeck_ledger.memory import MemoryStore
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_ledger.sequencer import Sequencer
 from quarterdeck_ledger.store import Store, Submission
-from quarterdeck_ledger.tree import root_of
 
 ACTOR = Actor(principal="prn_test", kind="service")
 
@@ -126,7 +128,7 @@ async def test_the_frontier_is_the_root_of_the_entries(store: Store) -> None:
     entries = [entry for _, entry in await store.read("acme", None, 0, None, None, False)]
     leaves = [hashlib.sha256(b"\x00" + entry).digest() for entry in entries]
     assert leaves == await store.leaves("acme", 0, head.position)
-    assert root_of(head.frontier) == _naive_root(leaves)
+    assert compose(head.frontier) == _naive_root(leaves)
     assert await store.nodes("acme", 1, 0, 9) == [_naive_root(leaves[:256]), _naive_root(leaves[256:512])]
 
 
@@ -226,3 +228,24 @@ async def test_sequencer_orders_rivals(store: Store) -> None:
     )
     assert sorted(outcome.status for outcome in outcomes) == ["conflict"] * 63 + ["ok"]
     assert (await store.head("acme")).position == 1
+
+
+@pytest.mark.parametrize("levels", [30, 31, 32])
+def test_an_entry_is_never_deeper_than_its_readers_allow(levels: int) -> None:
+    """Data stands one level down in its entry: what is accepted can be read, what could not be is refused."""
+    data: dict[str, object] = {}
+    for _ in range(levels - 1):
+        data = {"x": data}
+    arguments = ("acme", uuid.uuid4(), "a", 1, data, (), ACTOR, Cause())
+    if levels > 31:
+        with pytest.raises(NotCanonical):
+            make_draft(*arguments)
+    else:
+        decode(complete(make_draft(*arguments), 1, datetime.now(UTC)))
+
+
+def test_hostile_text_in_an_actor_is_a_typed_error() -> None:
+    """A lone surrogate is refused wherever it stands."""
+    for actor, cause in ((Actor(principal="\ud800", kind="service"), Cause()), (ACTOR, Cause(command_id="\ud800"))):
+        with pytest.raises(NotCanonical):
+            make_draft("acme", uuid.uuid4(), "a", 1, {}, (), actor, cause)
