@@ -22,7 +22,7 @@ class Principal(Row, frozen=True, kw_only=True):
     """A human, service or agent. `display_name` and `email` are sealed under event `sealed_by`."""
 
     table = "principals"
-    filters = ("kind", "owner", "state")
+    filters = ("kind", "owner", "state", "roles")
 
     kind: str
     display_name: str | None = None

@@ -88,7 +88,7 @@ class Effect(Row, frozen=True, kw_only=True):
     """What a redeemed grant set off: `started` until its executor says how it ended."""
 
     table = "effects"
-    filters = ("approval_id", "grant_id", "outcome")
+    filters = ("approval_id", "grant_id", "outcome", "redeemer")
 
     grant_id: str
     approval_id: str

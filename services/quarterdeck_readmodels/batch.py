@@ -30,6 +30,10 @@ class Unfoldable(Exception):
         self.reason = reason
 
 
+class _Actor(msgspec.Struct, frozen=True):
+    principal: str
+
+
 class _Entry(msgspec.Struct, frozen=True):
     """The parts of an entry that folds need; the rest is skipped unread."""
 
@@ -39,6 +43,7 @@ class _Entry(msgspec.Struct, frozen=True):
     recorded_at: datetime
     id: str
     data: msgspec.Raw
+    actor: _Actor
 
 
 _decode_entry: Final = msgspec.json.Decoder(_Entry).decode
@@ -65,7 +70,9 @@ class Batch:
                 fold = self._folds.get(seen.type)
                 if fold is not None:
                     data = _lifted(seen.type, seen.version, _decode_data(seen.data))
-                    event = Seen(seen.type, seen.version, position, seen.recorded_at, seen.id, data)
+                    event = Seen(
+                        seen.type, seen.version, position, seen.recorded_at, seen.id, data, seen.actor.principal
+                    )
                     self.changes += [(position, change) for change in fold(event)]
             except (KeyError, ValueError, TypeError, msgspec.MsgspecError) as error:
                 raise Unfoldable(position, repr(error)) from error

@@ -26,8 +26,10 @@ class DecisionRecord(Row, frozen=True, kw_only=True):
     """A recorded decision. `request` is sealed under event `sealed_by`, whose data subject is `subject`."""
 
     table = "decisions"
-    filters = ("subject", "outcome", "resource", "approval_id")
+    filters = ("requester", "subject", "outcome", "resource", "approval_id")
 
+    requester: str
+    """The principal that asked; `subject` is whom AuthZEN's request names."""
     subject: str
     action: str
     resource: str
@@ -80,7 +82,7 @@ def _mode_changed(event: Seen) -> Iterable[Change]:
 def _decided(event: Seen) -> Iterable[Change]:
     data = event.data
     values = {name: data[name] for name in _DECISION}
-    values |= {"sealed_by": event.id, "decided_at": event.recorded_at}
+    values |= {"requester": event.actor, "sealed_by": event.id, "decided_at": event.recorded_at}
     yield Change(row=DecisionRecord, id=data["decision_id"], create=True, set=values)
 
 

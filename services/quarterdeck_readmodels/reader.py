@@ -116,7 +116,8 @@ class Record:
         """Return the next rows in the order in which their objects began.
 
         `after` is the `created_position` of the last row seen; an event begins at most one object of a kind, so it
-        is a place. `where` narrows by columns in the row's `filters`; a list matches any of its values.
+        is a place. `where` narrows by columns in the row's `filters`; a list matches any of its values, and
+        a column that is a list itself matches if it holds any of them.
 
         Raises:
             InvalidInput: a page too large, or a column that cannot be narrowed by.
@@ -132,7 +133,8 @@ class Record:
             if name not in row.filters:
                 raise InvalidInput(f"{row.table} cannot be narrowed by {name!r}", allowed=row.filters)
             arguments.append(list(value) if isinstance(value, list | tuple | set | frozenset) else [value])
-            conditions.append(f"{name} = ANY (${len(arguments)})")
+            many = columns(row)[name] == "jsonb"
+            conditions.append(f"{name} ?| ${len(arguments)}" if many else f"{name} = ANY (${len(arguments)})")
         arguments.append(first + 1)
         found = await self._connection.fetch(
             f"""SELECT * FROM {self._schema}.{row.table} WHERE {" AND ".join(conditions)}
@@ -156,20 +158,27 @@ class Record:
         )
         return {record["id"]: _row(row, record) for record in found}
 
-    async def diff(self, row: type[R], since: int) -> dict[str, Difference[R]]:
-        """Return the objects whose version at `since` is another than at this record's position, by id."""
+    async def diff(
+        self, row: type[R], since: int, *, after: str | None = None, first: int | None = None
+    ) -> dict[str, Difference[R]]:
+        """Return the objects whose version at `since` is another than at this record's position, in order of id.
+
+        `after` is the id that they follow, `first` how many at most (None: all).
+        """
         low, high = sorted((since, self.position))
         touched = await self._connection.fetch(
             f"""SELECT DISTINCT id FROM {self._schema}.{row.table}
-            WHERE tenant_id = $1 AND from_position > $2 AND from_position <= $3""",  # noqa: S608
+            WHERE tenant_id = $1 AND from_position > $2 AND from_position <= $3 AND id > $4 ORDER BY id LIMIT $5""",  # noqa: S608
             self.tenant,
             low,
             high,
+            after or "",
+            first,
         )
         ids = [record["id"] for record in touched]
         then = Record(self._connection, self._schema, self.tenant, self.projected, since)
-        before, after = await then.many(row, ids), await self.many(row, ids)
-        return {object_id: Difference(before.get(object_id), after.get(object_id)) for object_id in sorted(ids)}
+        old, new = await then.many(row, ids), await self.many(row, ids)
+        return {object_id: Difference(old.get(object_id), new.get(object_id)) for object_id in ids}
 
     def _holds(self) -> tuple[list[str], list[object]]:
         if not self._past:

@@ -61,7 +61,13 @@ def _table(schema: str, row: type[Row]) -> list[str]:
         f"CREATE INDEX ON {name} (tenant_id, created_position, from_position)",
         _walls(schema, row.table),
     ]
-    statements += [f"CREATE INDEX ON {name} (tenant_id, {column}, created_position)" for column in row.filters]
+    kinds = columns(row)
+    statements += [
+        # Lists are searched among the rows that hold: those tables are small.
+        f"CREATE INDEX ON {name} (tenant_id, {column}, created_position)"
+        for column in row.filters
+        if kinds[column] != "jsonb"
+    ]
     return statements
 
 

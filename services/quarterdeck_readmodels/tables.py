@@ -53,6 +53,8 @@ class Seen(msgspec.Struct, frozen=True):
     recorded_at: datetime
     id: str
     data: dict[str, Any]
+    actor: str
+    """The principal that recorded it."""
 
 
 Fold = Callable[[Seen], Iterable[Change]]
