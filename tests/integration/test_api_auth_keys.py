@@ -175,6 +175,25 @@ async def test_a_delegated_key_has_only_what_everyone_in_its_chain_has(api: Hous
     assert (await ask(api, key))[0] == 401
 
 
+async def test_a_closed_tenant_is_only_read_and_only_by_those_who_look_after_it(api: House) -> None:
+    """Its auditors and administrators take away the log; nobody commands, asks or decides anything any more."""
+    await api.add("acme", "audrey", "auditor")
+    closed = await api.command("close_tenant", {"tenant": "acme", "reason": "moved"})
+    assert closed.status_code == 200, closed.text
+    position = await api.position()
+    for name, status in (("admin", 200), ("audrey", 200), ("bot", 401)):
+        answer = await api.client.get("/v1/log/export", headers=api.bearer("acme", name))
+        assert answer.status_code == status, name
+    me = await api.client.get("/v1/me", headers=api.bearer("acme", "admin"))
+    assert me.json()["roles"] == ["auditor"]
+    asked = {"subject": {"type": "user", "id": "x"}, "action": {"name": "y"}, "resource": {"type": "z", "id": "w"}}
+    for path, body in (("/v1/commands/issue_api_key", {}), ("/access/v1/evaluation", asked)):
+        refused = await api.client.post(path, json=body, headers=api.bearer("acme", "admin"))
+        assert (refused.status_code, refused.json()["detail"]) == (401, "this tenant is closed")
+    assert await api.position() == position
+    assert (await ask(api, api.keys["globex", "admin"]))[0] == 200
+
+
 async def test_streams_can_ask_whether_their_caller_still_stands(api: House) -> None:
     """False after a revocation, after a role is lost, and for a caller without a credential."""
     key = await api.add("acme", "olga", "operator")

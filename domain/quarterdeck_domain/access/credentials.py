@@ -100,7 +100,8 @@ def identity_digest(tenant: str, issuer: str, subject: str) -> str:
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
-    """What a presented credential is worth now. Only `active` opens anything; the rest says why not.
+    """What a presented credential is worth now. Only `active` opens anything; the rest says why not. The one exception
+    is reading a closed tenant's log: there its administrators and auditors are left with the role `auditor`.
 
     `roles` are already attenuated: acting for others, the holder keeps only what all of them may.
     """
@@ -272,11 +273,9 @@ def _worth(people: People | None, found: _Found, closed: bool) -> Credential:
         state = "delegator_inactive"
     elif closed:
         state = "tenant_closed"
-    actor = Actor(principal=holder.id, kind=holder.kind, on_behalf_of=found.acts_for)
-    return Credential(
-        state=state,
-        principal=holder.id,
-        kind=holder.kind,
-        acts_for=found.acts_for,
-        roles=people.roles(actor) if state == "active" else frozenset(),
-    )
+    roles: frozenset[Role] = frozenset()
+    if state in ("active", "tenant_closed"):
+        roles = people.roles(Actor(principal=holder.id, kind=holder.kind, on_behalf_of=found.acts_for))
+    if state == "tenant_closed":
+        roles = frozenset(("auditor",)) if roles & {"auditor", "administrator"} else frozenset()
+    return Credential(state=state, principal=holder.id, kind=holder.kind, acts_for=found.acts_for, roles=roles)

@@ -29,6 +29,7 @@ from quarterdeck_domain.access.credentials import (
     present,
 )
 from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.events import Actor
 from quarterdeck_domain.ids import check_tenant
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_runtime.settings import Settings
@@ -122,14 +123,23 @@ class Authenticator:
             check_origin(connection, self._settings.base_url)
             authorization = f"Bearer {cookie}"
         address = connection.client.host if connection.client else "unknown"
-        caller = await self.authenticate(authorization, tenant=connection.headers.get(TENANT_HEADER), address=address)
+        reading = connection.scope["type"] == "http" and connection.scope["method"] in ("GET", "HEAD")
+        tenant = connection.headers.get(TENANT_HEADER)
+        caller = await self.authenticate(authorization, tenant=tenant, address=address, reading=reading)
         self.count(caller)
         return caller
 
     async def authenticate(
-        self, authorization: str | None, *, tenant: str | None = None, address: str = "unknown"
+        self,
+        authorization: str | None,
+        *,
+        tenant: str | None = None,
+        address: str = "unknown",
+        reading: bool = False,
     ) -> Caller:
         """Return the caller that an `Authorization` value speaks for, in the tenant the request asks for if it does.
+
+        A closed tenant's log stays readable: with `reading`, its auditors and administrators are let in as auditors.
 
         Raises:
             Unauthenticated: it opens nothing; which of several reasons is told only to who holds the secret.
@@ -146,7 +156,7 @@ class Authenticator:
                 recognised = await self._recognise(text, tenant)
                 recognised = self._known.setdefault(remembered, recognised)
             self._known.move_to_end(remembered)
-            return await self._caller(recognised)
+            return await self._caller(recognised, reading)
         except Unauthenticated:
             self._known.pop(remembered, None)
             self.refusals.take(address)
@@ -211,13 +221,13 @@ class Authenticator:
         except InvalidInput:
             raise _refused("unknown") from None
 
-    async def _caller(self, recognised: Recognised) -> Caller:
+    async def _caller(self, recognised: Recognised, reading: bool) -> Caller:
         worth = await recognised.worth(await self._clock.now())
-        if worth.state != "active":
+        reads_on = reading and worth.state == "tenant_closed" and bool(worth.roles)
+        if worth.state != "active" and not reads_on:
             raise _refused(worth.state)
-        return Caller(
-            tenant=recognised.tenant, actor=worth.actor(), roles=frozenset(worth.roles), credential=recognised
-        )
+        actor = Actor(principal=worth.principal, kind=worth.kind, on_behalf_of=worth.acts_for)
+        return Caller(tenant=recognised.tenant, actor=actor, roles=frozenset(worth.roles), credential=recognised)
 
 
 def _bearer(authorization: str | None) -> str:
