@@ -5,7 +5,8 @@ intent to a verdict, mapping included; plain cedarpy gets the ready request, and
 entities parsed once. The two take turns request by request, and their decisions are compared.
 
 Recording: the same bundle in force on a real PostgreSQL with fsync on; decisions arrive every 2 ms whether or not
-earlier ones are done, and their time counts from when they were due.
+earlier ones are done, and their time counts from when they were due. Bare appends of an event of the
+same size, at the same rate in turn with them, show what the log takes of it on this machine.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ import os
 import random
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import cedarpy
 import uvloop
 
 from quarterdeck_bench.harness import Result, median, percentile, postgres
-from quarterdeck_domain.events import Actor
+from quarterdeck_domain.access.events import ApiKeyRevoked
+from quarterdeck_domain.events import Actor, NewEvent
 from quarterdeck_domain.ids import make_id
 from quarterdeck_domain.intent import Action, Entity, Intent
 from quarterdeck_domain.policy.slices import ChangeBundleMode, PublishBundle
@@ -58,13 +61,19 @@ def run(rounds: int) -> Result:
         evaluated["cedarpy, whole bundle"].append(theirs)
         disagreements += differ
     with postgres() as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        recorded = runner.run(_record(server.url(), text, rounds))
-    return _judge(evaluated, recorded, disagreements)
+        recorded, appended = runner.run(_record(server.url(), text, rounds))
+    return _judge(evaluated, recorded, appended, disagreements)
 
 
-def _judge(evaluated: dict[str, list[list[float]]], recorded: list[list[float]], disagreements: int) -> Result:
+def _judge(
+    evaluated: dict[str, list[list[float]]],
+    recorded: list[list[float]],
+    appended: list[list[float]],
+    disagreements: int,
+) -> Result:
     rows = [_row(f"evaluate: {name}", samples) for name, samples in evaluated.items()]
     rows.append(_row(f"decide and record, {RATE}/s", recorded))
+    rows.append(_row(f"append alone, {RATE}/s", appended))
     evaluation_ms, plain_ms = rows[0]["p50 ms"], rows[1]["p50 ms"]
     value = {
         "evaluate_p50_ms": round(evaluation_ms, 4),
@@ -112,33 +121,46 @@ def _evaluate(
     return ours, theirs, differ
 
 
-async def _record(url: str, text: BundleText, rounds: int) -> list[list[float]]:
+async def _record(url: str, text: BundleText, rounds: int) -> tuple[list[list[float]], list[list[float]]]:
     await migrate(url)
     async with PostgresStore.open(url) as store:
         ledger = EventLedger(store, MemoryKeyStore())
         bundle_id = make_id("bnd", uuid.uuid4())
         await ledger.execute(PublishBundle(bundle_id, "bench", text), _context())
         await ledger.execute(ChangeBundleMode(bundle_id, "enforced", "bench"), _context())
-        point = DecisionPoint(ledger)
-        await _at_rate(point, random.Random(-1), 1.0)
-        return [await _at_rate(point, random.Random(number), SECONDS) for number in range(rounds)]
+        point, chance = DecisionPoint(ledger), random.Random(-1)
+
+        async def decide() -> None:
+            await point.decide(_context(), _intent(chance))
+
+        async def append() -> None:
+            payload = ApiKeyRevoked(key_id=f"key_{uuid.uuid4().hex}", principal_id="prn_bench", reason="x" * 900)
+            await ledger.append("bare", [NewEvent(id=uuid.uuid4(), payload=payload, actor=CALLER)])
+
+        for warming in (decide, append):
+            await _at_rate(warming, 1.0)
+        recorded: list[list[float]] = []
+        appended: list[list[float]] = []
+        for _ in range(rounds):
+            recorded.append(await _at_rate(decide, SECONDS))
+            appended.append(await _at_rate(append, SECONDS))
+        return recorded, appended
 
 
-async def _at_rate(point: DecisionPoint, chance: random.Random, seconds: float) -> list[float]:
+async def _at_rate(act: Callable[[], Awaitable[None]], seconds: float) -> list[float]:
     samples: list[float] = []
 
-    async def decide(intent: Intent, due: float) -> None:
-        await point.decide(_context(), intent)
+    async def one(due: float) -> None:
+        await act()
         samples.append(time.perf_counter() - due)
 
-    intents = [_intent(chance) for _ in range(int(RATE * seconds))]
     gc.collect()
     start = time.perf_counter()
     async with asyncio.TaskGroup() as tasks:
-        for number, intent in enumerate(intents):
+        for number in range(int(RATE * seconds)):
             due = start + number / RATE
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            tasks.create_task(decide(intent, due))
+            tasks.create_task(one(due))
     return samples
 
 

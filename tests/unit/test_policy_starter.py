@@ -5,6 +5,8 @@ Serves S0-58, S0-78, S0-82, S0-83, S0-84, S0-90.
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -133,3 +135,11 @@ def test_an_approval_lets_the_consequential_happen_and_not_the_forbidden(starter
 def test_it_reads_nothing_of_the_requests_own_context_and_no_clock(starter: LoadedBundle) -> None:
     assert starter.context_members == frozenset()
     assert not starter.reads_clock
+
+
+def test_the_policies_in_the_guide_are_policies() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "policy.md").read_text(encoding="utf-8")
+    blocks = [block for block in re.findall(r"```cedar\n(.*?)```", guide, re.DOTALL) if block.startswith("@id")]
+    assert blocks
+    for block in blocks:
+        assert len(Engine().load(BundleText(policies=block))) == 1
