@@ -18,6 +18,7 @@ from quarterdeck_ledger.migrate import wait_for_schema
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_ledger.signing import FileSigningKeys
 from quarterdeck_projector.dispatcher import Dispatcher
+from quarterdeck_projector.eraser import Eraser
 from quarterdeck_projector.projector import Projector
 from quarterdeck_runtime import logs, telemetry
 from quarterdeck_runtime.settings import Settings
@@ -57,11 +58,12 @@ async def worker(settings: Settings) -> None:
 
 
 async def projector(settings: Settings) -> None:
-    """Project and dispatch until cancelled. The read models go on when Temporal is away."""
+    """Project, erase and dispatch until cancelled. All but the last go on when Temporal is away."""
     async with _running(settings, "projector") as store:
         ledger = EventLedger(store, FileKeyStore(settings.keys / "subjects"))
         async with asyncio.TaskGroup() as group:
             group.create_task(Projector(store, store.pool).run(), name="projector")
+            group.create_task(Eraser(ledger, Followers(store.pool)).run(), name="eraser")
             group.create_task(_dispatch(settings, ledger, store), name="dispatcher")
 
 

@@ -42,18 +42,21 @@ async def open_pool(url: str, *, size: int = 8, application: str = "quarterdeck"
         "idle_in_transaction_session_timeout": "30s",
         "jit": "off",
     }
-    try:
-        pool = await asyncpg.create_pool(
-            url, min_size=1, max_size=size, server_settings=settings, reset=_keep_session, command_timeout=60
-        )
-    except (OSError, asyncpg.PostgresError) as error:
-        raise Unavailable(f"PostgreSQL does not answer: {error}") from error
-    sees_all = await pool.fetchval(
-        "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"  # the role in effect
+    # No connection is kept for its own sake: while the server is away, the pool must not chase it in the background.
+    pool = asyncpg.create_pool(
+        url, min_size=0, max_size=size, server_settings=settings, reset=_keep_session, command_timeout=60
     )
-    if sees_all:
-        await pool.close()
-        raise UnsafeServer(f"the role {APP_ROLE} is a superuser or bypasses row-level security; take that away")
+    try:
+        async with translated():
+            await pool
+            sees_all = await pool.fetchval(
+                "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"  # the role in effect
+            )
+        if sees_all:
+            raise UnsafeServer(f"the role {APP_ROLE} is a superuser or bypasses row-level security; take that away")
+    except BaseException:
+        pool.terminate()
+        raise
     return pool
 
 

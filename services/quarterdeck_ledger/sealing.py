@@ -23,6 +23,15 @@ PREFIX: Final = "sealed:v1:"
 _NONCE_BYTES: Final = 12
 
 
+def data_subject(subject: str) -> str:
+    """Return whose key seals what is said of a subject: a principal of ours has one, however it is referred to.
+
+    `agent:prn_…` and `prn_…` are the same one; anybody else is known by the whole reference.
+    """
+    principal = subject.rpartition(":")[2]
+    return principal if principal.startswith("prn_") else subject
+
+
 async def seal(
     keys: KeyStore, registry: EventRegistry, tenant: str, event_id: uuid.UUID, payload: Event, data: dict[str, Any]
 ) -> dict[str, Any]:
@@ -31,7 +40,7 @@ async def seal(
     if not fields:
         return data
     subject = str(data[registry.subject_field(payload.type)])
-    key = await keys.get_or_create(tenant, subject)
+    key = await keys.get_or_create(tenant, data_subject(subject))
     return data | {name: _seal(key, _place(tenant, event_id, name), data[name]) for name in fields}
 
 
@@ -57,7 +66,7 @@ async def open_sealed(
         ValueError: the value was not sealed for this place: it was moved or altered.
     """
     key_id, _, encoded = sealed.removeprefix(PREFIX).partition(":")
-    key = await keys.get(tenant, subject)
+    key = await keys.get(tenant, data_subject(subject))
     if key is None or key.id != key_id:
         return None
     raw = base64.urlsafe_b64decode(encoded)
