@@ -25,7 +25,8 @@ from quarterdeck_ledger.interface import Context
 from quarterdeck_ledger.keys import MemoryKeyStore
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.postgres import PostgresStore
-from quarterdeck_policy.decision_point import DecisionPoint, verdict_of
+from quarterdeck_policy.decision_point import DecisionPoint
+from quarterdeck_policy.decisions import verdict_of
 from quarterdeck_policy.starter import starter_bundle
 
 ADMIN = Actor(principal="prn_admin", kind="human")

@@ -31,7 +31,8 @@ from quarterdeck_ledger.keys import MemoryKeyStore
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.memory import MemoryStore
 from quarterdeck_policy.authzen import MAX_REQUEST_BYTES, binding_hash, intent_text, request_text
-from quarterdeck_policy.decision_point import Ask, Decided, DecisionPoint, verdict_of
+from quarterdeck_policy.decision_point import DecisionPoint
+from quarterdeck_policy.decisions import Ask, Decided, verdict_of
 from quarterdeck_policy.errors import InvalidBundle, NotReplayable
 from quarterdeck_policy.preflight import CHECKS
 

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from quarterdeck_domain.events import Actor
 from quarterdeck_domain.intent import Action, Entity, Intent
 from quarterdeck_domain.policy.values import BundleText, SubjectFacts
-from quarterdeck_policy import engine as engine_module
 from quarterdeck_policy.cedar_request import cedar_type
 from quarterdeck_policy.engine import Engine, LoadedBundle
 from quarterdeck_policy.errors import InvalidBundle
@@ -134,7 +133,7 @@ def test_an_engine_that_breaks_denies(monkeypatch: pytest.MonkeyPatch) -> None:
         def broken(*_: object, error: BaseException = error) -> None:
             raise error
 
-        monkeypatch.setattr(engine_module.cedarpy, "is_authorized", broken)
+        monkeypatch.setattr(cedarpy, "is_authorized", broken)
         verdict = bundle.evaluate(ask())
         assert verdict.outcome == "deny"
         assert verdict.errors
@@ -145,7 +144,7 @@ def test_an_interrupt_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine_module.cedarpy, "is_authorized", interrupted)
+    monkeypatch.setattr(cedarpy, "is_authorized", interrupted)
     with pytest.raises(KeyboardInterrupt):
         load(f'@id("p") permit {ANY};').evaluate(ask())
 

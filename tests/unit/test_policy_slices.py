@@ -208,9 +208,7 @@ def test_at_every_prefix_one_bundle_at_most_is_in_force_and_the_fold_agrees(
             continue
         (event,) = command.decide(NOW).events
         assert isinstance(event, BundleModeChanged)
-        assert event.replaces == ([name for name, held in modes.items() if held == "enforced"] or [None])[0] or (
-            new_mode != "enforced" and event.replaces is None
-        )
+        assert event.replaces == (enforced if new_mode == "enforced" else None)
         if new_mode == "enforced":
             modes = {name: None if held == "enforced" else held for name, held in modes.items()}
         modes[bundle_id] = new_mode
