@@ -1,0 +1,153 @@
+"""The record as of one position: pages, single objects and what belongs to them, fetched together and seen as allowed.
+
+Rows are ranges of positions, so the same question of the same position has the same answer whenever it is asked. So
+each query opens the read models for itself, briefly: nothing is held while a request is answered.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Final, Self, TypeVar
+
+import msgspec
+from strawberry.dataloader import DataLoader
+
+from quarterdeck_domain.errors import NotAllowed
+from quarterdeck_graphql.context import READERS, Context
+from quarterdeck_graphql.personal import shown
+from quarterdeck_readmodels.access import ApiKey, Principal, Tenant
+from quarterdeck_readmodels.approvals import Approval, Effect, Grant, VoteRecord
+from quarterdeck_readmodels.policy import DecisionRecord
+from quarterdeck_readmodels.reader import Page
+from quarterdeck_readmodels.tables import Row
+
+R = TypeVar("R", bound=Row)
+OWNER: Final[Mapping[type[Row], str]] = {
+    Principal: "id",
+    ApiKey: "principal_id",
+    DecisionRecord: "requester",
+    Approval: "requester",
+    Grant: "redeemer",
+    Effect: "redeemer",
+}
+"""The column that says whose a thing is. What is not here is nobody's: whoever reads only its own never sees it."""
+_WHOSE: Final[Mapping[type[Row], str]] = {**OWNER, VoteRecord: "approver"}
+_PAGE: Final = 1_000
+
+
+class Shown:
+    """Base of the types that show a row: its columns are attributes; personal ones are None until they are opened."""
+
+    data_subject: ClassVar[str] = "subject"
+    """The column that holds the data subject of the personal fields."""
+    personal: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def of(cls, row: Row, at: At) -> Self:
+        """Return the object that shows a row as of a moment."""
+        made = object.__new__(cls)
+        made.__dict__.update(msgspec.structs.asdict(row))
+        if cls.personal:
+            made.__dict__.update(dict.fromkeys(cls.personal), withheld=[])
+        made.__dict__.update(cls.instead(row), _row=row, _at=at)
+        return made
+
+    @classmethod
+    def instead(cls, row: Any) -> dict[str, Any]:
+        """Return attributes that differ from the row's columns."""
+        return {}
+
+
+class At:
+    """One caller's view of the record as of one position."""
+
+    def __init__(self, context: Context, position: int) -> None:
+        self.context = context
+        self.position = position
+        self._loaders: dict[type[Row], DataLoader[str, Any]] = {}
+        self._votes: DataLoader[str, list[VoteRecord]] = DataLoader(self._load_votes)
+
+    async def page(
+        self, row: type[R], *, first: int, after: int | None, newest_first: bool, where: Mapping[str, Sequence[object]]
+    ) -> Page[R]:
+        """Return a page of rows, narrowed to what the caller may see.
+
+        Raises:
+            NotAllowed: rows of this kind belong to nobody, and the caller reads only its own.
+        """
+        own = self.context.own
+        narrowed = dict(where)
+        if own is not None and row is not Tenant:
+            column = OWNER.get(row)
+            if column is None:
+                needs = tuple(sorted(READERS))
+                raise NotAllowed(f"{row.table} are for {', '.join(needs[:-1])} and {needs[-1]} to read", needs=needs)
+            if column == "id":
+                found = await self.get(row, own)
+                return Page([found] if found is not None and after is None else [], False)
+            if own not in narrowed.get(column, (own,)):
+                return Page([], False)
+            narrowed[column] = (own,)
+        async with self.context.reader.at(self.context.tenant, self.position) as record:
+            return await record.page(row, first=first, after=after, newest_first=newest_first, where=narrowed)
+
+    async def get(self, row: type[R], object_id: str | None) -> R | None:
+        """Return one row, or None where there was none or the caller may not see it. Gathers what is asked at once."""
+        if object_id is None:
+            return None
+        if row not in self._loaders:
+            self._loaders[row] = DataLoader(self._loader(row))
+        found: R | None = await self._loaders[row].load(object_id)
+        return found
+
+    async def votes(self, approval_id: str) -> list[VoteRecord]:
+        """Return the votes on an approval, oldest first."""
+        return await self._votes.load(approval_id)
+
+    def may_see(self, row: Row) -> bool:
+        """Tell whether the caller may see a row at all."""
+        own = self.context.own
+        if own is None or isinstance(row, Tenant):
+            return True
+        column = OWNER.get(type(row))
+        return column is not None and getattr(row, column) == own
+
+    async def open(self, objects: Iterable[Shown]) -> None:
+        """Open the personal fields of objects, as far as the caller may see them."""
+        for item in objects:
+            if not item.personal:
+                continue
+            row: Any = item.__dict__["_row"]
+            mine = self.context.sees_all or getattr(row, _WHOSE[type(row)]) == self.context.own
+            clear, withheld = await shown(
+                self.context,
+                str(getattr(row, item.data_subject)),
+                uuid.UUID(row.sealed_by),
+                [(name, getattr(row, name)) for name in item.personal],
+                visible=mine,
+            )
+            item.__dict__.update(clear, withheld=withheld)
+
+    def _loader(self, row: type[R]) -> Callable[[list[str]], Any]:
+        async def load(ids: list[str]) -> list[R | None]:
+            async with self.context.reader.at(self.context.tenant, self.position) as record:
+                found = await record.many(row, ids)
+            visible = {name: item for name, item in found.items() if self.may_see(item)}
+            return [visible.get(name) for name in ids]
+
+        return load
+
+    async def _load_votes(self, approvals: list[str]) -> list[list[VoteRecord]]:
+        votes: dict[str, list[VoteRecord]] = defaultdict(list)
+        after, more = None, True
+        async with self.context.reader.at(self.context.tenant, self.position) as record:
+            while more:
+                page = await record.page(
+                    VoteRecord, first=_PAGE, after=after, newest_first=False, where={"approval_id": approvals}
+                )
+                for vote in page.rows:
+                    votes[vote.approval_id].append(vote)
+                after, more = (page.rows[-1].created_position if page.rows else None), page.more
+        return [votes[name] for name in approvals]

@@ -1,0 +1,148 @@
+"""The closed sets of the record, with what each value means. Their values are the domain's own words."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Final
+
+import strawberry
+
+from quarterdeck_domain.access import events as access
+from quarterdeck_domain.approvals import events as approvals
+from quarterdeck_domain.policy import events as policy
+
+
+def _value(word: str, description: str) -> Any:
+    return strawberry.enum_value(word, description=description)
+
+
+@strawberry.enum(description="The order of a page.")
+class Order(Enum):
+    OLDEST_FIRST = _value("oldest_first", "As it began.")
+    NEWEST_FIRST = _value("newest_first", "What began last comes first.")
+
+
+@strawberry.enum(description="What a principal may do.")
+class Role(Enum):
+    ADMINISTRATOR = _value("administrator", "Decides who may do what.")
+    OPERATOR = _value("operator", "Keeps things going: reconciles, revokes, sends again.")
+    APPROVER = _value("approver", "Approves or denies what others ask for.")
+    AUDITOR = _value("auditor", "Reads everything, commands nothing.")
+    AGENT = _value("agent", "Asks, waits and redeems.")
+
+
+@strawberry.enum(description="What a principal is.")
+class PrincipalKind(Enum):
+    HUMAN = _value("human", "A person.")
+    SERVICE = _value("service", "A program that people run.")
+    AGENT = _value("agent", "An AI agent.")
+
+
+@strawberry.enum(description="Whether a principal may act.")
+class PrincipalState(Enum):
+    ACTIVE = _value("active", "It may.")
+    DEACTIVATED = _value("deactivated", "It may no more; its history stays.")
+    ERASED = _value("erased", "Deactivated, and its personal data cannot be read any more.")
+
+
+@strawberry.enum(description="Whether a tenant takes commands.")
+class TenantState(Enum):
+    OPEN = _value("open", "It does.")
+    CLOSED = _value("closed", "It does no more; its log stays readable.")
+
+
+@strawberry.enum(description="What a key is for.")
+class ApiKeyPurpose(Enum):
+    API = _value("api", "Programs.")
+    SESSION = _value("session", "A person's signed-in session.")
+
+
+@strawberry.enum(description="Whether a key opens anything.")
+class ApiKeyState(Enum):
+    ACTIVE = _value("active", "It does, until it expires.")
+    ROTATED = _value("rotated", "Another took its place; it works until it expires.")
+    REVOKED = _value("revoked", "It does no more.")
+
+
+@strawberry.enum(description="What a policy bundle does.")
+class PolicyBundleMode(Enum):
+    DRAFT = _value("draft", "Nothing yet.")
+    ENFORCED = _value("enforced", "It decides.")
+    SHADOW = _value("shadow", "It is watched beside the one that decides.")
+    RETIRED = _value("retired", "Nothing any more.")
+
+
+@strawberry.enum(description="What policy said.")
+class DecisionOutcome(Enum):
+    PERMIT = _value("permit", "Yes.")
+    DENY = _value("deny", "No.")
+    APPROVAL_REQUIRED = _value("approval_required", "Ask a human.")
+
+
+@strawberry.enum(description="How an approval stands.")
+class ApprovalStatus(Enum):
+    PENDING = _value("pending", "People have yet to decide.")
+    APPROVED = _value("approved", "Every stage has its quorum.")
+    DENIED = _value("denied", "Somebody said no.")
+    EXPIRED = _value("expired", "Nobody decided in time.")
+    CANCELLED = _value("cancelled", "Its requester took it back.")
+
+
+@strawberry.enum(description="What an approver said.")
+class Verdict(Enum):
+    APPROVE = _value("approve", "Yes.")
+    DENY = _value("deny", "No.")
+
+
+@strawberry.enum(description="How a grant stands. One that was minted ends at `expiresAt` if it is not used.")
+class GrantState(Enum):
+    MINTED = _value("minted", "It may be redeemed, once.")
+    REDEEMED = _value("redeemed", "It was used.")
+    REVOKED = _value("revoked", "It was taken back before it was used.")
+
+
+@strawberry.enum(description="How an effect may be repeated.")
+class EffectClass(Enum):
+    IDEMPOTENT = _value("idempotent", "Doing it again changes nothing more.")
+    CHECK_THEN_ACT = _value("check_then_act", "Look first whether it was done.")
+    AT_MOST_ONCE = _value("at_most_once", "Never again without a human.")
+
+
+@strawberry.enum(description="How an effect stands.")
+class EffectState(Enum):
+    STARTED = _value("started", "Its executor has not said how it ended.")
+    COMMITTED = _value("committed", "It happened.")
+    FAILED = _value("failed", "It did not happen.")
+    UNKNOWN = _value("unknown", "Nobody knows, until a human settles it.")
+
+
+@strawberry.enum(description="How an effect ended.")
+class EffectOutcome(Enum):
+    COMMITTED = _value("committed", "It happened.")
+    FAILED = _value("failed", "It did not happen.")
+    UNKNOWN = _value("unknown", "Its executor does not know.")
+
+
+@strawberry.enum(description="How the delivery of a callback stands.")
+class CallbackState(Enum):
+    DELIVERED = _value("delivered", "The requester's endpoint took it.")
+    ABANDONED = _value("abandoned", "It could not be delivered: a dead letter.")
+    RESENT = _value("resent", "An operator sent it again.")
+
+
+@strawberry.enum(description="How an event stands that could not be acted on.")
+class ParkedState(Enum):
+    PARKED = _value("parked", "It waits for an operator.")
+    RELEASED = _value("released", "An operator sent it round again.")
+
+
+OF_LITERAL: Final[dict[Any, Any]] = {
+    access.Role: Role,
+    access.PrincipalKind: PrincipalKind,
+    access.KeyPurpose: ApiKeyPurpose,
+    policy.Outcome: DecisionOutcome,
+    approvals.Verdict: Verdict,
+    approvals.EffectClass: EffectClass,
+    approvals.EffectOutcome: EffectOutcome,
+}
+"""Which enum stands for which of the domain's own sets; each has exactly its words."""

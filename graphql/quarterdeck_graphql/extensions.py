@@ -1,0 +1,97 @@
+"""What stands around every operation: the limits before it runs, and discretion about what went wrong after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from graphql import GraphQLError, NoSchemaIntrospectionCustomRule, OperationDefinitionNode
+from graphql.utilities import get_operation_ast
+from strawberry.exceptions import StrawberryInputCoercionError
+from strawberry.extensions import (
+    AddValidationRules,
+    MaskErrors,
+    MaxTokensLimiter,
+    ParserCache,
+    SchemaExtension,
+    ValidationCache,
+)
+
+from quarterdeck_domain.errors import QuarterdeckError
+from quarterdeck_graphql.limits import MAX_TOKENS, AliasRule, CostRule, DepthRule, too_deep
+from quarterdeck_graphql.problems import graphql_error, masked
+
+CACHED_DOCUMENTS: Final = 512
+_MAX_MESSAGE: Final = 500
+
+
+class CostLimiter(SchemaExtension):
+    """Refuses an operation whose answer could hold too many nodes, before anything is resolved."""
+
+    def on_execute(self) -> Iterator[None]:
+        """Reckon the cost with the request's variables."""
+        context = self.execution_context
+        document = context.graphql_document
+        if document is not None:
+            operation: OperationDefinitionNode | None = get_operation_ast(document, context.operation_name)
+            if operation is not None:
+                CostRule(context.schema._schema, document, operation, context.variables).check()
+        yield
+
+
+class Discretion(MaskErrors):
+    """Tells what the house raised on purpose and what the request itself got wrong; of anything else, only where."""
+
+    def anonymise_error(self, error: GraphQLError) -> GraphQLError:
+        """Return an error as it may leave."""
+        return discreet(error)
+
+
+def discreet(error: GraphQLError) -> GraphQLError:
+    """Return an error as it may leave."""
+    cause = _cause(error)
+    if isinstance(cause, QuarterdeckError):
+        return graphql_error(cause, error)
+    if isinstance(cause, RecursionError):
+        return too_deep()
+    if error.extensions and "code" in error.extensions:
+        return GraphQLError(error.message, nodes=error.nodes, path=error.path, extensions=error.extensions)
+    if error.path is None and isinstance(cause, GraphQLError | StrawberryInputCoercionError | type(None)):
+        return GraphQLError(
+            without_suggestion(error.message)[:_MAX_MESSAGE],
+            nodes=error.nodes,
+            source=error.source,
+            positions=error.positions,
+            extensions={"code": "invalid_request"},
+        )
+    return masked(error)
+
+
+def expected(error: GraphQLError) -> bool:
+    """Tell whether an error is one that a caller can do something about: it needs no line in the operator's log."""
+    return (discreet(error).extensions or {}).get("code") not in ("internal", "unavailable")
+
+
+def without_suggestion(message: str) -> str:
+    """Return a message without names that the asker did not know."""
+    return message.split(" Did you mean", 1)[0]
+
+
+def _cause(error: GraphQLError) -> Exception | None:
+    cause: Exception | None = error.original_error
+    while isinstance(cause, GraphQLError) and cause.original_error is not None:
+        cause = cause.original_error
+    return cause
+
+
+def extensions(*, introspection: bool) -> list[Callable[[], SchemaExtension]]:
+    """Return what every operation goes through, outermost first; a fresh set for each."""
+    rules = [DepthRule, AliasRule] + ([] if introspection else [NoSchemaIntrospectionCustomRule])
+    return [
+        Discretion,
+        lambda: MaxTokensLimiter(max_token_count=MAX_TOKENS),
+        lambda: AddValidationRules(rules),
+        lambda: ParserCache(maxsize=CACHED_DOCUMENTS),
+        lambda: ValidationCache(maxsize=CACHED_DOCUMENTS),
+        CostLimiter,
+    ]

@@ -1,0 +1,120 @@
+"""The questions: of now, of then, of what happened, of the difference, of one decision, and of the proof."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Annotated, Final
+
+import strawberry
+
+from quarterdeck_graphql import access, approvals, policy
+from quarterdeck_graphql.context import Context, Info
+from quarterdeck_graphql.declare import resolver
+from quarterdeck_graphql.diff import Diff, diff_between
+from quarterdeck_graphql.enums import Order
+from quarterdeck_graphql.events import TimelineEntry, may_see, show_entry
+from quarterdeck_graphql.explain import Explanation, explain_decision
+from quarterdeck_graphql.limits import WEIGHT
+from quarterdeck_graphql.moments import Moment, position_at, position_of
+from quarterdeck_graphql.node import Connection, Node
+from quarterdeck_graphql.proofs import Log
+from quarterdeck_graphql.record import After, First, Record, node_at, record_at
+from quarterdeck_graphql.scalars import Position
+from quarterdeck_graphql.timeline import TimelineFilter, timeline_page
+from quarterdeck_ledger.entry import parse_entry
+
+NODE_TYPES: Final = (
+    access.ApiKey,
+    access.Principal,
+    access.Tenant,
+    approvals.Approval,
+    approvals.ApprovalPath,
+    approvals.Callback,
+    approvals.Effect,
+    approvals.Grant,
+    approvals.ParkedEvent,
+    approvals.Vote,
+    policy.Decision,
+    policy.PolicyBundle,
+    TimelineEntry,
+)
+"""Every type that `node` may answer with."""
+
+
+@strawberry.type(description="What can be asked.")
+class Query:
+    @resolver("The record as it is.")
+    async def now(
+        self,
+        info: Info,
+        at_least: Annotated[
+            Position | None,
+            strawberry.argument(description="Wait until this position is in it: the one a command answered with."),
+        ] = None,
+    ) -> Record:
+        return await record_at(info.context, at_least=at_least)
+
+    @resolver("The record as it was: at a time (the last position recorded by then) or a position.")
+    async def at(
+        self,
+        info: Info,
+        time: Annotated[datetime | None, strawberry.argument(description="A moment.")] = None,
+        position: Annotated[Position | None, strawberry.argument(description="A place in the log.")] = None,
+    ) -> Record:
+        return await record_at(info.context, position=await position_at(info.context, time=time, position=position))
+
+    @resolver("One object as it is, of whatever kind; null where there is none, or not for you.")
+    async def node(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The id of an object, or of an event (a UUID).")],
+    ) -> Node | None:
+        try:
+            event_id = uuid.UUID(id)
+        except ValueError:
+            return await node_at((await record_at(info.context)).at, id)
+        return await _event(info.context, event_id)
+
+    @resolver("What happened. New events never move those of another page.")
+    async def timeline(
+        self,
+        info: Info,
+        first: First,
+        filter: Annotated[TimelineFilter | None, strawberry.argument(description="Which events.")] = None,
+        order: Annotated[Order, strawberry.argument(description="In which order.")] = Order.OLDEST_FIRST,
+        after: After = None,
+    ) -> Connection[TimelineEntry]:
+        return await timeline_page(info, first, filter, order, after)
+
+    @resolver("What is different between two moments.")
+    async def diff(
+        self,
+        info: Info,
+        from_: Annotated[Moment, strawberry.argument(name="from", description="The one moment.")],
+        to: Annotated[Moment | None, strawberry.argument(description="The other; left out: now.")] = None,
+    ) -> Diff:
+        context = info.context
+        after = None if to is None else await position_of(context, to)
+        return await diff_between(context, await position_of(context, from_), after)
+
+    @resolver(
+        "Why a decision was made, and everything that it led to; null where there is none, or not for you.",
+        metadata={WEIGHT: 50},
+    )
+    async def explain(
+        self, info: Info, decision: Annotated[strawberry.ID, strawberry.argument(description="The decision's id.")]
+    ) -> Explanation | None:
+        return await explain_decision(info.context, decision)
+
+    @resolver("The log's checkpoints and proofs.")
+    def log(self) -> Log:
+        return Log()
+
+
+async def _event(context: Context, event_id: uuid.UUID) -> TimelineEntry | None:
+    stored = await context.log.store.find(context.tenant, event_id)
+    if stored is None:
+        return None
+    entry = parse_entry(stored)
+    return await show_entry(context, entry) if may_see(context, entry) else None

@@ -1,0 +1,260 @@
+"""The record: everything that was true at one position. `now` and `at` return the same type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import Enum
+from typing import Annotated, Any, Final, TypeVar
+
+import strawberry
+
+from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_graphql import access, policy
+from quarterdeck_graphql import approvals as approving
+from quarterdeck_graphql.at import At, Shown
+from quarterdeck_graphql.context import Context, Info
+from quarterdeck_graphql.declare import resolver
+from quarterdeck_graphql.enums import Order
+from quarterdeck_graphql.node import Connection, Node, check_first, page
+from quarterdeck_graphql.scalars import Position
+from quarterdeck_graphql.selection import selects
+from quarterdeck_readmodels import access as access_rows
+from quarterdeck_readmodels import approvals as approvals_rows
+from quarterdeck_readmodels import policy as policy_rows
+from quarterdeck_readmodels.tables import Row
+
+S = TypeVar("S", bound=Shown)
+
+WAIT_S: Final = 3.0
+MAX_VALUES: Final = 100
+_WITHHELD: Final = "withheld"
+
+First = Annotated[int, strawberry.argument(description="How many nodes at most, 1 to 100.")]
+After = Annotated[str | None, strawberry.argument(description="The cursor that the page follows.")]
+PageOrder = Annotated[Order, strawberry.argument(description="In which order, by when they began.")]
+_WHICH: Final = strawberry.argument(description="Which ones.")
+
+KINDS: Final[dict[str, tuple[type[Shown], type[Row]]]] = {
+    "tenant:": (access.Tenant, access_rows.Tenant),
+    "prn_": (access.Principal, access_rows.Principal),
+    "key_": (access.ApiKey, access_rows.ApiKey),
+    "bnd_": (policy.PolicyBundle, policy_rows.PolicyBundle),
+    "dec_": (policy.Decision, policy_rows.DecisionRecord),
+    "path:": (approving.ApprovalPath, approvals_rows.ApprovalPath),
+    "apr_": (approving.Approval, approvals_rows.Approval),
+    "grt_": (approving.Grant, approvals_rows.Grant),
+    "eff_": (approving.Effect, approvals_rows.Effect),
+    "callback:": (approving.Callback, approvals_rows.CallbackRecord),
+    "parked:": (approving.ParkedEvent, approvals_rows.Parked),
+}
+"""By what an id begins with: the type that shows the object, and its row."""
+
+
+@strawberry.type(description="Everything that was true at one position of the log.")
+class Record:
+    at: strawberry.Private[At]
+    position: Position = strawberry.field(description="The position whose record this is.")
+
+    @resolver("When the event at that position was recorded; null at position 0.")
+    async def recorded_at(self, info: Info) -> datetime | None:
+        if self.position == 0:
+            return None
+        log, tenant = info.context.log, info.context.tenant
+        (entry,) = await log.read_sealed(tenant, after=self.position - 1, until=self.position)
+        return entry.recorded_at
+
+    @resolver("The tenant; null before its first event.")
+    async def tenant(self, info: Info) -> access.Tenant | None:
+        row = await self.at.get(access_rows.Tenant, info.context.tenant)
+        return None if row is None else access.Tenant.of(row, self.at)
+
+    @resolver("One object as it was; null where there was none, or you may not see it.")
+    async def node(
+        self, id: Annotated[strawberry.ID, strawberry.argument(description="Its id, of whatever kind.")]
+    ) -> Node | None:
+        return await node_at(self.at, id)
+
+    @resolver("Humans, services and agents.")
+    async def principals(
+        self,
+        info: Info,
+        first: First,
+        after: After = None,
+        order: PageOrder = Order.NEWEST_FIRST,
+        filter: Annotated[access.PrincipalFilter | None, _WHICH] = None,
+    ) -> Connection[access.Principal]:
+        return await _page(self.at, info, access.Principal, access_rows.Principal, first, after, order, filter)
+
+    @resolver("Keys and sessions; never what opens with them.")
+    async def api_keys(
+        self,
+        info: Info,
+        first: First,
+        after: After = None,
+        order: PageOrder = Order.NEWEST_FIRST,
+        filter: Annotated[access.ApiKeyFilter | None, _WHICH] = None,
+    ) -> Connection[access.ApiKey]:
+        return await _page(self.at, info, access.ApiKey, access_rows.ApiKey, first, after, order, filter)
+
+    @resolver("Versions of policy bundles.")
+    async def policy_bundles(
+        self,
+        info: Info,
+        first: First,
+        after: After = None,
+        order: PageOrder = Order.NEWEST_FIRST,
+        filter: Annotated[policy.PolicyBundleFilter | None, _WHICH] = None,
+    ) -> Connection[policy.PolicyBundle]:
+        return await _page(self.at, info, policy.PolicyBundle, policy_rows.PolicyBundle, first, after, order, filter)
+
+    @resolver("Decisions of policy.")
+    async def decisions(
+        self,
+        info: Info,
+        first: First,
+        after: After = None,
+        order: PageOrder = Order.NEWEST_FIRST,
+        filter: Annotated[policy.DecisionFilter | None, _WHICH] = None,
+    ) -> Connection[policy.Decision]:
+        return await _page(self.at, info, policy.Decision, policy_rows.DecisionRecord, first, after, order, filter)
+
+    @resolver("Approval paths.")
+    async def approval_paths(
+        self, info: Info, first: First, after: After = None, order: PageOrder = Order.NEWEST_FIRST
+    ) -> Connection[approving.ApprovalPath]:
+        shown, row = approving.ApprovalPath, approvals_rows.ApprovalPath
+        return await _page(self.at, info, shown, row, first, after, order, None)
+
+    @resolver("Requests for people's consent.")
+    async def approvals(
+        self,
+        info: Info,
+        first: First,
+        after: After = None,
+        order: PageOrder = Order.NEWEST_FIRST,
+        filter: Annotated[approving.ApprovalFilter | None, _WHICH] = None,
+    ) -> Connection[approving.Approval]:
+        return await _page(self.at, info, approving.Approval, approvals_rows.Approval, first, after, order, filter)
+
+    @resolver("Permissions to do one action once.")
+    async def grants(
+        self,
+        info: Info,
+        first: First,
+        after: After = None,
+        order: PageOrder = Order.NEWEST_FIRST,
+        filter: Annotated[approving.GrantFilter | None, _WHICH] = None,
+    ) -> Connection[approving.Grant]:
+        return await _page(self.at, info, approving.Grant, approvals_rows.Grant, first, after, order, filter)
+
+    @resolver("What redeemed grants set off.")
+    async def effects(
+        self,
+        info: Info,
+        first: First,
+        after: After = None,
+        order: PageOrder = Order.NEWEST_FIRST,
+        filter: Annotated[approving.EffectFilter | None, _WHICH] = None,
+    ) -> Connection[approving.Effect]:
+        return await _page(self.at, info, approving.Effect, approvals_rows.Effect, first, after, order, filter)
+
+    @resolver("Messages to requesters' endpoints whose delivery ended.")
+    async def callbacks(
+        self,
+        info: Info,
+        first: First,
+        after: After = None,
+        order: PageOrder = Order.NEWEST_FIRST,
+        filter: Annotated[approving.CallbackFilter | None, _WHICH] = None,
+    ) -> Connection[approving.Callback]:
+        shown, row = approving.Callback, approvals_rows.CallbackRecord
+        return await _page(self.at, info, shown, row, first, after, order, filter)
+
+    @resolver("Events that could not be acted on and were set aside.")
+    async def parked_events(
+        self,
+        info: Info,
+        first: First,
+        after: After = None,
+        order: PageOrder = Order.NEWEST_FIRST,
+        filter: Annotated[approving.ParkedEventFilter | None, _WHICH] = None,
+    ) -> Connection[approving.ParkedEvent]:
+        return await _page(self.at, info, approving.ParkedEvent, approvals_rows.Parked, first, after, order, filter)
+
+
+async def record_at(context: Context, *, position: int | None = None, at_least: int | None = None) -> Record:
+    """Return the record as of a position, or of now, with everything up to `at_least` in it.
+
+    Raises:
+        InvalidInput: the log is not that long.
+        NotYet: the read models do not hold that position in time.
+    """
+    demanded = position if position is not None else at_least
+    if demanded is not None:
+        head = (await context.log.head(context.tenant)).position
+        if demanded > head:
+            raise InvalidInput(
+                f"the log ends at {head}: nothing is known at {demanded} yet", position=demanded, head=head
+            )
+        await context.reader.wait_for(context.tenant, demanded, WAIT_S)
+    here = position if position is not None else await context.reader.projected(context.tenant)
+    return Record(at=At(context, here), position=Position(here))
+
+
+async def node_at(at: At, object_id: str) -> Node | None:
+    """Return the object with an id as the caller may see it."""
+    if "/" in object_id:
+        vote = await at.get(approvals_rows.VoteRecord, object_id)
+        return None if vote is None else await _opened(approving.Vote.of(vote, at), at)
+    for prefix, (shown, row) in KINDS.items():
+        if object_id.startswith(prefix):
+            found = await at.get(row, object_id.removeprefix(prefix) if prefix.endswith(":") else object_id)
+            return None if found is None else await _opened(shown.of(found, at), at)
+    return None
+
+
+async def _opened(node: Shown, at: At) -> Any:
+    await at.open([node])
+    return node
+
+
+async def _page(
+    at: At, info: Info, shown: type[S], row: type[Row], first: int, after: str | None, order: Order, filter: Any
+) -> Connection[S]:
+    check_first(first)
+    where = _where(filter)
+    fixed = {name: sorted(map(str, values)) for name, values in where.items()}
+    cursors = await info.context.cursors(row.table, order.value, fixed)
+    key = cursors.read(after)
+    found = await at.page(
+        row,
+        first=first,
+        after=None if key is None else key[0],
+        newest_first=order is Order.NEWEST_FIRST,
+        where=where,
+    )
+    nodes = [shown.of(item, at) for item in found.rows]
+    if shown.personal and selects(info, *_graphql_names(shown.personal), _WITHHELD):
+        await at.open(nodes)
+    return page(nodes, [(item.created_position,) for item in found.rows], cursors, more=found.more, after=after)
+
+
+def _where(wanted: Any) -> dict[str, Sequence[object]]:
+    """Return a filter as columns and the values they may have."""
+    if wanted is None:
+        return {}
+    given = {name: getattr(wanted, name) for name in wanted.__dataclass_fields__}
+    where: dict[str, Sequence[object]] = {
+        name: tuple(value.value if isinstance(value, Enum) else value for value in values)
+        for name, values in given.items()
+        if values is not None
+    }
+    if any(len(values) > MAX_VALUES for values in where.values()):
+        raise InvalidInput(f"a filter takes at most {MAX_VALUES} values of one kind", limit=MAX_VALUES)
+    return where
+
+
+def _graphql_names(names: Sequence[str]) -> list[str]:
+    words = (name.split("_") for name in names)
+    return [first + "".join(word.capitalize() for word in rest) for first, *rest in words]

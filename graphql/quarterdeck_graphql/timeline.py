@@ -1,0 +1,138 @@
+"""The timeline: what happened, filtered by what it concerns, what it is, who did it and when; oldest or newest first.
+
+It is answered by the log's own index, so it is never behind. A caller that reads only what concerns itself sees the
+events that name it, those it recorded, and those of a thing of its own when it asks for that thing by its tag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import product
+from typing import Final
+
+import msgspec
+import strawberry
+from eventsourcing.dcb.api import DCBQuery, DCBQueryItem
+
+from quarterdeck_domain.errors import InvalidInput, NotAllowed
+from quarterdeck_domain.slices import matches
+from quarterdeck_graphql.context import Context, Info
+from quarterdeck_graphql.enums import Order
+from quarterdeck_graphql.events import NAMES_ITS_OWNER, TimelineEntry, show_entries
+from quarterdeck_graphql.node import Connection, check_first, page
+from quarterdeck_graphql.selection import selects
+from quarterdeck_ledger.entry import MAX_TAG_LENGTH, Entry
+
+MAX_TAGS: Final = 8
+MAX_TYPES: Final = 40
+MAX_ACTORS: Final = 8
+_TICK: Final = timedelta(microseconds=1)
+
+
+@strawberry.input(description="Which events a timeline has. What is left out asks for nothing.")
+class TimelineFilter:
+    tags: list[str] | None = strawberry.field(
+        default=None, description="Events that concern all of these, as `kind:id`: `approval:apr_…`, `role:approver`."
+    )
+    types: list[str] | None = strawberry.field(
+        default=None, description="Events of any of these types, such as `approval.requested`."
+    )
+    actors: list[strawberry.ID] | None = strawberry.field(
+        default=None, description="Events that any of these principals recorded."
+    )
+    from_: datetime | None = strawberry.field(
+        name="from", default=None, description="Events recorded at this moment or later."
+    )
+    to: datetime | None = strawberry.field(default=None, description="Events recorded at this moment or before.")
+
+
+class Selected(msgspec.Struct, frozen=True, kw_only=True):
+    """A filter made ready: the log's query and the span of positions, `after < position <= until`."""
+
+    query: DCBQuery
+    after: int = 0
+    until: int | None = None
+
+    def has(self, entry: Entry) -> bool:
+        """Tell whether an entry is in it."""
+        if entry.position <= self.after or (self.until is not None and entry.position > self.until):
+            return False
+        return matches(self.query, entry.type, frozenset(entry.tags))
+
+
+async def select(context: Context, wanted: TimelineFilter | None) -> Selected:
+    """Return a filter made ready, narrowed to what the caller may see.
+
+    Raises:
+        InvalidInput: an unknown type, or too many or too long values.
+        NotAllowed: it asks for somebody else's.
+    """
+    wanted = wanted or TimelineFilter()
+    tags = _checked("tags", wanted.tags, MAX_TAGS)
+    types = _checked("types", wanted.types, MAX_TYPES)
+    actors = _checked("actors", wanted.actors, MAX_ACTORS)
+    known = {found.type for found in context.log.registry.types()}
+    if unknown := sorted(set(types) - known):
+        raise InvalidInput(f"no event has the type {unknown[0]!r}", field="types", unknown=unknown)
+    scopes: list[tuple[str, ...]] = [()]
+    if context.own is not None and not await _asks_for_its_own(context, tags):
+        scopes = [(f"principal:{context.own}",), (f"actor:{context.own}",)]
+    by: list[tuple[str, ...]] = [(f"actor:{actor}",) for actor in actors] or [()]
+    items = [
+        DCBQueryItem(types=list(types), tags=sorted({*tags, *scope, *actor})) for scope, actor in product(scopes, by)
+    ]
+    if items == [DCBQueryItem(types=[], tags=[])]:
+        items = []
+    after = 0 if wanted.from_ is None else await context.log.position_at(context.tenant, wanted.from_ - _TICK)
+    until = None if wanted.to is None else await context.log.position_at(context.tenant, wanted.to)
+    return Selected(query=DCBQuery(items=items), after=after, until=until)
+
+
+async def _asks_for_its_own(context: Context, tags: Sequence[str]) -> bool:
+    """Tell whether one of the tags names a thing that the caller asked for or holds."""
+    things = [tag for tag in tags if tag.partition(":")[0] in ("approval", "decision", "grant", "effect")]
+    if not things:
+        return False
+    items = [
+        DCBQueryItem(types=list(NAMES_ITS_OWNER), tags=[tag, mine])
+        for tag in things
+        for mine in (f"principal:{context.own}", f"actor:{context.own}")
+    ]
+    if await context.log.read_sealed(context.tenant, DCBQuery(items=items), limit=1):
+        return True
+    raise NotAllowed(f"{things[0]} is not yours to read", tag=things[0])
+
+
+def _checked(name: str, values: Sequence[str] | None, limit: int) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(values or ()))
+    if len(found) > limit or any(not 1 <= len(value) <= MAX_TAG_LENGTH for value in found):
+        raise InvalidInput(
+            f"`{name}` takes at most {limit} values of 1 to {MAX_TAG_LENGTH} characters", field=name, limit=limit
+        )
+    return found
+
+
+async def timeline_page(
+    info: Info, first: int, filter: TimelineFilter | None, order: Order, after: str | None
+) -> Connection[TimelineEntry]:
+    """Return a page of events. New events never move those of another page."""
+    context = info.context
+    check_first(first)
+    selected = await select(context, filter)
+    cursors = await context.cursors("timeline", order.value, filter and strawberry.asdict(filter))
+    key = cursors.read(after)
+    low, high = selected.after, selected.until
+    backwards = order is Order.NEWEST_FIRST
+    if key is not None and backwards:
+        high = key[0] - 1
+    elif key is not None:
+        low = key[0]
+    found: list[Entry] = []
+    if high is None or low < high:
+        found = await context.log.read_sealed(
+            context.tenant, selected.query, after=low, until=high, limit=first + 1, backwards=backwards
+        )
+    nodes = await show_entries(context, found[:first], with_data=selects(info, "data", "withheld"))
+    keys = [(entry.position,) for entry in found[:first]]
+    return page(nodes, keys, cursors, more=len(found) > first, after=after)
