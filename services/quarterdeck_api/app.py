@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from typing import Final
 
 import msgspec
 from fastapi import FastAPI
 
-from quarterdeck_api import approvals, arap, authzen, commands, grants, health, log, openapi, problems
+from quarterdeck_api import approvals, arap, authzen, commands, grants, graphql_mount, health, log, openapi, problems
 from quarterdeck_api.auth import sign_in
 from quarterdeck_api.commands.router import STRUCTS as COMMAND_STRUCTS
 from quarterdeck_api.limits import BodyLimit, Deadline, LastResort, RequestTrace, SecurityHeaders
@@ -41,7 +39,7 @@ def create_app(services: Services) -> FastAPI:
     openapi.install(app, STRUCTS)
     for room in (health, sign_in, commands, log, authzen, arap, grants, approvals):
         app.include_router(room.router)
-    _mount_graphql(app)
+    graphql_mount.mount(app)
     # The last added is the outermost.
     app.add_middleware(BodyLimit, max_bytes=services.settings.max_body_bytes)
     app.add_middleware(
@@ -51,8 +49,3 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestTrace)
     return app
-
-
-def _mount_graphql(app: FastAPI) -> None:
-    if importlib.util.find_spec("quarterdeck_api.graphql_mount") is not None:
-        importlib.import_module("quarterdeck_api.graphql_mount").mount(app)

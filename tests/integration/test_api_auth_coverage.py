@@ -6,14 +6,19 @@ do or see is decided by the slice, the policy or the query behind the route.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 import pytest
-from api_house import House, house
+from api_house import House, house, over_http
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
+from starlette.routing import WebSocketRoute
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
 
 from quarterdeck_api.app import create_app
 
@@ -39,8 +44,9 @@ TABLE: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     ("GET", "/.well-known/jwks/{tenant}.json"): PUBLIC,
     ("GET", "/access/v1/schemas/access-request.json"): PUBLIC,
     ("POST", "/sign-out"): ANYBODY,
-    ("POST", "/graphql"): ANYBODY,
     ("GET", "/v1/me"): ANYBODY,
+    ("POST", "/graphql"): ANYBODY,
+    ("WEBSOCKET", "/graphql"): ANYBODY,
     ("GET", "/v1/commands"): ANYBODY,
     ("POST", "/access/v1/evaluation"): ANYBODY,
     ("POST", "/access/v1/evaluations"): ANYBODY,
@@ -88,7 +94,7 @@ TABLE: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     ("POST", "/v1/commands/rotate_api_key"): ANYBODY,
     ("POST", "/v1/commands/transfer_ownership"): ANYBODY,
 }
-PROTECTED: Final = [route for route, roles in TABLE.items() if roles != PUBLIC]
+PROTECTED: Final = [route for route, roles in TABLE.items() if roles != PUBLIC and route[0] != "WEBSOCKET"]
 GATED: Final = [route for route, roles in TABLE.items() if roles not in (PUBLIC, ANYBODY)]
 
 
@@ -102,15 +108,11 @@ async def api(migrated_database: Callable[[], str], tmp_path: Path) -> AsyncIter
 
 
 def routes_of(app: FastAPI) -> set[tuple[str, str]]:
-    """Return every (method, path) that an application answers; HEAD and OPTIONS go with GET.
-
-    The one WebSocket, at `/graphql`, is tried in `test_graphql_subscriptions.py`.
-    """
+    """Return every (method, path) that an application answers; HEAD and OPTIONS go with GET."""
     found = set()
     for context in iter_route_contexts(app.routes):
-        if getattr(context, "path", "") == "/graphql" and not getattr(context, "methods", None):
-            continue
-        for method in getattr(context, "methods", None) or {"MOUNT"}:
+        is_socket = isinstance(getattr(context, "original_route", context), WebSocketRoute)
+        for method in {"WEBSOCKET"} if is_socket else getattr(context, "methods", None) or {"MOUNT"}:
             if method not in ("HEAD", "OPTIONS"):
                 found.add((method, str(getattr(context, "path", context))))
     return found
@@ -140,6 +142,19 @@ async def test_no_protected_route_answers_without_a_credential(api: House) -> No
         for headers in ({}, {"Authorization": "Bearer qd_acme_" + "0" * 26 + "_" + "A" * 43}):
             answer = await api.client.request(method, address(path), headers=headers)
             assert answer.status_code == 401, (method, path, answer.text)
+
+
+async def test_a_socket_says_nothing_without_a_credential(api: House) -> None:
+    """It is closed with 4401 or 4403 when its first message brings none, and before that it only waits."""
+    async with over_http(api.services) as address:
+        uri = address.replace("http://", "ws://") + "/graphql"
+        for payload in ({}, {"authorization": "Bearer qd_acme_" + "0" * 26 + "_" + "A" * 43}):
+            async with connect(uri, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
+                await socket.send(json.dumps({"type": "connection_init", "payload": payload}))
+                with pytest.raises(ConnectionClosed) as closed:
+                    await socket.recv()
+                assert closed.value.rcvd is not None
+                assert closed.value.rcvd.code in (4401, 4403)
 
 
 async def test_gated_routes_refuse_every_other_role(api: House) -> None:
