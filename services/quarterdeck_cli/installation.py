@@ -68,7 +68,7 @@ def installation(settings: Settings, said: Said = lambda _what, _seconds: None) 
         supervisor.start()
         _start_parts(postgres, temporal, said)
         admin_url = _address(settings.migrate_url) or _address(settings.database_url) or _of(postgres).url()
-        sign_in = asyncio.run(_prepare(settings, admin_url, url))
+        sign_in = asyncio.run(prepare(settings, admin_url, url))
         said("schema and first tenant" if sign_in else "schema", time.monotonic() - begun)
         _wait_until_ready(settings.host, settings.port, supervisor)
         said(", ".join(ROLES), time.monotonic() - begun)
@@ -91,7 +91,8 @@ def _start_parts(postgres: EmbeddedPostgres | None, temporal: EmbeddedTemporal |
         said("temporal (embedded)", time.monotonic() - begun)
 
 
-async def _prepare(settings: Settings, admin_url: str, url: str) -> str | None:
+async def prepare(settings: Settings, admin_url: str, url: str) -> str | None:
+    """Bring the database to the current schema and open the default tenant; return its sign-in token if it is new."""
     from quarterdeck_cli.first_start import open_tenant
     from quarterdeck_ledger.keys import FileKeyStore
     from quarterdeck_ledger.ledger import EventLedger

@@ -22,7 +22,7 @@ app = typer.Typer(
 )
 _GROUPS: Final = (
     ("Run it", ("demo:demo", "up:up", "serve:app serve", "doctor:doctor")),
-    ("Keep it", ("rebuild:rebuild", "recover:recover_administrator")),
+    ("Keep it", ("migrate:migrate", "rebuild:rebuild", "recover:recover_administrator")),
 )
 
 
