@@ -1,28 +1,39 @@
-"""What the whole suite shares: one embedded PostgreSQL a worker, and as many databases on it as tests ask for."""
+"""What the whole suite shares: one embedded PostgreSQL a worker, and as many databases on it as tests ask for.
+
+Fixtures that one kind of test needs live in the `conftest.py` of its folder; worlds and helpers in `tests/helpers`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import uuid
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from databases import Databases
 from hypothesis import HealthCheck, settings
 
 from quarterdeck_embedded import EmbeddedPostgres
 from quarterdeck_ledger.migrate import migrate
 
-settings.register_profile("suite", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("suite")
+settings.register_profile("ci", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+def postgres() -> Iterator[EmbeddedPostgres]:
     """This worker's PostgreSQL. Durable settings stay on: tests must not pass for the wrong reason."""
-    directory: Path = tmp_path_factory.mktemp("postgres")
-    with EmbeddedPostgres(directory / "pg", settings={"shared_buffers": "64MB", "max_connections": "200"}) as server:
-        yield server
+    # Not pytest's own directory: that keeps the last three runs, here some hundreds of megabytes each.
+    with tempfile.TemporaryDirectory(prefix="quarterdeck-tests-") as directory:
+        server = EmbeddedPostgres(Path(directory) / "pg", settings={"shared_buffers": "64MB", "max_connections": "200"})
+        with server:
+            yield server
+
+
+@pytest.fixture(scope="session")
+def _databases(postgres: EmbeddedPostgres) -> Databases:
+    return Databases(postgres)
 
 
 @pytest.fixture(scope="session")
@@ -32,25 +43,36 @@ def _template(postgres: EmbeddedPostgres) -> str:
 
 
 @pytest.fixture
-def fresh_database(postgres: EmbeddedPostgres) -> Callable[[], str]:
+def fresh_database(_databases: Databases) -> Iterator[Callable[[], str]]:
     """Return a function that makes an empty database and returns its address (as superuser)."""
-    return lambda: postgres.url(f"empty_{uuid.uuid4().hex[:12]}")
+    names: list[str] = []
+
+    def make() -> str:
+        names.append(_databases.make())
+        return _databases.address(names[-1])
+
+    yield make
+    for name in names:
+        _databases.let_go(name)
 
 
 @pytest.fixture
-def migrated_database(postgres: EmbeddedPostgres, _template: str) -> Callable[[], str]:
+def migrated_database(_databases: Databases, _template: str) -> Iterator[Callable[[], str]]:
     """Return a function that makes a database at the current schema and returns its address (as superuser)."""
-    return lambda: _copy(postgres, _template)
+    names: list[str] = []
+
+    def make() -> str:
+        names.append(_databases.make(_template, "quarterdeck_app"))
+        return _databases.address(names[-1])
+
+    yield make
+    for name in names:
+        _databases.let_go(name)
 
 
 @pytest.fixture(scope="module")
-def module_database(postgres: EmbeddedPostgres, _template: str) -> str:
+def module_database(_databases: Databases, _template: str) -> Iterator[str]:
     """The address of a database at the current schema, one a module."""
-    return _copy(postgres, _template)
-
-
-def _copy(postgres: EmbeddedPostgres, template: str) -> str:
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    postgres.psql(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
-    postgres.psql(f"GRANT CREATE ON DATABASE {name} TO quarterdeck_app")  # no template carries this
-    return postgres.url(name)
+    name = _databases.make(_template, "quarterdeck_app")
+    yield _databases.address(name)
+    _databases.let_go(name)
