@@ -131,5 +131,5 @@ async def _looked(handle) -> bool:  # type: ignore[no-untyped-def]
 
 async def _until(condition) -> None:  # type: ignore[no-untyped-def]
     async with asyncio.timeout(20):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110  the server can only be asked
             await asyncio.sleep(0.05)
