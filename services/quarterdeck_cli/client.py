@@ -1,0 +1,202 @@
+"""How commands speak to a running API, and how they end where it says no.
+
+Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 nobody answers, or nobody who is ready to.
+"""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
+
+import typer
+
+from quarterdeck_cli import credentials
+from quarterdeck_cli.output import visible
+from quarterdeck_cli.problems import give_up
+
+if TYPE_CHECKING:
+    import httpx
+
+REFUSED: Final = 1
+USAGE: Final = 2
+UNREACHABLE: Final = 3
+TIMEOUT_S: Final = 30.0
+PAUSES_S: Final = (0.2, 0.6)
+"""Before the second and third try of a request that found nobody: every request may be repeated."""
+_AWAY: Final = frozenset({502, 503, 504})
+_HINTS: Final = {
+    "unauthenticated": "quarterdeck sign-in LINK   (an administrator makes links: quarterdeck people link)",
+    "not_allowed": "quarterdeck whoami   shows who you are here and your roles",
+    "digest_mismatch": "quarterdeck approvals show ID   and look again: it is not what you were shown",
+    "too_many_requests": "wait a moment and repeat the command",
+}
+
+
+def fail(
+    message: str, hint: str | None = None, *, code: int = REFUSED, json: bool = False, kind: str = "error"
+) -> NoReturn:
+    """End a command with a message, the next step and an exit code; as JSON on standard error where JSON was wanted."""
+    message = visible(message)
+    if json:
+        print(jsonlib.dumps({"error": {"code": kind, "message": message, "hint": hint}}), file=sys.stderr)
+        raise typer.Exit(code)
+    give_up(message, hint, code=code)
+
+
+class Api:
+    """A server as the signed-in person. Use it with `with`; every failure ends the command."""
+
+    def __init__(self, *, json: bool = False, url: str | None = None, anonymous: bool = False) -> None:
+        self._json = json
+        try:
+            found = credentials.access() if url is None else credentials.Access(url, None)
+        except credentials.UnsafeCredentials as error:
+            fail(str(error), json=json, kind="unsafe_credentials")
+        if found.token is None and not anonymous:
+            fail(
+                f"nobody is signed in to {found.url}",
+                "quarterdeck sign-in LINK   (`quarterdeck up` prints the first link)",
+                json=json,
+                kind="unauthenticated",
+            )
+        self.url = found.url
+        self._http = self._open(found)
+
+    def _open(self, found: credentials.Access) -> httpx.Client:
+        import httpx
+
+        headers = {} if found.token is None else {"Authorization": f"Bearer {found.token}"}
+        loopback = "://127.0.0.1" in found.url or "://localhost" in found.url or "://[::1]" in found.url
+        try:
+            return httpx.Client(
+                base_url=found.url, headers=headers, timeout=TIMEOUT_S, trust_env=not loopback, follow_redirects=False
+            )
+        except (httpx.InvalidURL, UnicodeEncodeError) as error:
+            fail(
+                f"{found.url} cannot be called: {error}", f"set {credentials.URL_VARIABLE}", code=USAGE, json=self._json
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def get(self, path: str, **params: Any) -> Any:
+        """Return what a GET answers, as JSON."""
+        return self._send("GET", path, params=_given(params)).json()
+
+    def text(self, path: str, **params: Any) -> str:
+        """Return what a GET answers, as text."""
+        return str(self._send("GET", path, params=_given(params)).text)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Return what a POST answers. It carries an idempotency key, so repeating it is harmless."""
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        response = self._send("POST", path, json=_given(body), headers=headers)
+        return response.json() if response.content else {}
+
+    def command(self, name: str, **body: Any) -> dict[str, Any]:
+        """Run a command; return its position, result and secrets."""
+        done: dict[str, Any] = self.post(f"/v1/commands/{name}", body)
+        return done
+
+    def query(self, document: str, **variables: Any) -> dict[str, Any]:
+        """Return the data that answers a GraphQL question."""
+        answer = self._send("POST", "/graphql", json={"query": document, "variables": variables}).json()
+        if answer.get("errors"):
+            first = answer["errors"][0]
+            kind = str((first.get("extensions") or {}).get("code") or "error")
+            fail(str(first.get("message")), _HINTS.get(kind), json=self._json, kind=kind)
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    @contextmanager
+    def stream(self, path: str, **params: Any) -> Iterator[httpx.Response]:
+        """Yield a response whose body is read as it comes."""
+        import httpx
+
+        try:
+            with self._http.stream("GET", path, params=_given(params)) as response:
+                if not response.is_success:
+                    response.read()
+                    self._refuse(response)
+                yield response
+        except httpx.HTTPError as error:
+            self._away(str(error) or type(error).__name__)
+
+    def try_get(self, path: str, **params: Any) -> Any | None:
+        """Return what a GET answers, or None where nobody answers just now. Refusals end the command as ever."""
+        import httpx
+
+        try:
+            response = self._http.get(path, params=_given(params))
+        except httpx.HTTPError:
+            return None
+        if response.status_code in _AWAY:
+            return None
+        if not response.is_success:
+            self._refuse(response)
+        return response.json()
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        import httpx
+
+        for pause_s in (*PAUSES_S, None):
+            try:
+                response = self._http.request(method, path, **request)
+            except httpx.HTTPError as error:
+                if pause_s is None:
+                    self._away(str(error) or type(error).__name__)
+            else:
+                if response.is_success:
+                    return response
+                if response.status_code not in _AWAY or pause_s is None:
+                    self._refuse(response)
+            time.sleep(pause_s)
+        raise AssertionError("the last try returns or ends the command")
+
+    def _away(self, why: str) -> NoReturn:
+        fail(
+            f"{self.url} does not answer: {why}",
+            "quarterdeck up   starts one here; QUARTERDECK_URL names another",
+            code=UNREACHABLE,
+            json=self._json,
+            kind="unreachable",
+        )
+
+    def _refuse(self, response: httpx.Response) -> NoReturn:
+        try:
+            problem = response.json()
+        except ValueError:
+            problem = None
+        if not isinstance(problem, dict):
+            fail(
+                f"{self.url} does not answer like Quarterdeck: HTTP {response.status_code}",
+                f"look at {credentials.URL_VARIABLE}",
+                code=UNREACHABLE,
+                json=self._json,
+                kind="bad_answer",
+            )
+        kind = str(problem.get("type", "")).rpartition(":")[2] or "error"
+        message = str(problem.get("detail") or problem.get("title") or f"HTTP {response.status_code}")
+        away = response.status_code in _AWAY
+        fail(
+            message,
+            "repeat the command in a moment;  quarterdeck doctor  looks for the reason" if away else _HINTS.get(kind),
+            code=UNREACHABLE if away else REFUSED,
+            json=self._json,
+            kind=kind,
+        )
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,143 @@
+"""What commands print: JSON for programs, tables for people, and text from outside with nothing hidden in it.
+
+Nothing that came from outside is ever read as markup, and no character of it moves the cursor, changes a colour or
+turns the direction of writing: whatever a reader could not see is written out, as `\\u202e`.
+"""
+
+from __future__ import annotations
+
+import json as jsonlib
+import unicodedata
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+_WRITTEN_OUT: Final = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"))
+_INVISIBLE: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Letters and marks that look like nothing."""
+_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_STEPS: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
+
+
+def visible(value: object) -> str:
+    """Return text from outside with everything written out that cannot be seen, line ends too."""
+    return "".join(char if _plain(char) else _escape(char) for char in str(value))
+
+
+def lines(text: str) -> list[str]:
+    """Return prose from outside as visible lines. Only a line feed ends a line."""
+    return [visible(line) for line in text.split("\n")]
+
+
+def print_json(value: object) -> None:
+    """Print one line of JSON, in ASCII: what is not is escaped, so that it does nothing to a terminal either."""
+    print(jsonlib.dumps(value), flush=True)
+
+
+def pretty(value: object) -> list[str]:
+    """Return a JSON value as visible lines for people."""
+    text = jsonlib.dumps(value, indent=2, ensure_ascii=False)
+    return [visible(line) for line in text.split("\n")]
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console that renders no markup, no emoji codes and no guesses about what is a number."""
+    from rich.console import Console
+
+    return Console(markup=False, emoji=False, highlight=False, stderr=stderr)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Return a table of cells from outside; the first column is never cut."""
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for place, name in enumerate(columns):
+        made.add_column(Text(name), no_wrap=place == 0, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text("" if cell is None else visible(cell)) for cell in row))
+    return made
+
+
+def show_rows(columns: Sequence[str], rows: Sequence[Sequence[object]], nothing: str) -> None:
+    """Print rows as a table, or say that there are none."""
+    if rows:
+        console().print(table(columns, rows))
+    else:
+        typer.echo(nothing)
+
+
+def moment(text: object) -> datetime | None:
+    """Return a timestamp of the API's; None for anything else."""
+    try:
+        found = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return found if found is not None and found.tzinfo is not None else None
+
+
+def when(text: object, now: datetime | None = None) -> str:
+    """Return how long ago or ahead a timestamp is, in words."""
+    at = moment(text)
+    if at is None:
+        return "" if text is None else visible(text)
+    away = at - (now or datetime.now(UTC))
+    words = _words(abs(away))
+    return words if words == "now" else f"in {words}" if away > timedelta(0) else f"{words} ago"
+
+
+def seconds_of(text: str) -> int:
+    """Return a duration such as `90d`, `12h`, `30m` or `45s` in seconds; a bare number is seconds.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
+    if not number.isascii() or not number.isdigit() or len(number) > 9:
+        raise typer.BadParameter(f"{text!r} is not a duration; write 45s, 30m, 12h or 90d")
+    return int(number) * _UNITS[unit]
+
+
+def short(identifier: object, length: int = 24) -> str:
+    """Return the beginning of a digest, enough to tell two apart."""
+    text = str(identifier)
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
+def nodes(connection: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the nodes of a GraphQL connection."""
+    return [edge["node"] for edge in connection["edges"]]
+
+
+def _words(away: timedelta) -> str:
+    total = int(away.total_seconds())
+    for size, name in _STEPS:
+        if total >= size:
+            count = total // size
+            return f"{count} {name}{'s' if count > 1 else ''}"
+    return "now"
+
+
+def _plain(char: str) -> bool:
+    if " " <= char <= "~":
+        return True
+    return not (
+        unicodedata.category(char) in _WRITTEN_OUT
+        or char in _INVISIBLE
+        or "\ufe00" <= char <= "\ufe0f"
+        or "\U000e0100" <= char <= "\U000e01ef"
+    )
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"

@@ -1,0 +1,34 @@
+"""`quarterdeck verify`: prove an export without trusting whoever made it. The standalone verifier, by another name.
+
+Exit codes: 0 verified; 1 not verified; 2 not checked.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from quarterdeck_cli.output import AsJson
+
+
+def verify(
+    export: Annotated[str, typer.Argument(metavar="FILE", help="The export; - reads standard input.")],
+    checkpoint: Annotated[list[str], typer.Option(help="File with a checkpoint you kept; several times.")] = [],  # noqa: B006
+    vkey: Annotated[list[str], typer.Option(help="The log's key, known from elsewhere; several times.")] = [],  # noqa: B006
+    witness: Annotated[list[str], typer.Option(help="Key of a witness that must have cosigned.")] = [],  # noqa: B006
+    trust_key_in_file: Annotated[
+        bool, typer.Option("--trust-key-in-file", help="Weaker: believe the key that came with the file.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Verify an export of the log: every byte, every proof, every signature. Needs no server."""
+    from quarterdeck import verifier
+
+    given = [f"--{name}={value}" for name, values in _named(checkpoint, vkey, witness) for value in values]
+    flags = [flag for flag, wanted in (("--trust-key-in-file", trust_key_in_file), ("--json", json)) if wanted]
+    raise typer.Exit(verifier.main([*given, *flags, "--", export]))
+
+
+def _named(checkpoint: list[str], vkey: list[str], witness: list[str]) -> tuple[tuple[str, list[str]], ...]:
+    return ("checkpoint", checkpoint), ("vkey", vkey), ("witness", witness)
