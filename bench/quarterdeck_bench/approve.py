@@ -1,7 +1,7 @@
 """`approve`: from the approver's call to a redeemable grant, over HTTP, with a thousand gates open.
 
-Everything runs as `quarterdeck up` runs it. Temporal is off the path: the grant is minted in the append that records the
-vote. Beside it, in the same rounds: what the same door costs for a request that does nothing, and for a decision.
+Everything runs as `quarterdeck up` runs it. Temporal is off the path: the grant is minted in the append that records
+the vote. Beside it, in the same rounds: what the same door costs for a request that does nothing, and for a decision.
 """
 
 from __future__ import annotations

@@ -112,8 +112,8 @@ def _database(settings: Any) -> Finding:
 
 
 async def _look_at_database(url: str) -> str:
-    from quarterdeck_ledger.migrate import check_server, wait_for_schema
     from quarterdeck_ledger.postgres import PostgresStore
+    from quarterdeck_ledger.server import check_server, wait_for_schema
 
     await check_server(url)
     await wait_for_schema(url, 0)

@@ -93,15 +93,23 @@ def _start_parts(postgres: EmbeddedPostgres | None, temporal: EmbeddedTemporal |
 
 async def prepare(settings: Settings, admin_url: str, url: str) -> str | None:
     """Bring the database to the current schema and open the default tenant; return its sign-in token if it is new."""
-    from quarterdeck_cli.first_start import open_tenant
     from quarterdeck_ledger.keys import FileKeyStore
     from quarterdeck_ledger.ledger import EventLedger
-    from quarterdeck_ledger.migrate import migrate
     from quarterdeck_ledger.postgres import PostgresStore
+    from quarterdeck_ledger.server import check_server, is_current
 
-    await migrate(admin_url)
+    await check_server(admin_url)
+    if not await is_current(admin_url):
+        from quarterdeck_ledger.migrate import migrate
+
+        await migrate(admin_url)
     async with PostgresStore.open(url, size=1) as store:
-        return await open_tenant(EventLedger(store, FileKeyStore(settings.keys / "subjects")), settings.default_tenant)
+        if (await store.head(settings.default_tenant)).position > 0:
+            return None
+        from quarterdeck_cli.first_start import open_tenant
+
+        ledger = EventLedger(store, FileKeyStore(settings.keys / "subjects"))
+        return await open_tenant(ledger, settings.default_tenant)
 
 
 def _environment(settings: Settings, data_dir: Path, url: str, temporal_address: str) -> dict[str, str]:

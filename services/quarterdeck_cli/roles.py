@@ -5,43 +5,44 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from temporalio.client import Client, TLSConfig
 
-from quarterdeck_api import bootstrap
 from quarterdeck_ledger.followers import Followers
 from quarterdeck_ledger.keys import FileKeyStore
 from quarterdeck_ledger.ledger import EventLedger
-from quarterdeck_ledger.migrate import wait_for_schema
 from quarterdeck_ledger.postgres import PostgresStore
-from quarterdeck_ledger.signing import FileSigningKeys
-from quarterdeck_projector.dispatcher import Dispatcher
-from quarterdeck_projector.eraser import Eraser
-from quarterdeck_projector.projector import Projector
+from quarterdeck_ledger.server import wait_for_schema
 from quarterdeck_runtime import logs, telemetry
 from quarterdeck_runtime.settings import Settings
-from quarterdeck_worker.worker import make_worker, running
-from quarterdeck_workflows.approval_gate.activities import ApprovalGateActivities
-from quarterdeck_workflows.callback_delivery.activities import CallbackDeliveryActivities
-from quarterdeck_workflows.callback_delivery.destination import Destinations
-from quarterdeck_workflows.client import connect
+
+if TYPE_CHECKING:
+    from temporalio.client import Client, TLSConfig
 
 _PATIENCE_S: Final = 60.0
 _RETRY_S: Final = 0.2
 log = structlog.get_logger(__name__)
 
+# Each role imports its own world inside its function: a worker has no use for FastAPI, an API none for Temporal.
+
 
 async def api(settings: Settings) -> None:
     """Serve HTTP until told to stop."""
-    if settings.database_url is not None:
-        await wait_for_schema(settings.database_url.get_secret_value())
+    from quarterdeck_api import bootstrap
+
+    await wait_for_schema(_database_url(settings))
     await bootstrap.serve(settings)
 
 
 async def worker(settings: Settings) -> None:
     """Run workflows and activities until cancelled."""
+    from quarterdeck_ledger.signing import FileSigningKeys
+    from quarterdeck_worker.worker import make_worker, running
+    from quarterdeck_workflows.approval_gate.activities import ApprovalGateActivities
+    from quarterdeck_workflows.callback_delivery.activities import CallbackDeliveryActivities
+    from quarterdeck_workflows.callback_delivery.destination import Destinations
+
     async with _running(settings, "worker") as store:
         ledger = EventLedger(store, FileKeyStore(settings.keys / "subjects"))
         signing = FileSigningKeys(settings.keys / "signing")
@@ -59,6 +60,9 @@ async def worker(settings: Settings) -> None:
 
 async def projector(settings: Settings) -> None:
     """Project, erase and dispatch until cancelled. All but the last go on when Temporal is away."""
+    from quarterdeck_projector.eraser import Eraser
+    from quarterdeck_projector.projector import Projector
+
     async with _running(settings, "projector") as store:
         ledger = EventLedger(store, FileKeyStore(settings.keys / "subjects"))
         async with asyncio.TaskGroup() as group:
@@ -80,6 +84,8 @@ async def temporal_client(settings: Settings, patience_s: float = _PATIENCE_S) -
     Raises:
         RuntimeError: no address is set, or nobody answers.
     """
+    from quarterdeck_workflows.client import connect
+
     if settings.temporal_address is None:
         raise RuntimeError("temporal_address is not set: workflows need a Temporal server")
     key = settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None
@@ -96,6 +102,8 @@ async def temporal_client(settings: Settings, patience_s: float = _PATIENCE_S) -
 
 
 async def _dispatch(settings: Settings, ledger: EventLedger, store: PostgresStore) -> None:
+    from quarterdeck_projector.dispatcher import Dispatcher
+
     while True:
         try:
             temporal = await temporal_client(settings)
@@ -107,12 +115,10 @@ async def _dispatch(settings: Settings, ledger: EventLedger, store: PostgresStor
 
 @contextlib.asynccontextmanager
 async def _running(settings: Settings, role: str) -> AsyncIterator[PostgresStore]:
-    if settings.database_url is None:
-        raise bootstrap.NotConfigured("database_url is not set: every role needs PostgreSQL 18 or newer")
+    url = _database_url(settings)
     logs.configure(settings, role)
     traces = telemetry.start(settings, role)
     try:
-        url = settings.database_url.get_secret_value()
         await wait_for_schema(url)
         async with PostgresStore.open(url, size=settings.database_pool_size) as store:
             log.info("serving", role=role)
@@ -122,7 +128,15 @@ async def _running(settings: Settings, role: str) -> AsyncIterator[PostgresStore
             traces.close()
 
 
+def _database_url(settings: Settings) -> str:
+    if settings.database_url is None:
+        raise RuntimeError("database_url is not set: every role needs PostgreSQL 18 or newer")
+    return settings.database_url.get_secret_value()
+
+
 def _tls(settings: Settings) -> TLSConfig | None:
+    from temporalio.client import TLSConfig
+
     if settings.temporal_tls_cert is None and settings.temporal_tls_ca is None:
         return None
     return TLSConfig(

@@ -14,8 +14,8 @@ from eventsourcing.dcb.api import DCBQuery
 
 from quarterdeck_ledger.entry import parse_entry, tag_hash
 from quarterdeck_ledger.errors import Unavailable, UnsafeServer
-from quarterdeck_ledger.migrate import APP_ROLE
 from quarterdeck_ledger.notify import Notifications
+from quarterdeck_ledger.server import APP_ROLE
 from quarterdeck_ledger.store import Outcome, StoredHead, Submission
 
 _EVERYTHING: Final = 2**62

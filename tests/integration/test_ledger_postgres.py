@@ -28,9 +28,10 @@ from quarterdeck_ledger.followers import Followers
 from quarterdeck_ledger.keys import FileKeyStore, MemoryKeyStore
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.memory import MemoryStore
-from quarterdeck_ledger.migrate import check_server, migrate
+from quarterdeck_ledger.migrate import migrate
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_ledger.sequencer import Sequencer
+from quarterdeck_ledger.server import check_server
 from quarterdeck_ledger.store import Outcome, Submission
 from quarterdeck_projector.eraser import Eraser
 
