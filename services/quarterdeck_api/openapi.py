@@ -51,11 +51,15 @@ def json_body(struct: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def responses(
-    *statuses: int, ok: dict[str, Any] | None = None, ok_status: int = 200, ok_media: str = "application/json"
+    *statuses: int,
+    ok: dict[str, Any] | None = None,
+    ok_status: int = 200,
+    ok_media: str | tuple[str, ...] = "application/json",
 ) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI responses of a route: what it answers, and which problems (with those any route has)."""
+    media = (ok_media,) if isinstance(ok_media, str) else ok_media
     found: dict[int | str, dict[str, Any]] = {
-        ok_status: {"description": "Done", "content": {ok_media: {"schema": ok or {"type": "string"}}}}
+        ok_status: {"description": "Done", "content": {kind: {"schema": ok or {"type": "string"}} for kind in media}}
     }
     for status in (*statuses, 400, 401, 429, 500, 503, 504):
         found[status] = {
@@ -79,9 +83,13 @@ def install(app: FastAPI, structs: Iterable[type[msgspec.Struct]]) -> None:
                 own.pop(name, None)
             own.update(schemas)
             own["Problem"] = PROBLEM
-            for path in document.get("paths", {}).values():
-                for operation in path.values():
-                    operation.get("responses", {}).pop("422", None) if _is_fastapis(operation) else None
+            document["security"] = [{name: []} for name in SECURITY]
+            for path, operations in document.get("paths", {}).items():
+                for operation in operations.values():
+                    if _is_fastapis(operation):
+                        del operation["responses"]["422"]
+                    if path.startswith("/.well-known/"):
+                        operation["security"] = []
             app.openapi_schema = document
         return app.openapi_schema
 

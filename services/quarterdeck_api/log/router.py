@@ -76,6 +76,7 @@ router: Final = APIRouter(prefix="/v1/log", tags=["log"])
 @router.get(
     "/checkpoint",
     summary="A signed checkpoint of the log as it is now",
+    response_class=Response,
     responses=responses(403, 404, ok_media="text/plain"),
 )
 async def checkpoint(caller: ReaderDep, services: ServicesDep) -> Response:
@@ -85,7 +86,10 @@ async def checkpoint(caller: ReaderDep, services: ServicesDep) -> Response:
 
 
 @router.get(
-    "/vkeys", summary="The public keys of the log's checkpoints", responses=responses(403, ok_media="text/plain")
+    "/vkeys",
+    summary="The public keys of the log's checkpoints",
+    response_class=Response,
+    responses=responses(403, ok_media="text/plain"),
 )
 async def vkeys(caller: ReaderDep, services: ServicesDep) -> Response:
     """Return the verifier keys, one a line, oldest first."""
@@ -96,6 +100,7 @@ async def vkeys(caller: ReaderDep, services: ServicesDep) -> Response:
 @router.get(
     "/tile/{path:path}",
     summary="A tile of the tree, or a bundle of entries",
+    response_class=Response,
     responses=responses(403, 404, ok=_BINARY, ok_media="application/octet-stream"),
 )
 async def tile(path: str, caller: ReaderDep, services: ServicesDep) -> Response:
@@ -154,7 +159,10 @@ async def consistency(
 
 
 @router.get(
-    "/export", summary="The whole log as one file that proves itself", responses=responses(403, 404, ok_media=NDJSON)
+    "/export",
+    summary="The whole log as one file that proves itself",
+    response_class=Response,
+    responses=responses(403, 404, ok_media=NDJSON),
 )
 async def export(caller: ReaderDep, services: ServicesDep) -> Response:
     """Stream every entry up to a fresh checkpoint, as `quarterdeck verify` and the standalone verifier read it.
@@ -170,6 +178,7 @@ async def export(caller: ReaderDep, services: ServicesDep) -> Response:
 @router.get(
     "/export/proof",
     summary="Chosen events as one file that proves them",
+    response_class=Response,
     responses=responses(403, 404, ok_media=NDJSON),
 )
 async def export_proof(
@@ -205,7 +214,12 @@ async def export_proof(
     return _download(stream, f"{caller.tenant}-{signed.size}-proof.ndjson", signed.size)
 
 
-@router.get("/events", summary="Events in bulk", responses=responses(403, ok_media=NDJSON))
+@router.get(
+    "/events",
+    summary="Events in bulk",
+    response_class=Response,
+    responses=responses(403, ok_media=(NDJSON, BATCH_MEDIA_TYPE)),
+)
 async def events(
     caller: ReaderDep,
     services: ServicesDep,
