@@ -6,11 +6,12 @@ import contextlib
 import itertools
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
-from api_house import House, house, new_id
+from api_house import House, house, key_id_of, new_id
 
 from quarterdeck_domain.access.values import SYSTEM
 from quarterdeck_domain.approvals.events import Stage
@@ -90,17 +91,22 @@ class World:
 
     async def path(self, path_id: str, *stages: Stage, **times: int) -> None:
         """Publish an approval path."""
+        before = [fact for fact in await self.log("approval_path.published") if fact.path_id == path_id]
         given = {"remind_after_s": 600, "expires_after_s": 3_600, "grant_lifetime_s": 900, **times}
+        given["remind_after_s"] = min(given["remind_after_s"], given["expires_after_s"])
+        given["replaces"] = len(before)
         await self.api.run(
             self.tenant,
             PublishApprovalPath(path_id=path_id, stages=stages or (Stage(name="review"),), actor=SYSTEM, **given),
         )
 
-    def intent(self, by: str = "bot", action: str = "refund", **changes: Any) -> dict[str, Any]:
+    def intent(self, by: str = "bot", action: str | dict[str, Any] = "refund", **changes: Any) -> dict[str, Any]:
         """Return an evaluation of somebody about itself; `changes` replace whole members, None removes one."""
         whole: dict[str, Any] = {
             "subject": {"type": "agent", "id": self.id(by)},
-            "action": {"name": action, "properties": {"amount": "120.00", "currency": "EUR"}},
+            "action": {"name": action, "properties": {"amount": "120.00", "currency": "EUR"}}
+            if isinstance(action, str)
+            else action,
             "resource": {"type": "order", "id": "4711"},
         }
         whole.update(changes)
@@ -117,9 +123,7 @@ class World:
         assert answer["decision"] is False, answer
         return intent, answer["context"]
 
-    async def submit(
-        self, body: object, by: str = "bot", *, key: str | None = None, **headers: str
-    ) -> httpx.Response:
+    async def submit(self, body: object, by: str = "bot", *, key: str | None = None, **headers: str) -> httpx.Response:
         """Submit an access request."""
         keys = {} if key is None else {"Idempotency-Key": key}
         return await self.client.post(REQUESTS, json=body, headers=self.auth(by) | keys | headers)
@@ -181,6 +185,23 @@ class World:
         events = await self.services.ledger.read(self.tenant)
         return [event.payload for event in events if not types or event.type in types]
 
+    async def revoke_key(self, key: str) -> None:
+        """Have the administrator revoke an API key."""
+        done = await self.api.command(
+            "revoke_api_key", {"key_id": key_id_of(key), "reason": "leaked"}, by=(self.tenant, "admin")
+        )
+        assert done.status_code == 200, done.text
+
+    def let_time_pass(self, **duration: float) -> None:
+        """Let the house believe that the database's clock is later than it is, from now on: `minutes=11`."""
+        ledger, ahead = self.services.ledger, timedelta(**duration)
+        real = type(ledger).now
+
+        async def later() -> datetime:
+            return await real(ledger) + ahead
+
+        ledger.now = later  # type: ignore[method-assign]
+
     async def position(self) -> int:
         """Return the length of the log."""
         return await self.api.position(self.tenant)
@@ -190,7 +211,7 @@ class World:
         return Actor(principal=self.id(name), kind=kind)
 
 
-def denial(context: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
+def denial(context: Mapping[str, Any], /, **changes: Any) -> dict[str, Any]:
     """Return the denial that an enforcement point echoes from a decision's context; None removes a member."""
     access = context["access_request"]
     whole = {
@@ -205,7 +226,7 @@ def denial(context: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
     return {name: value for name, value in whole.items() if value is not None}
 
 
-def submission(intent: Mapping[str, Any], context: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
+def submission(intent: Mapping[str, Any], context: Mapping[str, Any], /, **changes: Any) -> dict[str, Any]:
     """Return an access request on a denial; None removes a member."""
     whole = {**intent, "denial": denial(context), **changes}
     return {name: value for name, value in whole.items() if value is not None}

@@ -26,7 +26,7 @@ from quarterdeck_domain.approvals.errors import AlreadyRequested
 from quarterdeck_domain.approvals.events import ApprovalRequested
 from quarterdeck_domain.approvals.slices import CancelApproval, RequestApproval
 from quarterdeck_domain.checks import MAX_REASON, legible
-from quarterdeck_domain.errors import InvalidInput, Refused, WrongState
+from quarterdeck_domain.errors import InvalidInput, QuarterdeckError, Refused, WrongState
 from quarterdeck_domain.events import RecordedEvent, event_id
 from quarterdeck_domain.ids import make_id
 from quarterdeck_domain.policy.events import DecisionRecorded
@@ -55,10 +55,19 @@ async def submit(services: Services, caller: Caller, body: Mapping[str, Any], ke
         fingerprint=request_fingerprint(caller, "POST", "access_request", body),
         traceparent=current_traceparent(),
     )
-    if key is not None:
-        before = await _submitted_before(services, context)
-        if before:
-            return await read_task(services, caller, _task_id(before, "items" in body))
+    before = await _submitted_before(services, context) if key is not None else []
+    if not before:
+        try:
+            return await _submit_anew(services, caller, body, context)
+        except QuarterdeckError:
+            # The same submission may have overtaken this one meanwhile: then this is the repetition.
+            before = await _submitted_before(services, context) if key is not None else []
+            if not before:
+                raise
+    return await read_task(services, caller, _task_id(before, "items" in body))
+
+
+async def _submit_anew(services: Services, caller: Caller, body: Mapping[str, Any], context: Context) -> Task:
     submission = parse_submission(body)
     await _check(services, caller, submission)
     now = await services.ledger.now()

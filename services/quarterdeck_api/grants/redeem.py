@@ -26,7 +26,7 @@ from quarterdeck_api.services import Services
 from quarterdeck_domain.approvals.errors import DigestMismatch
 from quarterdeck_domain.approvals.events import EffectClass, GrantRedeemed
 from quarterdeck_domain.approvals.slices import RedeemGrant
-from quarterdeck_domain.errors import InvalidInput, NotAllowed, NotFound, WrongState
+from quarterdeck_domain.errors import InvalidInput, NotAllowed, NotFound, QuarterdeckError, WrongState
 from quarterdeck_domain.events import RecordedEvent, event_id
 from quarterdeck_domain.ids import make_id
 from quarterdeck_domain.intent import Intent, action_digest
@@ -96,8 +96,18 @@ async def redeem(services: Services, caller: Caller, body: Mapping[str, Any], ke
         traceparent=current_traceparent(),
     )
     before = await _redeemed_before(services, context) if key is not None else None
-    if before is not None:
-        return await _answer(services, caller.tenant, before, repeated=True)
+    if before is None:
+        try:
+            return await _redeem_anew(services, caller, body, context)
+        except QuarterdeckError:
+            # The same request may have overtaken this one meanwhile: then this is the repetition.
+            before = await _redeemed_before(services, context) if key is not None else None
+            if before is None:
+                raise
+    return await _answer(services, caller.tenant, before, repeated=True)
+
+
+async def _redeem_anew(services: Services, caller: Caller, body: Mapping[str, Any], context: Context) -> dict[str, Any]:
     asked = parse_redemption(body)
     now = await services.ledger.now()
     claims = await _claims(services, caller, asked.grant, now)
