@@ -7,22 +7,18 @@ ready. Reasons are words of ours; what the driver said stays in the logs.
 from __future__ import annotations
 
 import asyncio
-from functools import cache
-from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 import structlog
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from fastapi import APIRouter
 from starlette.responses import Response
 
-import quarterdeck_ledger
 from quarterdeck_api.openapi import ref
 from quarterdeck_api.services import Services, ServicesDep
 from quarterdeck_domain.errors import QuarterdeckError
 from quarterdeck_ledger.postgres import PostgresStore, translated
+from quarterdeck_ledger.server import current_schema
 
 TIMEOUT_S: Final = 2.0
 
@@ -90,7 +86,7 @@ async def unready(services: Services) -> tuple[Failing, ...]:
     except (QuarterdeckError, TimeoutError) as error:
         _log.warning("not ready", part="database", error=str(error))
         return (Failing(part="database", reason="does not answer"),)
-    expected = known_schema()
+    expected = current_schema()
     if found is not None and found != expected:
         return (Failing(part="schema", reason=f"the database has schema {found}, this program knows {expected}"),)
     return ()
@@ -102,13 +98,5 @@ async def _schema(services: Services) -> str | None:
     if not isinstance(store, PostgresStore):
         return None
     async with translated():
-        rows = await store.pool.fetch("SELECT version_num FROM public.schema_version ORDER BY 1")
-    return "+".join(row["version_num"] for row in rows)
-
-
-@cache
-def known_schema() -> str:
-    """Return the schema that this program's migrations lead to."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(quarterdeck_ledger.__path__[0]) / "migrations"))
-    return "+".join(sorted(ScriptDirectory.from_config(config).get_heads()))
+        found: str | None = await store.pool.fetchval("SELECT max(version_num) FROM public.schema_version")
+    return found or "none"
