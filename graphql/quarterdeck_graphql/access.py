@@ -10,7 +10,7 @@ import strawberry
 from quarterdeck_graphql.at import At, Shown
 from quarterdeck_graphql.declare import resolver
 from quarterdeck_graphql.enums import ApiKeyPurpose, ApiKeyState, PrincipalKind, PrincipalState, Role, TenantState
-from quarterdeck_graphql.limits import LIST_SIZE
+from quarterdeck_graphql.limits import PART
 from quarterdeck_graphql.node import Node
 from quarterdeck_graphql.personal import Withheld
 from quarterdeck_readmodels import access as rows
@@ -41,7 +41,7 @@ class Principal(Shown, Node):
     state: PrincipalState = strawberry.field(description="Whether it may act.")
     registered_at: datetime = strawberry.field(description="Since when it is known.")
     withheld: list[Withheld] = strawberry.field(
-        metadata={LIST_SIZE: 1}, description="The personal fields that are not shown, and why."
+        metadata=PART, description="The personal fields that are not shown, and why."
     )
 
     @resolver("The human who answers for a service or an agent.")

@@ -20,15 +20,12 @@ from quarterdeck_graphql.enums import (
     Role,
     Verdict,
 )
-from quarterdeck_graphql.limits import LIST_SIZE
+from quarterdeck_graphql.limits import PART
 from quarterdeck_graphql.node import Node
 from quarterdeck_graphql.personal import Withheld
 from quarterdeck_graphql.policy import Decision, load_decision
 from quarterdeck_graphql.scalars import Position
 from quarterdeck_readmodels import approvals as rows
-
-STAGES = {LIST_SIZE: 1}
-"""Stages are a handful of words each; they weigh little beside the node they belong to."""
 
 
 @strawberry.type(description="One step of an approval path.")
@@ -42,7 +39,7 @@ class Stage:
 class ApprovalPath(Shown, Node):
     name: str = strawberry.field(description="Its name.")
     path_version: int = strawberry.field(description="Which version it is.")
-    stages: list[Stage] = strawberry.field(metadata=STAGES, description="Its stages, in order.")
+    stages: list[Stage] = strawberry.field(metadata=PART, description="Its stages, in order.")
     remind_after_s: int = strawberry.field(description="Seconds until eligible people are told again.")
     expires_after_s: int = strawberry.field(description="Seconds until a request expires.")
     grant_lifetime_s: int = strawberry.field(description="Seconds that a grant is good for.")
@@ -64,7 +61,7 @@ class Vote(Shown, Node):
     cast_at: datetime = strawberry.field(description="When.")
     approver_id: strawberry.ID = strawberry.field(description="Who voted.")
     withheld: list[Withheld] = strawberry.field(
-        metadata={LIST_SIZE: 1}, description="The personal fields that are not shown, and why."
+        metadata=PART, description="The personal fields that are not shown, and why."
     )
 
     @classmethod
@@ -158,7 +155,7 @@ class Approval(Shown, Node):
     justification: str | None = strawberry.field(description="What the requester claims. Text to be shown as text.")
     client: str | None = strawberry.field(description="What the requester says of itself: ARAP `client`, JSON text.")
     action_digest: str = strawberry.field(description="The digest of the action that consent is asked for.")
-    stages: list[Stage] = strawberry.field(metadata=STAGES, description="The path's stages as they stood.")
+    stages: list[Stage] = strawberry.field(metadata=PART, description="The path's stages as they stood.")
     path_id: str = strawberry.field(description="Name of the path it takes.")
     path_version: int = strawberry.field(description="The path's version when it was asked for.")
     emergency: bool = strawberry.field(description="Whether the requester says that it is urgent.")
@@ -173,7 +170,7 @@ class Approval(Shown, Node):
     )
     reminders: int = strawberry.field(description="How often eligible people were told again.")
     withheld: list[Withheld] = strawberry.field(
-        metadata={LIST_SIZE: 1}, description="The personal fields that are not shown, and why."
+        metadata=PART, description="The personal fields that are not shown, and why."
     )
 
     @classmethod

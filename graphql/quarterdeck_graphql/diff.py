@@ -15,7 +15,7 @@ from quarterdeck_graphql.approvals import Approval, ApprovalPath, Callback, Effe
 from quarterdeck_graphql.at import At, Shown
 from quarterdeck_graphql.context import Context, Info
 from quarterdeck_graphql.declare import resolver
-from quarterdeck_graphql.limits import LIST_SIZE, WEIGHT
+from quarterdeck_graphql.limits import PART
 from quarterdeck_graphql.node import Connection, Node, check_first, page
 from quarterdeck_graphql.policy import Decision, PolicyBundle
 from quarterdeck_graphql.record import After, First, Record, record_at
@@ -79,7 +79,7 @@ class Change:
     object_id: strawberry.ID = strawberry.field(description="Its id.")
     row_id: strawberry.Private[str]
     fields: list[FieldChange] = strawberry.field(
-        metadata={LIST_SIZE: 1, WEIGHT: 0}, description="The fields that are not the same, by name."
+        metadata=PART, description="The fields that are not the same, by name."
     )
     before: Node | None = strawberry.field(description="The object at the first moment.")
     after: Node | None = strawberry.field(description="The object at the second moment.")

@@ -10,6 +10,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from quarterdeck_graphql.context import Context
+from quarterdeck_graphql.limits import PART
 from quarterdeck_graphql.node import Node
 from quarterdeck_graphql.personal import Withheld, show_data
 from quarterdeck_graphql.scalars import Position
@@ -42,7 +43,9 @@ class TimelineEntry(Node):
     data: JSON = strawberry.field(
         description="What it says, as it was recorded. Personal fields are in clear, or null where withheld."
     )
-    withheld: list[Withheld] = strawberry.field(description="The personal fields that are not shown, and why.")
+    withheld: list[Withheld] = strawberry.field(
+        metadata=PART, description="The personal fields that are not shown, and why."
+    )
 
 
 NAMES_ITS_OWNER: Final = ("policy.decision_recorded", "approval.requested", "grant.minted", "grant.redeemed")

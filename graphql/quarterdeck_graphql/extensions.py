@@ -33,6 +33,11 @@ class CostLimiter(SchemaExtension):
         context = self.execution_context
         document = context.graphql_document
         if document is not None:
+            if context._provided_operation_name is None and get_operation_ast(document) is None:
+                raise GraphQLError(
+                    "the document has several operations: name one with `operationName`",
+                    extensions={"code": "invalid_request"},
+                )
             operation: OperationDefinitionNode | None = get_operation_ast(document, context.operation_name)
             if operation is not None:
                 CostRule(context.schema._schema, document, operation, context.variables).check()
@@ -56,6 +61,13 @@ def discreet(error: GraphQLError) -> GraphQLError:
         return too_deep()
     if error.extensions and "code" in error.extensions:
         return GraphQLError(error.message, nodes=error.nodes, path=error.path, extensions=error.extensions)
+    if error.path is None and isinstance(cause, ValueError | OverflowError):
+        # Values too large for their type. The exception's own words are about Python.
+        return GraphQLError(
+            "a value in the request is not one of its type",
+            nodes=error.nodes,
+            extensions={"code": "invalid_request"},
+        )
     if error.path is None and isinstance(cause, GraphQLError | StrawberryInputCoercionError | type(None)):
         return GraphQLError(
             without_suggestion(error.message)[:_MAX_MESSAGE],

@@ -48,6 +48,8 @@ LIST_SIZE: Final = "quarterdeck_list_size"
 """Key in a field's metadata: how many items to reckon with where a list is no connection."""
 WEIGHT: Final = "quarterdeck_weight"
 """Key in a field's metadata: how many nodes each object it leads to counts as; 0 where its page has counted it."""
+PART: Final = {LIST_SIZE: 1, WEIGHT: 0}
+"""Metadata of a list of a few words that are part of the object they belong to, and count as nothing beside it."""
 DEFAULT_LIST_SIZE: Final = 10
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from quarterdeck_graphql.at import At, Shown
 from quarterdeck_graphql.context import Info
 from quarterdeck_graphql.declare import resolver
 from quarterdeck_graphql.enums import DecisionOutcome, PolicyBundleMode
-from quarterdeck_graphql.limits import LIST_SIZE, WEIGHT
+from quarterdeck_graphql.limits import PART, WEIGHT
 from quarterdeck_graphql.node import Node
 from quarterdeck_graphql.personal import Withheld
 from quarterdeck_graphql.scalars import Position
@@ -73,7 +73,7 @@ class Decision(Shown, Node):
     )
     approval_id: strawberry.ID | None = strawberry.field(description="The approval that was presented and applied.")
     withheld: list[Withheld] = strawberry.field(
-        metadata={LIST_SIZE: 1}, description="The personal fields that are not shown, and why."
+        metadata=PART, description="The personal fields that are not shown, and why."
     )
 
     @classmethod

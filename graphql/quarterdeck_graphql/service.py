@@ -47,7 +47,11 @@ class Request(msgspec.Struct, frozen=True, rename="camel"):
         """
         if (self.query is None) == (self.document_id is None):
             raise InvalidInput("give `query` or `documentId`, one of them", fields=["query", "documentId"])
-        return document(self.document_id) if self.document_id is not None else str(self.query)
+        if self.document_id is not None:
+            return document(self.document_id)
+        if not self.query:
+            raise InvalidInput("the document is empty", fields=["query"])
+        return self.query
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -103,8 +107,6 @@ async def answer(
     payload: dict[str, Any] = {"data": result.data}
     if result.errors:
         errors = [discreet(error) for error in result.errors]
-        if any((error.extensions or {}).get("code") == "timed_out" for error in errors):
-            return _late(media_type, deadline_s)
         payload["errors"] = [error.formatted for error in errors]
         if result.data is None and all(error.path is None for error in errors):
             del payload["data"]

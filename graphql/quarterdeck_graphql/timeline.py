@@ -27,11 +27,24 @@ from quarterdeck_ledger.entry import MAX_TAG_LENGTH, Entry
 MAX_TAGS: Final = 8
 MAX_TYPES: Final = 40
 MAX_ACTORS: Final = 8
+TAG_OF: Final = {
+    "apr_": "approval",
+    "bnd_": "bundle",
+    "dec_": "decision",
+    "eff_": "effect",
+    "grt_": "grant",
+    "key_": "key",
+    "prn_": "principal",
+}
+"""By what an id begins with: the kind under which the log tags its object."""
 _TICK: Final = timedelta(microseconds=1)
 
 
 @strawberry.input(description="Which events a timeline has. What is left out asks for nothing.")
 class TimelineFilter:
+    about: list[strawberry.ID] | None = strawberry.field(
+        default=None, description="Events that concern all of these objects, by their ids."
+    )
     tags: list[str] | None = strawberry.field(
         default=None, description="Events that concern all of these, as `kind:id`: `approval:apr_…`, `role:approver`."
     )
@@ -69,7 +82,8 @@ async def select(context: Context, wanted: TimelineFilter | None) -> Selected:
         NotAllowed: it asks for somebody else's.
     """
     wanted = wanted or TimelineFilter()
-    tags = _checked("tags", wanted.tags, MAX_TAGS)
+    about = [tag_of(name) for name in _checked("about", wanted.about, MAX_TAGS)]
+    tags = (*about, *_checked("tags", wanted.tags, MAX_TAGS))
     types = _checked("types", wanted.types, MAX_TYPES)
     actors = _checked("actors", wanted.actors, MAX_ACTORS)
     known = {found.type for found in context.log.registry.types()}
@@ -87,6 +101,20 @@ async def select(context: Context, wanted: TimelineFilter | None) -> Selected:
     after = 0 if wanted.from_ is None else await context.log.position_at(context.tenant, wanted.from_ - _TICK)
     until = None if wanted.to is None else await context.log.position_at(context.tenant, wanted.to)
     return Selected(query=DCBQuery(items=items), after=after, until=until)
+
+
+def tag_of(object_id: str) -> str:
+    """Return the tag of an object from its id. Ids of paths and tenants are their tags.
+
+    Raises:
+        InvalidInput: it is no object's id.
+    """
+    kind = TAG_OF.get(object_id[:4])
+    if kind is not None:
+        return f"{kind}:{object_id}"
+    if object_id.startswith(("path:", "tenant:", "parked:")):
+        return object_id
+    raise InvalidInput(f"{object_id[:60]!r} is not the id of an object", field="about", known=sorted(TAG_OF))
 
 
 async def _asks_for_its_own(context: Context, tags: Sequence[str]) -> bool:
