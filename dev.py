@@ -43,6 +43,7 @@ CHECKS = (
     ("mypy", ("mypy",)),
     ("import contracts", ("lint-imports", "--no-cache")),
 )
+ALL_TESTS = ("-n", "auto", "--dist", "loadfile")  # a file's tests share its databases
 RESOLVE = (
     *("uv", "pip", "compile", "pyproject.toml", "--extra", "embedded", "--group", "dev"),
     *("--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url", "--no-header"),
@@ -117,7 +118,7 @@ def test(options: argparse.Namespace) -> int:
             ("demo", partial(runs, BIN / "quarterdeck", "demo")),
             *check_steps(),
             ("wheel", try_wheel),
-            ("pytest", partial(runs, PYTHON, "-m", "pytest", "-n", "auto", *options.rest)),
+            ("pytest", partial(runs, PYTHON, "-m", "pytest", "-q", *(options.rest or ALL_TESTS))),
         ]
     )
 
@@ -243,7 +244,7 @@ def uv(*words: str) -> None:
         Stop: it failed; its own message is above.
     """
     if not runs(BIN / "uv", *words, quiet=True):
-        raise Stop(f"`uv {' '.join(words[:2])}` failed (its message is above); run `python3 dev.py setup` again")
+        raise Stop(f"`uv {' '.join(words[:2])}` failed (its message is above); the next run begins where this one stopped")
 
 
 def try_wheel() -> bool:
@@ -312,9 +313,12 @@ def outer_pip() -> list[str] | None:
 
 
 def works(python: Path) -> bool:
-    """Tell whether this is a Python of the environment beside us, new enough."""
+    """Tell whether this is a Python of the environment beside us, new enough, and not moved here from elsewhere."""
     ask = "import sys; print(sys.prefix, sys.version_info >= (3, 11), sep='|')"
-    return said([python, "-c", ask]).strip() == f"{VENV}|True"
+    if said([python, "-c", ask]).strip() != f"{VENV}|True":
+        return False
+    script = BIN / "mypy"  # its first line names the interpreter by its whole path
+    return not script.is_file() or script.read_bytes().startswith(f"#!{BIN}/".encode())
 
 
 def fingerprint() -> str:
