@@ -54,12 +54,14 @@ def responses(
     *statuses: int,
     ok: dict[str, Any] | None = None,
     ok_status: int = 200,
-    ok_media: str | tuple[str, ...] = "application/json",
+    ok_media: str = "application/json",
+    also: dict[str, dict[str, Any]] | None = None,
 ) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI responses of a route: what it answers, and which problems (with those any route has)."""
-    media = (ok_media,) if isinstance(ok_media, str) else ok_media
+    """Return the OpenAPI responses of a route: what it answers (`also`: in another media type, by its schema), and
+    which problems, with those any route has."""
+    schemas = {ok_media: ok or {"type": "string"}} | (also or {})
     found: dict[int | str, dict[str, Any]] = {
-        ok_status: {"description": "Done", "content": {kind: {"schema": ok or {"type": "string"}} for kind in media}}
+        ok_status: {"description": "Done", "content": {kind: {"schema": schema} for kind, schema in schemas.items()}}
     }
     for status in (*statuses, 400, 401, 429, 500, 503, 504):
         found[status] = {

@@ -33,6 +33,7 @@ MAX_EVENTS: Final = 1_000_000
 
 _IMMUTABLE: Final = {"cache-control": "private, max-age=31536000, immutable"}
 _BINARY: Final[dict[str, Any]] = {"type": "string", "format": "binary"}
+_BATCH: Final[dict[str, Any]] = {"type": "array", "items": {"type": "object"}}
 
 
 class InclusionProof(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,7 +219,7 @@ async def export_proof(
     "/events",
     summary="Events in bulk",
     response_class=Response,
-    responses=responses(403, ok_media=(NDJSON, BATCH_MEDIA_TYPE)),
+    responses=responses(403, ok_media=NDJSON, also={BATCH_MEDIA_TYPE: _BATCH}),
 )
 async def events(
     caller: ReaderDep,
