@@ -244,7 +244,9 @@ def uv(*words: str) -> None:
         Stop: it failed; its own message is above.
     """
     if not runs(BIN / "uv", *words, quiet=True):
-        raise Stop(f"`uv {' '.join(words[:2])}` failed (its message is above); the next run begins where this one stopped")
+        raise Stop(
+            f"`uv {' '.join(words[:2])}` failed (its message is above); the next run begins where this one stopped"
+        )
 
 
 def try_wheel() -> bool:
