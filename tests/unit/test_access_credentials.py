@@ -484,6 +484,19 @@ class TestWorth:
         log.given(TenantClosed(tenant=TENANT, reason="x"))
         assert worth(log).state == "tenant_closed"
 
+    @pytest.mark.parametrize(
+        ("holder", "left"),
+        [("ada", {"auditor"}), ("cleo", {"auditor"}), ("bob", set()), ("otto", set()), ("bot", set())],
+    )
+    def test_in_a_closed_tenant_only_reading_is_left(self, holder: str, left: set[str]) -> None:
+        log = house()
+        log.when(issue(holder, acting("ada")))
+        log.given(TenantClosed(tenant=TENANT, reason="x"))
+        assert (worth(log).state, worth(log).roles) == ("tenant_closed", left)
+        log.wait(days=1)
+        log.given(ApiKeyRevoked(key_id=KEY, principal_id=prn(holder), reason="x"))
+        assert (worth(log).state, worth(log).roles) == ("revoked", frozenset())
+
     def test_a_role_lost_is_lost_at_once(self) -> None:
         log = house()
         log.when(issue("otto", acting("otto")))

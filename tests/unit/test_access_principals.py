@@ -26,6 +26,7 @@ from quarterdeck_domain.access.slices import (
     TransferOwnership,
 )
 from quarterdeck_domain.access.slices_principals import MAX_HANDED_OVER
+from quarterdeck_domain.access.values import SYSTEM, People
 from quarterdeck_domain.errors import InvalidInput, NotAllowed, NotFound, WrongState
 
 ADA = acting("ada")
@@ -350,6 +351,18 @@ class TestErasePrincipal:
 
     def test_needs_an_administrator(self) -> None:
         house().refuses(self.erase("dan", by="bob"), NotAllowed)
+
+
+def test_a_fold_never_answers_about_whom_it_was_not_asked_to_know() -> None:
+    """It has seen only part of their events: a wrong answer would look like a right one."""
+    people = People(prn("bob"), None)
+    house().fold(people.apply)
+    assert people.find(prn("bob")) is not None
+    assert people.find(None) is None
+    assert people.find(SYSTEM.principal) is None
+    for ask in (people.find, people.active, people.owned_by, people.answers_for):
+        with pytest.raises(LookupError, match="outside"):
+            ask(prn("bot"))
 
 
 def test_an_auditor_commands_nothing() -> None:

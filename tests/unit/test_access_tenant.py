@@ -60,6 +60,17 @@ class TestOpenTenant:
         again = OpenTenant(tenant=TENANT, display_name="Acme", administrator=ADA)
         Log(OPENED).refuses(again, WrongState, "open already", tenant=TENANT)
 
+    def test_what_ended_does_not_begin_again(self) -> None:
+        log = Log(OPENED, TenantClosed(tenant=TENANT, reason="moved"))
+        log.refuses(OpenTenant(tenant=TENANT, display_name="Acme", administrator=ADA), WrongState, "closed")
+
+    def test_refuses_a_name_that_deceives(self) -> None:
+        odd = NewAdministrator(
+            principal_id=prn("ada"), display_name="Ada\u202e", link_id=named("lnk", "1"), link_hash=HASH
+        )
+        with pytest.raises(InvalidInput, match="display_name"):
+            OpenTenant(tenant=TENANT, display_name="Acme", administrator=odd)
+
     def test_is_the_machines_own(self) -> None:
         by_ada = OpenTenant(tenant=TENANT, display_name="Acme", administrator=ADA, actor=acting("ada"))
         Log().refuses(by_ada, NotAllowed, "command line")

@@ -228,6 +228,12 @@ class TestReportEffect:
     def test_by_nobody_else(self, by: Actor) -> None:
         redeemed().refuses(report("committed", by), NotAllowed)
 
+    def test_not_by_whoever_is_gone_nor_in_a_closed_tenant(self) -> None:
+        log = redeemed().given(PrincipalDeactivated(principal_id=prn("bot"), reason="x"))
+        log.refuses(report("committed"), NotAllowed, "not active")
+        log = redeemed().given(TenantClosed(tenant=TENANT, reason="x"))
+        log.refuses(report("committed"), WrongState, "closed")
+
     def test_there_must_be_one(self) -> None:
         granted().refuses(report("committed"), NotFound)
 

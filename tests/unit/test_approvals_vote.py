@@ -31,6 +31,7 @@ from quarterdeck_domain.approvals.events import (
     VoteCast,
 )
 from quarterdeck_domain.approvals.slices import PublishApprovalPath
+from quarterdeck_domain.approvals.values import Vote, counted, open_stage
 from quarterdeck_domain.errors import InvalidInput, NotAllowed, NotFound, WrongState
 from quarterdeck_domain.events import Actor
 
@@ -166,6 +167,12 @@ class TestWhoMayVote:
         log.refuses(vote("cleo"), NotAllowed, "answer for", requesters=(prn("bot"),))
         log.refuses(vote("bob"), NotAllowed, "requested for you")
         log.when(vote("dora"))
+
+    def test_not_even_when_what_they_answer_for_was_stopped(self) -> None:
+        log = requested()
+        log.when(TransferOwnership(principal_id=prn("bot"), owner=prn("cleo"), actor=ADA))
+        log.when(deactivate("bot"))
+        log.refuses(vote("cleo"), NotAllowed, "answer for")
 
     def test_whoever_was_owner_for_a_while_after_it_was_asked_may(self) -> None:
         log = requested()
@@ -343,6 +350,33 @@ class TestQuorum:
         log.when(vote("dora"))
         (minted,) = log.payloads(GrantMinted)
         assert minted.expires_at > log.now + 14 * MINUTE
+
+
+class TestCounting:
+    """The counting itself, which readers use too."""
+
+    STAGES = (Stage(name="one", quorum=2), Stage(name="two", roles=("operator",)))
+
+    def roles(self, name: str) -> frozenset[Role]:
+        return frozenset({"o": {"operator"}, "x": set()}.get(name[0], {"approver"}))  # type: ignore[arg-type]
+
+    def votes(self, *found: tuple[str, str]) -> tuple[Vote, ...]:
+        return tuple(
+            Vote(approver=name, stage=stage, verdict="deny" if name.endswith("!") else "approve")
+            for name, stage in found
+        )
+
+    def test_counts_approvals_of_the_eligible_in_their_stage_once(self) -> None:
+        votes = self.votes(("a", "one"), ("a", "one"), ("b!", "one"), ("x", "one"), ("o", "one"), ("c", "two"))
+        assert counted(self.STAGES[0], votes, self.roles) == {"a"}
+        assert counted(self.STAGES[1], votes, self.roles) == frozenset()
+
+    def test_the_first_stage_without_its_quorum_is_open(self) -> None:
+        one, two = self.STAGES
+        assert open_stage(self.STAGES, (), self.roles) is one
+        assert open_stage(self.STAGES, self.votes(("a", "one"), ("o", "two")), self.roles) is one
+        assert open_stage(self.STAGES, self.votes(("a", "one"), ("b", "one")), self.roles) is two
+        assert open_stage(self.STAGES, self.votes(("a", "one"), ("b", "one"), ("o", "two")), self.roles) is None
 
 
 class TestRaces:
