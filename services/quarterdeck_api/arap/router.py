@@ -29,6 +29,7 @@ from quarterdeck_api.openapi import responses
 from quarterdeck_api.services import ServicesDep
 
 EVENT_STREAM: Final = "text/event-stream"
+SCHEMA_MEDIA: Final = "application/schema+json"
 
 _KEY: Final[dict[str, Any]] = {
     "name": "Idempotency-Key",
@@ -118,12 +119,14 @@ for _method in ("POST", "DELETE"):
     )
 
 
-@router.get(SCHEMA_PATH, summary="What a request adds to an evaluation", responses=responses(ok={"type": "object"}))
+@router.get(
+    SCHEMA_PATH,
+    summary="What a request adds to an evaluation",
+    responses=responses(ok={"type": "object"}, ok_media=SCHEMA_MEDIA),
+)
 async def request_form() -> JSONResponse:
     """Return the JSON Schema of what an access request adds to `context` and `requested_access`. Public."""
-    return JSONResponse(
-        REQUEST_FORM, media_type="application/schema+json", headers={"Cache-Control": "public, max-age=300"}
-    )
+    return JSONResponse(REQUEST_FORM, media_type=SCHEMA_MEDIA, headers={"Cache-Control": "public, max-age=300"})
 
 
 def _wants_stream(request: Request) -> bool:

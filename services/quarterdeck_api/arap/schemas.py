@@ -89,8 +89,8 @@ SUBMISSION: Final[Schema] = {
 CANCELLATION: Final[Schema] = {
     "type": "object",
     "properties": {
-        "reason": {"type": "string", "maxLength": 100},
-        "comment": {"type": "string", "maxLength": MAX_REASON},
+        "reason": {"type": "string", "minLength": 1, "maxLength": 100},
+        "comment": {"type": "string", "minLength": 1, "maxLength": MAX_REASON},
     },
 }
 TASK: Final[Schema] = {
