@@ -73,7 +73,9 @@ def installation(settings: Settings, said: Said = lambda _what, _seconds: None) 
         _wait_until_ready(settings.host, settings.port, supervisor)
         said(", ".join(ROLES), time.monotonic() - begun)
         state = data_dir / STATE
-        state.write_text(json.dumps({"pid": os.getpid(), "url": settings.base_url, "pids": supervisor.pids()}))
+        state.write_text(
+            json.dumps({"pid": os.getpid(), "url": settings.base_url, "temporal": address, "pids": supervisor.pids()})
+        )
         stack.callback(state.unlink, missing_ok=True)
         yield Running(settings.base_url, address, supervisor, postgres, temporal, sign_in)
 

@@ -6,6 +6,7 @@ For unit tests and for the simulator, which injects its clock.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import uuid
 from collections.abc import Callable, Sequence
@@ -153,7 +154,6 @@ class MemoryStore:
         log = self._logs.setdefault(tenant, _Log())
         if len(log.entries) > after:
             return
-        try:
-            await asyncio.wait_for(log.grown.wait(), timeout_s)
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await log.grown.wait()

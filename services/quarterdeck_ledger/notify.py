@@ -29,8 +29,10 @@ class Notifications:
         if self._heard.get(tenant, 0) > after:
             return
         event = self._events.setdefault(tenant, asyncio.Event())
+        # Not `wait_for`: Python 3.11's loses a cancellation that comes together with the event.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(event.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await event.wait()
 
     async def close(self) -> None:
         """Stop listening."""

@@ -97,7 +97,8 @@ class PostgresStore:
         finally:
             await notifications.close()
             try:
-                await asyncio.wait_for(pool.close(), 5)
+                async with asyncio.timeout(5):
+                    await pool.close()
             except TimeoutError:
                 pool.terminate()
 

@@ -107,18 +107,24 @@ class Projector:
 
         Readers go on with the old tables until the swap, which is one transaction.
         """
-        async with translated(), self._pool.acquire() as connection:
-            await connection.execute(f"DROP SCHEMA IF EXISTS {SHADOW} CASCADE")
-            async with connection.transaction():
-                await schema.create(connection, SHADOW)
-        reached: dict[str, int] = {}
-        for tenant in await self._store.tenants():
-            reached[tenant] = await self._catch_up(tenant, progress)
+        reached = await self.build_shadow(progress)
         async with translated(), self._pool.acquire() as connection, connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _REBUILD_LOCK)
             await connection.execute(f"DROP SCHEMA IF EXISTS {LIVE} CASCADE")
             await connection.execute(f"ALTER SCHEMA {SHADOW} RENAME TO {LIVE}")
         return reached
+
+    async def build_shadow(self, progress: Progress | None = None) -> dict[str, int]:
+        """Make every table anew from the log, beside the living ones; return the position of each tenant."""
+        await self.drop_shadow()
+        async with translated(), self._pool.acquire() as connection, connection.transaction():
+            await schema.create(connection, SHADOW)
+        return {tenant: await self._catch_up(tenant, progress) for tenant in await self._store.tenants()}
+
+    async def drop_shadow(self) -> None:
+        """Take the tables beside the living ones away."""
+        async with translated(), self._pool.acquire() as connection:
+            await connection.execute(f"DROP SCHEMA IF EXISTS {SHADOW} CASCADE")
 
     async def _catch_up(self, tenant: str, progress: Progress | None) -> int:
         aim = (await self._store.head(tenant)).position

@@ -38,8 +38,10 @@ class Signal:
 
     async def wait(self, timeout_s: float) -> None:
         """Return when something may have changed since the last wait, or after the timeout."""
+        # Not `wait_for`: Python 3.11's loses a cancellation that comes together with the event.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._rung.wait(), max(0.0, timeout_s))
+            async with asyncio.timeout(max(0.0, timeout_s)):
+                await self._rung.wait()
         self._rung.clear()
 
 

@@ -1,0 +1,82 @@
+"""`quarterdeck verify --live`: checks every invariant on a running installation, from the bytes up."""
+
+from __future__ import annotations
+
+import asyncio
+import json as jsonlib
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from quarterdeck_cli.problems import give_up, need_server
+from quarterdeck_cli.recover import database_url
+from quarterdeck_cli.up import settings_for
+
+if TYPE_CHECKING:
+    from quarterdeck_projector.invariants import Violation
+
+
+def verify_live(data_dir: str | None, *, json: bool) -> int:
+    """Check everything and print what does not hold; return the exit code (1 where anything but I12 is found)."""
+    need_server()
+    from quarterdeck_domain.errors import QuarterdeckError
+
+    try:
+        events, found = asyncio.run(_check(settings_for(data_dir=data_dir)))
+    except QuarterdeckError as error:
+        give_up(error.message, "quarterdeck doctor", code=3)
+    violations = [violation for violation in found if violation.invariant != "I12"]
+    if json:
+        shown = [_shown(violation) for violation in found]
+        print(jsonlib.dumps({"ok": not violations, "events": events, "found": shown}))
+        return 1 if violations else 0
+    for violation in found:
+        where = f" at {violation.position}" if violation.position is not None else ""
+        colour = typer.colors.YELLOW if violation.invariant == "I12" else typer.colors.RED
+        typer.secho(f" ✘ {violation.invariant} {violation.tenant}{where}: {violation.what}", fg=colour)
+    if not violations:
+        typer.secho(f" ✔ every invariant holds over {events:,} events", fg=typer.colors.GREEN)
+    return 1 if violations else 0
+
+
+def _shown(violation: Violation) -> dict[str, Any]:
+    return {name: getattr(violation, name) for name in ("invariant", "tenant", "position", "what")}
+
+
+async def _check(settings: Any) -> tuple[int, list[Violation]]:
+    from quarterdeck_ledger.keys import FileKeyStore
+    from quarterdeck_ledger.ledger import EventLedger
+    from quarterdeck_ledger.postgres import PostgresStore
+    from quarterdeck_projector import invariants
+
+    found: list[Violation] = []
+    count = 0
+    async with PostgresStore.open(database_url(settings), size=3) as store:
+        ledger = EventLedger(store, FileKeyStore(settings.keys / "subjects"))
+        temporal = await _temporal(settings)
+        for tenant in await ledger.tenants():
+            found += [violation async for violation in invariants.check_log(store, tenant)]
+            events = await ledger.read(tenant)
+            count += len(events)
+            found += invariants.check_rules(tenant, events)
+            found += invariants.stuck(tenant, events)
+            if temporal is not None:
+                found += await invariants.check_gates(ledger, temporal, tenant, events)
+        found += await invariants.check_read_models(store)
+    return count, found
+
+
+async def _temporal(settings: Any) -> Any:
+    from quarterdeck_cli.installation import STATE
+    from quarterdeck_workflows.client import connect
+
+    state = settings.data_dir.expanduser() / STATE
+    address = settings.temporal_address
+    if address is None and state.exists():
+        address = jsonlib.loads(state.read_text()).get("temporal")
+    if address is None:
+        return None
+    try:
+        return await connect(address, namespace=settings.temporal_namespace)
+    except RuntimeError:
+        return None

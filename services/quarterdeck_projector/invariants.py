@@ -1,0 +1,258 @@
+"""The invariants, checked on a living installation: what must hold at every moment, recomputed from the bytes.
+
+I1-I3 positions, ids, times · I4 hashes, tags, root, every checkpoint · I5 votes and decisions · I6 grants and effects ·
+I8 gates · I9 read models · I10 tenants · I12 what is stuck. (I7, budgets, has no room yet; I11, that everything ends,
+needs time and is what the fault tests check.) Each check yields its violations; none is the good answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
+from quarterdeck_domain import merkle
+from quarterdeck_domain.approvals import events as approvals
+from quarterdeck_domain.events import RecordedEvent
+from quarterdeck_ledger.entry import parse_entry, tag_hash
+from quarterdeck_ledger.ledger import EventLedger
+from quarterdeck_ledger.postgres import PostgresStore
+from quarterdeck_projector.projector import Projector
+from quarterdeck_readmodels.catalogue import ROWS
+from quarterdeck_readmodels.schema import LIVE, SHADOW
+from quarterdeck_readmodels.tables import COMMON, columns
+from quarterdeck_workflows.ids import gate_id
+
+_PAGE: Final = 1_000
+_SETTLED: Final = (
+    approvals.ApprovalGranted,
+    approvals.ApprovalDenied,
+    approvals.ApprovalExpired,
+    approvals.ApprovalCancelled,
+)
+
+
+class Violation(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that must hold and does not. `position` is where it shows, if it shows at one."""
+
+    invariant: str
+    tenant: str
+    what: str
+    position: int | None = None
+
+
+async def check_log(store: PostgresStore, tenant: str) -> AsyncIterator[Violation]:
+    """I1-I4 and I10: the bytes, what is derived from them in the same append, and every checkpoint ever signed."""
+    checkpoints = await _checkpoints(store, tenant)
+    frontier = b""
+    size = 0
+    ids: set[str] = set()
+    before: datetime | None = None
+    while True:
+        page = await store.read(tenant, None, size, None, _PAGE, False)
+        if not page:
+            break
+        leaves = await store.leaves(tenant, size, page[-1][0])
+        stored_tags = await _tags(store, tenant, size, page[-1][0])
+        for (position, raw), stored_leaf in zip(page, leaves, strict=False):
+            entry = parse_entry(raw)
+            leaf = hashlib.sha256(b"\x00" + raw).digest()
+            frontier = merkle.append_leaves(frontier, size, [leaf])
+            size += 1
+
+            def broken(invariant: str, what: str, at: int = position) -> Violation:
+                return Violation(invariant=invariant, tenant=tenant, what=what, position=at)
+
+            if position != size or entry.position != position:
+                yield broken("I3", f"position {position} stands at place {size}, its bytes say {entry.position}")
+                return
+            if str(entry.id) in ids:
+                yield broken("I2", f"id {entry.id} occurs twice")
+            ids.add(str(entry.id))
+            if before is not None and entry.recorded_at < before:
+                yield broken("I3", "recorded_at decreases")
+            before = entry.recorded_at
+            if entry.tenant != tenant:
+                yield broken("I10", f"the entry belongs to {entry.tenant}")
+            if leaf != stored_leaf:
+                yield broken("I4", "the stored leaf hash is not that of the bytes")
+            if {tag_hash(tag) for tag in entry.tags} != stored_tags.get(position, set()):
+                yield broken("I4", "the indexed tags are not those of the bytes")
+            for root in checkpoints.pop(size, ()):
+                if root != merkle.root(frontier, size):
+                    yield broken("I4", f"a checkpoint of size {size} was signed over another root")
+    head = await store.head(tenant)
+    if head.position != size:
+        yield Violation(invariant="I3", tenant=tenant, what=f"the head says {head.position}, there are {size} events")
+    elif merkle.root_of(head.frontier) != merkle.root(frontier, size):
+        yield Violation(invariant="I4", tenant=tenant, what="the head's root is not that of the bytes")
+    for beyond in (signed for signed in checkpoints if signed > size):
+        yield Violation(
+            invariant="I4", tenant=tenant, what=f"a checkpoint of size {beyond} was signed, {size} are left"
+        )
+
+
+def check_rules(tenant: str, events: list[RecordedEvent]) -> list[Violation]:
+    """I5 and I6: an approval is settled once, by others than who asked, in time; a grant is used once, as bound."""
+    found: list[Violation] = []
+    requests: dict[str, approvals.ApprovalRequested] = {}
+    settled: dict[str, int] = {}
+    granted: set[str] = set()
+    votes: dict[str, list[approvals.VoteCast]] = {}
+    grants: dict[str, approvals.GrantMinted] = {}
+    redeemed: set[str] = set()
+
+    def broken(event: RecordedEvent, invariant: str, what: str) -> None:
+        found.append(Violation(invariant=invariant, tenant=tenant, what=what, position=event.position))
+
+    for event in events:
+        match event.payload:
+            case approvals.ApprovalRequested() as request:
+                requests[request.approval_id] = request
+            case approvals.VoteCast() as vote:
+                request = requests[vote.approval_id]
+                votes.setdefault(vote.approval_id, []).append(vote)
+                if vote.approver in request.requesters:
+                    broken(event, "I5", f"{vote.approver} voted on what was asked for them")
+                if event.recorded_at >= request.expires_at or vote.approval_id in settled:
+                    broken(event, "I5", "a vote after the end")
+                if vote.action_digest != request.action_digest:
+                    broken(event, "I5", "a vote on another action than was asked")
+            case payload if isinstance(payload, _SETTLED):
+                if payload.approval_id in settled:
+                    broken(event, "I5", f"settled already at {settled[payload.approval_id]}")
+                settled[payload.approval_id] = event.position
+                if isinstance(payload, approvals.ApprovalGranted):
+                    granted.add(payload.approval_id)
+                    for stage in requests[payload.approval_id].stages:
+                        cast = votes.get(payload.approval_id, [])
+                        yes = {vote.approver for vote in cast if vote.stage == stage.name and vote.verdict == "approve"}
+                        if len(yes) < stage.quorum:
+                            broken(event, "I5", f"stage {stage.name} has {len(yes)} of {stage.quorum} approvals")
+            case approvals.GrantMinted() as grant:
+                grants[grant.grant_id] = grant
+                if grant.approval_id not in granted:
+                    broken(event, "I6", "a grant without an approval")
+                if grant.action_digest != requests[grant.approval_id].action_digest:
+                    broken(event, "I6", "a grant for another action than was approved")
+            case approvals.GrantRedeemed() as use:
+                minted = grants.get(use.grant_id)
+                if use.grant_id in redeemed:
+                    broken(event, "I6", "a grant was redeemed twice")
+                redeemed.add(use.grant_id)
+                if minted is None or use.action_digest != minted.action_digest or use.redeemer != minted.redeemer:
+                    broken(event, "I6", "redeemed for another action, or by somebody else, than granted")
+                elif event.recorded_at > minted.expires_at:
+                    broken(event, "I6", "redeemed after it expired")
+            case _:
+                pass
+    return found
+
+
+async def check_gates(
+    ledger: EventLedger, temporal: Client, tenant: str, events: list[RecordedEvent]
+) -> list[Violation]:
+    """I8: every open approval has a running gate, and no settled one has."""
+    found: list[Violation] = []
+    open_now: dict[str, bool] = {}
+    for event in events:
+        if isinstance(event.payload, approvals.ApprovalRequested):
+            open_now[event.payload.approval_id] = True
+        elif isinstance(event.payload, _SETTLED):
+            open_now[event.payload.approval_id] = False
+    for approval_id, is_open in open_now.items():
+        running = await _is_running(temporal, gate_id(tenant, approval_id))
+        if is_open and not running:
+            found.append(Violation(invariant="I8", tenant=tenant, what=f"{approval_id} is open and has no gate"))
+        if running and not is_open:
+            found.append(Violation(invariant="I8", tenant=tenant, what=f"{approval_id} is settled and its gate waits"))
+    return found
+
+
+async def check_read_models(store: PostgresStore) -> list[Violation]:
+    """I9: rebuilt from zero beside the living ones, every table has the same rows."""
+    projector = Projector(store, store.pool)
+    reached = await projector.build_shadow()
+    found: list[Violation] = []
+    for tenant, position in reached.items():
+        async with store.pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT set_config('quarterdeck.tenant', $1, true)", tenant)
+            live = await connection.fetchval(f"SELECT position FROM {LIVE}.progress WHERE tenant_id = $1", tenant)  # noqa: S608
+            if live != position:
+                what = f"the read models are at {live}, a rebuild at {position}: try again when nothing is written"
+                found.append(Violation(invariant="I9", tenant=tenant, what=what))
+                continue
+            for row in ROWS:
+                names = ", ".join((*COMMON, *columns(row)))
+                one, other = (f"SELECT {names} FROM {schema}.{row.table}" for schema in (LIVE, SHADOW))  # noqa: S608
+                differing = await connection.fetchval(
+                    f"SELECT count(*) FROM (({one} EXCEPT {other}) UNION ALL ({other} EXCEPT {one})) d"  # noqa: S608
+                )
+                if differing:
+                    what = f"{row.table}: {differing} rows differ from a rebuild"
+                    found.append(Violation(invariant="I9", tenant=tenant, what=what))
+    await projector.drop_shadow()
+    return found
+
+
+def stuck(tenant: str, events: list[RecordedEvent]) -> list[Violation]:
+    """I12: parked events, dead letters and effects of unknown outcome that nobody has settled yet."""
+    waiting: dict[str, tuple[int, str]] = {}
+    for event in events:
+        match event.payload:
+            case approvals.DispatchParked() as parked:
+                waiting[f"parked {parked.parked_position}"] = (event.position, parked.reason)
+            case approvals.DispatchReleased() as released:
+                waiting.pop(f"parked {released.parked_position}", None)
+            case approvals.CallbackAbandoned() as letter:
+                waiting[f"callback {letter.message_id}"] = (event.position, letter.reason)
+            case approvals.CallbackResent() as letter:
+                waiting.pop(f"callback {letter.message_id}", None)
+            case approvals.EffectReported(outcome="unknown") as effect:
+                waiting[f"effect {effect.effect_id}"] = (event.position, "its outcome is not known")
+            case approvals.EffectReconciled() as effect:
+                waiting.pop(f"effect {effect.effect_id}", None)
+            case _:
+                pass
+    return [
+        Violation(invariant="I12", tenant=tenant, what=f"{what}: {reason}", position=position)
+        for what, (position, reason) in waiting.items()
+    ]
+
+
+async def _is_running(temporal: Client, workflow_id: str) -> bool:
+    try:
+        description = await temporal.get_workflow_handle(workflow_id).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return False
+        raise
+    return description.status is WorkflowExecutionStatus.RUNNING
+
+
+async def _checkpoints(store: PostgresStore, tenant: str) -> dict[int, list[bytes]]:
+    rows = await _within(store, tenant, "SELECT size, root FROM ledger.checkpoints WHERE tenant_id = $1 AND size > 0")
+    found: dict[int, list[bytes]] = {}
+    for row in rows:
+        found.setdefault(row["size"], []).append(row["root"])
+    return found
+
+
+async def _tags(store: PostgresStore, tenant: str, after: int, until: int) -> dict[int, set[int]]:
+    statement = "SELECT position, tag FROM ledger.tags WHERE tenant_id = $1 AND position > $2 AND position <= $3"
+    found: dict[int, set[int]] = {}
+    for row in await _within(store, tenant, statement, after, until):
+        found.setdefault(row["position"], set()).add(row["tag"])
+    return found
+
+
+async def _within(store: PostgresStore, tenant: str, statement: str, *arguments: Any) -> list[Any]:
+    async with store.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT set_config('quarterdeck.tenant', $1, true)", tenant)
+        rows: list[Any] = await connection.fetch(statement, tenant, *arguments)
+    return rows
