@@ -34,6 +34,9 @@ _HINTS: Final = {
     "unauthenticated": "quarterdeck sign-in LINK   (an administrator makes links: quarterdeck people link)",
     "not_allowed": "quarterdeck whoami   shows who you are here and your roles",
     "digest_mismatch": "quarterdeck approvals show ID   and look again: it is not what you were shown",
+    "not_found": "check the id:  quarterdeck approvals list · people list · keys list · effects list",
+    "wrong_state": "look at it again; somebody may have been faster:  quarterdeck log tail",
+    "invalid_input": "mend what the message names;  --help  shows what the command takes",
     "too_many_requests": "wait a moment and repeat the command",
 }
 
@@ -57,7 +60,7 @@ class Api:
         try:
             found = credentials.access() if url is None else credentials.Access(url, None)
         except credentials.UnsafeCredentials as error:
-            fail(str(error), json=json, kind="unsafe_credentials")
+            fail(str(error), error.way_out, json=json, kind="unsafe_credentials")
         if found.token is None and not anonymous:
             fail(
                 f"nobody is signed in to {found.url}",

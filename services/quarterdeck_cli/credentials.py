@@ -18,7 +18,11 @@ DEFAULT_URL: Final = "http://127.0.0.1:8480"
 
 
 class UnsafeCredentials(Exception):
-    """The file cannot be used as it is: others may read it, or it is damaged. The message names the way out."""
+    """The file cannot be used as it is: others may read it, or it is damaged. `way_out` is the command that helps."""
+
+    def __init__(self, message: str, way_out: str) -> None:
+        super().__init__(message)
+        self.way_out = way_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +82,16 @@ def _read() -> dict[str, Any]:
             mode = os.fstat(stream.fileno()).st_mode
             if os.name == "posix" and mode & 0o077:
                 raise UnsafeCredentials(
-                    f"others can read {file}, so whoever could may be signed in as you: chmod 600 it"
+                    f"others can read {file}, and what is in it signs in as you", f"chmod 600 {file}"
                 )
             stored = json.loads(stream.read())
     except FileNotFoundError:
         return {"current": None, "servers": {}}
     except (OSError, ValueError) as error:
-        raise UnsafeCredentials(f"{file} cannot be read ({error}); remove it and sign in again") from None
+        raise UnsafeCredentials(f"{file} cannot be read: {error}", f"rm {file}   and sign in again") from None
     servers = stored.get("servers") if isinstance(stored, dict) else None
     if not isinstance(servers, dict) or not all(isinstance(value, str) for value in servers.values()):
-        raise UnsafeCredentials(f"{file} is damaged; remove it and sign in again")
+        raise UnsafeCredentials(f"{file} is damaged", f"rm {file}   and sign in again")
     return {"current": stored.get("current"), "servers": servers}
 
 

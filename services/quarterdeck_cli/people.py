@@ -47,7 +47,8 @@ def sign_in(
     try:
         file = credentials.keep(url, session["session"])
     except (credentials.UnsafeCredentials, OSError) as error:
-        fail(f"signed in, but the session could not be kept: {error}", json=json, kind="unsafe_credentials")
+        way_out = getattr(error, "way_out", None)
+        fail(f"signed in, but the session could not be kept: {error}", way_out, json=json, kind="unsafe_credentials")
     if json:
         print_json({name: value for name, value in session.items() if name != "session"} | {"kept_in": str(file)})
         return

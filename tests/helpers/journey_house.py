@@ -8,26 +8,51 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 from api_house import House, new_id, over_http, settings_for
 
 from quarterdeck import Quarterdeck
 from quarterdeck_api.bootstrap import running
+from quarterdeck_api.services import Services
 from quarterdeck_domain.access.values import SYSTEM
 from quarterdeck_domain.approvals.events import Stage
-from quarterdeck_domain.approvals.slices import PublishApprovalPath
+from quarterdeck_domain.approvals.slices import ParkDispatch, PublishApprovalPath, RecordCallback
 from quarterdeck_domain.policy.slices import ChangeBundleMode, PublishBundle
 from quarterdeck_domain.policy.values import BundleText
 from quarterdeck_embedded import free_port
+from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_policy.starter import starter_bundle
+from quarterdeck_projector.projector import Projector
 
 TENANT = "acme"
+
+
+@dataclass
+class Watched:
+    """A command that is running, and what it prints."""
+
+    process: asyncio.subprocess.Process
+    out: asyncio.StreamReader
+
+    async def line(self) -> dict[str, Any]:
+        """Return the next line of JSON it prints."""
+        async with asyncio.timeout(30):
+            found: dict[str, Any] = json.loads(await self.out.readline())
+        return found
+
+    async def until(self, text: bytes) -> str:
+        """Return what it prints up to some text."""
+        async with asyncio.timeout(30):
+            return (await self.out.readuntil(text)).decode()
 
 
 @dataclass
@@ -65,6 +90,22 @@ class Journey:
                 return str(found[0]["id"])
             await ledger.wait(TENANT, position, 5.0)
 
+    async def stick(self) -> str:
+        """Set the first event aside, and let a callback be undeliverable; return the callback's approval."""
+        async with self.client() as bot:
+            decision = await bot.ask("refund", "order:1", properties={"amount": "500.00", "currency": "EUR"})
+            task = await bot.request_approval(decision, callback="http://127.0.0.1:9/hook")
+        await self.house.run(TENANT, RecordCallback(approval_id=task.id, message_id="msg-1", abandoned="refused"))
+        await self.house.run(TENANT, ParkDispatch(position=1, workflow_id="acme/gate/1", reason="it cannot be read"))
+        return task.id
+
+    async def projected(self) -> None:
+        """Wait until the read models have everything that is in the log."""
+        position = (await self.house.services.ledger.head(TENANT)).position
+        body = {"query": "query($p: Position) { now(atLeast: $p) { position } }", "variables": {"p": position}}
+        answer = (await self.as_("audra", "POST", "/graphql", json=body)).json()
+        assert answer["data"]["now"]["position"] >= position, answer
+
     async def events(self, *types: str) -> list[dict[str, object]]:
         """Return the data of all events of these types, oldest first."""
         found = await self.house.services.ledger.read(TENANT)
@@ -86,6 +127,26 @@ class Journey:
         given = {"QUARTERDECK_URL": self.url, "HOME": str(self.home), "XDG_CONFIG_HOME": str(self.home / ".config")}
         token = {} if name is None else {"QUARTERDECK_TOKEN": self.house.keys[TENANT, name]}
         return kept | given | token | {"NO_COLOR": "1", "COLUMNS": "120"} | more
+
+    @contextlib.asynccontextmanager
+    async def running(self, *words: str, by: str, **more: str) -> AsyncIterator[Watched]:
+        """Run a command that goes on until it is interrupted, which must be a normal end."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "quarterdeck_cli", *words),
+            env=dict(self.environment(by, **more)),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        try:
+            yield Watched(process, process.stdout)
+            process.send_signal(signal.SIGINT)
+            async with asyncio.timeout(20):
+                await process.stdout.read()
+                assert await process.wait() == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
 
     async def cli(self, *words: str, by: str | None = None, stdin: str = "", **more: str) -> tuple[int, str, str]:
         """Run a command of the command line in a process of its own; return its exit code, output and errors."""
@@ -128,5 +189,21 @@ async def journey(url: str, home: Path) -> AsyncIterator[Journey]:
         for name, role in (("iris", "approver"), ("otto", "operator"), ("audra", "auditor")):
             await house.add(TENANT, name, role)  # type: ignore[arg-type]
         await house.add(TENANT, "bot", "agent", kind="agent")
-        async with over_http(services) as address:
+        async with over_http(services) as address, projecting(services):
             yield Journey(house, address, home)
+
+
+@contextlib.asynccontextmanager
+async def projecting(services: Services) -> AsyncIterator[None]:
+    """Keep the read models current while the block runs."""
+    store = services.ledger.store
+    assert isinstance(store, PostgresStore)
+    projector = Projector(store, store.pool)
+    await projector.prepare()
+    task = asyncio.create_task(projector.run(), name="projector")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
