@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from datetime import datetime
-from typing import ClassVar
+from typing import Any
 
 import msgspec
 from eventsourcing.dcb.api import DCBQuery, DCBQueryItem
@@ -28,9 +28,6 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 class Slice(ABC):
     """One command: what it must know, how it folds it, what it decides."""
 
-    hot: ClassVar[bool] = False
-    """Decide under the log's lock, in order, instead of retrying on conflict."""
-
     @abstractmethod
     def consistency_boundary(self) -> DCBQuery:
         """Return the query of every event that could change the decision."""
@@ -46,6 +43,19 @@ class Slice(ABC):
         Raises:
             Refused: a rule says no; nothing is recorded.
         """
+
+
+class HotSlice(Slice):
+    """A command whose boundary many want at once: decided under the log's lock, in order, so that contention costs
+    nothing. Its fold is kept between commands, apart from the command: `state`, which every command with the same
+    boundary shares. `apply` and `decide` touch nothing else that changes.
+    """
+
+    state: Any
+
+    @abstractmethod
+    def new_state(self) -> Any:
+        """Return the fold of no events."""
 
 
 def boundary(*items: tuple[tuple[type[Event], ...], tuple[str, ...]]) -> DCBQuery:

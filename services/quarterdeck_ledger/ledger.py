@@ -14,12 +14,14 @@ from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery
 from quarterdeck_domain import merkle
 from quarterdeck_domain.catalogue import REGISTRY
 from quarterdeck_domain.errors import InvalidInput, Refused
-from quarterdeck_domain.events import Cause, Event, EventRegistry, NewEvent, RecordedEvent, event_id
+from quarterdeck_domain.events import EventRegistry, NewEvent, RecordedEvent, event_id
 from quarterdeck_domain.ids import check_tenant
-from quarterdeck_domain.slices import Slice
+from quarterdeck_domain.slices import HotSlice, Slice
 from quarterdeck_ledger import sealing
 from quarterdeck_ledger.entry import Draft, Entry, make_draft, parse_entry, same_content
 from quarterdeck_ledger.errors import AppendConflict, Contended, Expired, IdReused
+from quarterdeck_ledger.facts import all_tags, new_events, recorded
+from quarterdeck_ledger.hot import HotBoundaries
 from quarterdeck_ledger.interface import Appended, Context, Executed, Head
 from quarterdeck_ledger.keys import KeyStore, MemoryKeyStore
 from quarterdeck_ledger.memory import MemoryStore
@@ -42,6 +44,7 @@ class EventLedger:
         self.keys = keys
         self.registry = registry
         self._sequencer = sequencer or Sequencer(store)
+        self._hot = HotBoundaries(self)
 
     async def append(
         self,
@@ -55,7 +58,7 @@ class EventLedger:
         check_tenant(tenant)
         if not 1 <= len(events) <= MAX_EVENTS_PER_APPEND:
             raise InvalidInput(f"an append holds 1 to {MAX_EVENTS_PER_APPEND} events, not {len(events)}")
-        drafts = tuple([await self._draft(tenant, event) for event in events])
+        drafts = tuple([await self.draft(tenant, event) for event in events])
         if len({draft.id for draft in drafts}) != len(drafts):
             raise InvalidInput("the same event id twice in one append")
         submission = Submission(drafts=drafts, condition=condition, not_after=not_after)
@@ -90,7 +93,7 @@ class EventLedger:
     ) -> list[RecordedEvent]:
         """Return matching events, personal fields in clear or None if erased."""
         entries = await self.store.read(check_tenant(tenant), query, after, until, limit, backwards)
-        return [await self._open(parse_entry(entry)) for _, entry in entries]
+        return [await self.open(parse_entry(entry)) for _, entry in entries]
 
     async def read_sealed(
         self,
@@ -109,7 +112,7 @@ class EventLedger:
     async def find(self, tenant: str, event_id: uuid.UUID) -> RecordedEvent | None:
         """Return the event with that id."""
         entry = await self.store.find(check_tenant(tenant), event_id)
-        return None if entry is None else await self._open(parse_entry(entry))
+        return None if entry is None else await self.open(parse_entry(entry))
 
     async def head(self, tenant: str) -> Head:
         """Return the end of the log."""
@@ -148,6 +151,8 @@ class EventLedger:
 
     async def execute(self, command: Slice, context: Context) -> Executed:
         """Run a command. See `interface.Ledger.execute`."""
+        if isinstance(command, HotSlice):
+            return await self._hot.execute(command, context)
         query = command.consistency_boundary()
         seen = 0
         for attempt in range(MAX_TRIES):
@@ -161,7 +166,7 @@ class EventLedger:
                 await asyncio.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 6)))  # noqa: S311
             except Refused:
                 # A command that comes again is refused by what it did itself: it hears its first answer.
-                repeated = await self._repeated(context)
+                repeated = await self.repeated(context)
                 if repeated is None:
                     raise
                 return repeated
@@ -170,7 +175,7 @@ class EventLedger:
     async def _decide(self, command: Slice, context: Context, condition: DCBAppendCondition) -> Executed:
         decision = command.decide(await self.now())
         if not decision.events:
-            repeated = await self._repeated(context)
+            repeated = await self.repeated(context)
             head = await self.head(context.tenant)
             return repeated or Executed(position=head.position, recorded_at=head.recorded_at, events=())
         events = new_events(decision.events, context)
@@ -178,11 +183,16 @@ class EventLedger:
         return Executed(
             position=placed.last,
             recorded_at=placed.recorded_at,
-            events=tuple(_recorded(context.tenant, event, placed, index) for index, event in enumerate(events)),
+            events=recorded(context.tenant, events, placed),
             repeated=placed.repeated,
         )
 
-    async def _repeated(self, context: Context) -> Executed | None:
+    async def repeated(self, context: Context) -> Executed | None:
+        """Return what a command came to if it was recorded before.
+
+        Raises:
+            IdReused: its id stands for another request.
+        """
         first = await self.find(context.tenant, event_id(context.command_id, 0))
         if first is None:
             return None
@@ -195,15 +205,21 @@ class EventLedger:
             position=events[-1].position, recorded_at=first.recorded_at, events=tuple(events), repeated=True
         )
 
-    async def _draft(self, tenant: str, event: NewEvent) -> Draft:
+    async def draft(self, tenant: str, event: NewEvent) -> Draft:
+        """Return an event ready to be recorded: validated, its personal fields sealed.
+
+        Raises:
+            InvalidInput: it does not fit its schema or the limits of an entry.
+        """
         data = self.registry.to_data(event.payload)
         data = await sealing.seal(self.keys, self.registry, tenant, event.id, event.payload, data)
         payload = event.payload
         return make_draft(
-            tenant, event.id, payload.type, payload.version, data, _all_tags(event), event.actor, event.cause
+            tenant, event.id, payload.type, payload.version, data, all_tags(event), event.actor, event.cause
         )
 
-    async def _open(self, entry: Entry) -> RecordedEvent:
+    async def open(self, entry: Entry) -> RecordedEvent:
+        """Return an entry as an event, personal fields in clear or None if erased."""
         data: dict[str, Any] = entry.data
         if self.registry.personal(entry.type):
             data = await sealing.unseal(self.keys, self.registry, entry.tenant, entry.id, entry.type, data)
@@ -222,35 +238,3 @@ class EventLedger:
 def MemoryLedger() -> EventLedger:  # noqa: N802  reads as the class it stands for
     """Return a ledger in memory, for unit tests."""
     return EventLedger(MemoryStore(), MemoryKeyStore())
-
-
-def new_events(payloads: Sequence[Event], context: Context) -> list[NewEvent]:
-    """Return a command's events with the ids, actor and cause that its context gives them."""
-    cause = Cause(
-        command_id=str(context.command_id),
-        fingerprint=context.fingerprint,
-        position=context.causation_position,
-        traceparent=context.traceparent,
-    )
-    return [
-        NewEvent(id=event_id(context.command_id, index), payload=payload, actor=context.actor, cause=cause)
-        for index, payload in enumerate(payloads)
-    ]
-
-
-def _recorded(tenant: str, event: NewEvent, placed: Appended, index: int) -> RecordedEvent:
-    return RecordedEvent(
-        tenant=tenant,
-        position=placed.first + index,
-        id=event.id,
-        recorded_at=placed.recorded_at,
-        actor=event.actor,
-        cause=event.cause,
-        tags=_all_tags(event),
-        payload=event.payload,
-    )
-
-
-def _all_tags(event: NewEvent) -> tuple[str, ...]:
-    actor = (f"actor:{event.actor.principal}",)
-    return tuple(sorted({*event.payload.tags(), *event.tags, *actor}))

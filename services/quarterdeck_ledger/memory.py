@@ -9,14 +9,14 @@ import asyncio
 import contextlib
 import hashlib
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 
 from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery
 
 from quarterdeck_domain.slices import matches
 from quarterdeck_ledger.entry import Draft, complete
-from quarterdeck_ledger.store import Outcome, StoredHead, Submission
+from quarterdeck_ledger.store import Locked, Outcome, StoredHead, Submission
 
 
 def _system_clock() -> datetime:
@@ -32,15 +32,46 @@ class _Log:
         self.grown = asyncio.Event()
 
 
+class _Locked:
+    def __init__(self, store: MemoryStore, tenant: str, position: int, now: datetime) -> None:
+        self._store = store
+        self._tenant = tenant
+        self.position = position
+        self.now = now
+
+    async def read(self, query: DCBQuery, after: int) -> list[tuple[int, bytes]]:
+        return await self._store.read(self._tenant, query, after, None, None, False)
+
+    async def known(self, ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+        return {found for found in ids if await self._store.find(self._tenant, found) is not None}
+
+    async def append(self, batch: Sequence[Submission]) -> list[Outcome]:
+        return self._store.record(self._tenant, batch)
+
+
 class MemoryStore:
     """A store in this process's memory."""
 
     def __init__(self, clock: Callable[[], datetime] = _system_clock) -> None:
         self._clock = clock
         self._logs: dict[str, _Log] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
 
     async def append_batch(self, tenant: str, batch: Sequence[Submission]) -> list[Outcome]:
         """Record a batch; an outcome each, in order."""
+        async with self._locks.setdefault(tenant, asyncio.Lock()):
+            return self.record(tenant, batch)
+
+    @contextlib.asynccontextmanager
+    async def deciding(self, tenant: str) -> AsyncIterator[Locked]:
+        """Hold the log's lock."""
+        async with self._locks.setdefault(tenant, asyncio.Lock()):
+            log = self._logs.setdefault(tenant, _Log())
+            now = max(self._clock(), log.times[-1]) if log.times else self._clock()
+            yield _Locked(self, tenant, len(log.entries), now)
+
+    def record(self, tenant: str, batch: Sequence[Submission]) -> list[Outcome]:
+        """Record a batch at once; the caller holds the log's lock."""
         log = self._logs.setdefault(tenant, _Log())
         base = len(log.entries)
         now = max(self._clock(), log.times[-1]) if log.times else self._clock()

@@ -16,7 +16,7 @@ from quarterdeck_ledger.entry import parse_entry, tag_hash
 from quarterdeck_ledger.errors import Unavailable, UnsafeServer
 from quarterdeck_ledger.notify import Notifications
 from quarterdeck_ledger.server import APP_ROLE
-from quarterdeck_ledger.store import Outcome, StoredHead, Submission
+from quarterdeck_ledger.store import Locked, Outcome, StoredHead, Submission
 
 _EVERYTHING: Final = 2**62
 _APPEND: Final = "SELECT * FROM ledger.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)"
@@ -75,6 +75,24 @@ async def translated() -> AsyncIterator[None]:
         raise
 
 
+class _Locked:
+    def __init__(self, connection: Any, tenant: str, position: int, now: datetime) -> None:
+        self._connection = connection
+        self._tenant = tenant
+        self.position = position
+        self.now = now
+
+    async def read(self, query: DCBQuery, after: int) -> list[tuple[int, bytes]]:
+        return await read_on(self._connection, self._tenant, query, after, None, None, False)
+
+    async def known(self, ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+        statement = "SELECT id FROM ledger.events WHERE tenant_id = $1 AND id = ANY ($2)"
+        return {uuid.UUID(str(row["id"])) for row in await self._connection.fetch(statement, self._tenant, list(ids))}
+
+    async def append(self, batch: Sequence[Submission]) -> list[Outcome]:
+        return outcomes(await self._connection.fetch(_APPEND, self._tenant, *batch_arguments(batch)))
+
+
 class PostgresStore:
     """A store in PostgreSQL 18. Open it with `async with PostgresStore.open(url) as store`."""
 
@@ -101,6 +119,13 @@ class PostgresStore:
                     await pool.close()
             except TimeoutError:
                 pool.terminate()
+
+    @contextlib.asynccontextmanager
+    async def deciding(self, tenant: str) -> AsyncIterator[Locked]:
+        """Hold the log's lock in one transaction, committed at the end of the block."""
+        async with translated(), self.pool.acquire() as connection, connection.transaction():
+            row = await connection.fetchrow("SELECT * FROM ledger.lock($1)", tenant)
+            yield _Locked(connection, tenant, row["position"], row["now_at"])
 
     async def append_batch(self, tenant: str, batch: Sequence[Submission]) -> list[Outcome]:
         """Record a batch in one transaction; an outcome each, in order."""

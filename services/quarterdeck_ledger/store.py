@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -43,8 +44,31 @@ class StoredHead(msgspec.Struct, frozen=True, kw_only=True):
     frontier: tuple[bytes, ...] = ()
 
 
+class Locked(Protocol):
+    """A tenant's log while its lock is held: nobody else appends."""
+
+    position: int
+    now: datetime
+
+    async def read(self, query: DCBQuery, after: int) -> list[tuple[int, bytes]]:
+        """Return (position, entry) of matching events after a position."""
+        ...
+
+    async def known(self, ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+        """Return those of the ids that are recorded."""
+        ...
+
+    async def append(self, batch: Sequence[Submission]) -> list[Outcome]:
+        """Record a batch; an outcome each, in order."""
+        ...
+
+
 class Store(Protocol):
     """Where entries are kept."""
+
+    def deciding(self, tenant: str) -> AbstractAsyncContextManager[Locked]:
+        """Hold the log's lock for deciding under it; what was appended is durable when the block has ended."""
+        ...
 
     async def append_batch(self, tenant: str, batch: Sequence[Submission]) -> list[Outcome]:
         """Record a batch in one transaction; an outcome each, in order."""

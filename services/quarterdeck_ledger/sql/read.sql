@@ -96,7 +96,13 @@ BEGIN
     PERFORM set_config('quarterdeck.tenant', p_tenant, true);
     SELECT h.position, h.recorded_at INTO position, now_at
         FROM ledger.heads h WHERE h.tenant_id = p_tenant FOR NO KEY UPDATE;
-    position := coalesce(position, 0);
+    IF NOT FOUND THEN
+        -- There must be a row to lock: two who decide on an empty log are rivals, too.
+        INSERT INTO ledger.tenants VALUES (p_tenant) ON CONFLICT DO NOTHING;
+        INSERT INTO ledger.heads VALUES (p_tenant, 0, '-infinity', '{}') ON CONFLICT DO NOTHING;
+        SELECT h.position, h.recorded_at INTO position, now_at
+            FROM ledger.heads h WHERE h.tenant_id = p_tenant FOR NO KEY UPDATE;
+    END IF;
     now_at := greatest(clock_timestamp(), now_at);
     RETURN NEXT;
 END $$;
