@@ -26,6 +26,7 @@ from quarterdeck.errors import (
     Refused,
     Unreachable,
 )
+from quarterdeck.gating import effect_key
 from quarterdeck.model import Decision, Effect, Entity, Grant, Intent, Obligation, Task
 from quarterdeck.sync import SyncQuarterdeck
 
@@ -53,5 +54,6 @@ __all__ = (
     "SyncQuarterdeck",
     "Task",
     "Unreachable",
+    "effect_key",
     "gate",
 )

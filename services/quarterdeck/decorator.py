@@ -130,7 +130,8 @@ def _plain(fn: Callable[..., Any], made: Gate, given: object) -> Callable[..., A
 def _run(client: Quarterdeck, made: Gate, permission: Permission, call: Callable[[], R]) -> R:
     """Run a plain function in the calling thread, and report how it ended."""
     try:
-        result = call()
+        with permission.running():
+            result = call()
         if inspect.isawaitable(result):
             if inspect.iscoroutine(result):
                 result.close()

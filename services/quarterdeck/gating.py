@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -48,6 +50,7 @@ _CHANGED: Final = Problem(
     "Arguments changed",
     "the arguments changed while permission was obtained, so this is no longer what was permitted",
 )
+_RUNNING: Final[ContextVar[str | None]] = ContextVar("quarterdeck_effect_key", default=None)
 _log = logging.getLogger("quarterdeck")
 T = TypeVar("T")
 
@@ -112,7 +115,17 @@ class Permission:
 
     intent: Intent
     effect: Effect | None = None
+    evaluation_id: str | None = None
     _reported: bool = field(default=False, repr=False)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Let the function that runs in the block know its effect's key."""
+        token = _RUNNING.set(self.effect.id if self.effect is not None else self.evaluation_id)
+        try:
+            yield
+        finally:
+            _RUNNING.reset(token)
 
     async def report(self, client: Quarterdeck, outcome: EffectOutcome, detail: str = "") -> None:
         """Say once how the effect ended. What cannot be said is logged, never raised: the run is over already."""
@@ -123,6 +136,15 @@ class Permission:
             await client.report(self.effect, outcome, detail)
         except QuarterdeckError as error:
             _log.warning("the outcome of effect %s (%s) could not be reported: %s", self.effect.id, outcome, error)
+
+
+def effect_key() -> str | None:
+    """Return a key for the one effect of the gated call that runs now; None outside of one.
+
+    Give it to the target as its idempotency key: the log knows the effect by it too, so that whoever must find out
+    later what became of it can look for it there. It is the effect's id, or the evaluation's where no grant was needed.
+    """
+    return _RUNNING.get()
 
 
 def gate_of(fn: Callable[..., Any]) -> tuple[Gate, tuple[Any, ...]]:
@@ -147,7 +169,7 @@ async def admit(client: Quarterdeck, call: Call) -> Permission:
     decision = await client.evaluate(intent)
     if decision.permitted:
         await _comply(call.gate, decision.obligations)
-        return await _still(client, call, Permission(intent))
+        return await _still(client, call, Permission(intent, evaluation_id=decision.evaluation_id))
     if decision.outcome == "denied":
         raise _denied(decision)
     task = await client.request_approval(decision, justification=call.justification())
@@ -191,7 +213,8 @@ async def admit_approved(client: Quarterdeck, call: Call, task: Task | str) -> P
 async def run(client: Quarterdeck, gate: Gate, permission: Permission, call: Callable[[], Awaitable[T]]) -> T:
     """Run what was permitted, and report how it ended."""
     try:
-        result = await call()
+        with permission.running():
+            result = await call()
     except BaseException as error:
         await shielded(permission.report(client, gate.outcome(error), f"raised {type(error).__name__}"))
         raise

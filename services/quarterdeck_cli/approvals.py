@@ -77,6 +77,19 @@ def deny(approval_id: ApprovalId, comment: Comment = None, digest: Digest = None
 
 
 @app.command()
+def revoke(
+    approval_id: ApprovalId,
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Why; the record keeps it.")],
+    json: AsJson = False,
+) -> None:
+    """Take back the grant of an approval, while it has not been used. For operators."""
+    with Api(json=json) as api:
+        grant = api.get(f"/v1/approvals/{quote(approval_id, safe='')}/grant")
+        done = api.command("revoke_grant", grant_id=grant["id"], reason=reason)
+    print_json(done) if json else typer.echo(f"{visible(grant['id'])} opens nothing from now on.")
+
+
+@app.command()
 def watch(
     status: Status = "pending",
     every: Annotated[float, typer.Option(min=0.2, max=3600, help="Seconds between two looks.")] = 1.0,

@@ -81,9 +81,7 @@ def _read() -> dict[str, Any]:
         with file.open("rb") as stream:
             mode = os.fstat(stream.fileno()).st_mode
             if os.name == "posix" and mode & 0o077:
-                raise UnsafeCredentials(
-                    f"others can read {file}, and what is in it signs in as you", f"chmod 600 {file}"
-                )
+                raise UnsafeCredentials(f"others can read {file}, which signs in as you", f"chmod 600 {file}")
             stored = json.loads(stream.read())
     except FileNotFoundError:
         return {"current": None, "servers": {}}

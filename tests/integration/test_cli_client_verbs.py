@@ -130,6 +130,20 @@ async def test_deny(there: Journey) -> None:
         assert (await bot.wait(approval_id, 10)).status == "denied"
 
 
+async def test_an_approval_given_by_mistake_is_taken_back(there: Journey) -> None:
+    """By an operator, while its grant was not used; the agent is told, and nothing runs."""
+    approval_id = await ask(there)
+    words = ("approvals", "revoke", approval_id, "-m", "approved by mistake")
+    assert (await there.cli(*words, by="otto"))[0] == 1
+    await there.decide(approval_id)
+    assert (await there.cli(*words, by="iris"))[0] == 1
+    code, out, err = await there.cli(*words, by="otto")
+    assert code == 0, err
+    assert out.startswith("grt_")
+    async with there.client() as bot:
+        assert (await bot.grant(approval_id)).status == "revoked"
+
+
 async def test_who_may_not_decide_is_told_why(there: Journey) -> None:
     """An operator's vote is refused by the server, an agent's by its kind; exit code 1, and nothing recorded."""
     approval_id = await ask(there)
