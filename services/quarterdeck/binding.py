@@ -37,7 +37,8 @@ def bound_arguments(
 def receiver(fn: Callable[..., Any], signature: inspect.Signature) -> frozenset[str]:
     """Return the name of a method's own object, which is no argument; nothing for a plain function."""
     first = next(iter(signature.parameters), None)
-    is_method = first in ("self", "cls") and "." in fn.__qualname__.rpartition("<locals>.")[2]
+    name: str = getattr(fn, "__qualname__", "")
+    is_method = first in ("self", "cls") and "." in name.rpartition("<locals>.")[2]
     return frozenset({first}) if is_method and first is not None else frozenset()
 
 

@@ -20,6 +20,7 @@ from quarterdeck.gating import (
     admit_approved,
     gate_of,
     make_gate,
+    require_finished,
     run,
 )
 from quarterdeck.model import EffectClass, Json, Task
@@ -118,6 +119,7 @@ def _plain(fn: Callable[..., Any], made: Gate, given: object) -> Callable[..., A
     @functools.wraps(fn)
     def gated(*args: Any, **kwargs: Any) -> Any:
         if isinstance(given, SyncQuarterdeck):
+            given.require_own_process()
             permission = PORTAL.run(admit(given.client, Call(made, args, kwargs)))
             return _run(given.client, made, permission, lambda: fn(*args, **kwargs))
         with SyncQuarterdeck() as own:
@@ -132,10 +134,7 @@ def _run(client: Quarterdeck, made: Gate, permission: Permission, call: Callable
     try:
         with permission.running():
             result = call()
-        if inspect.isawaitable(result):
-            if inspect.iscoroutine(result):
-                result.close()
-            raise NotConfigured("the gated function returned something to await: its effect would happen later")
+        require_finished(result)
     except BaseException as error:
         PORTAL.run(permission.report(client, made.outcome(error), f"raised {type(error).__name__}"))
         raise

@@ -215,11 +215,24 @@ async def run(client: Quarterdeck, gate: Gate, permission: Permission, call: Cal
     try:
         with permission.running():
             result = await call()
+        require_finished(result)
     except BaseException as error:
         await shielded(permission.report(client, gate.outcome(error), f"raised {type(error).__name__}"))
         raise
     await shielded(permission.report(client, "committed"))
     return result
+
+
+def require_finished(result: object) -> None:
+    """Refuse what a gated function returned if it is still to happen: its effect would not be this call's.
+
+    Raises:
+        NotConfigured: it is something to await.
+    """
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()
+        raise NotConfigured("the gated function returned something to await: its effect would happen later")
 
 
 async def shielded(last_words: Awaitable[None]) -> None:
@@ -307,6 +320,10 @@ def _plain(value: Named, where: str) -> Entity:
     return Entity(found.type, found.id, None if found.properties is None else as_json(found.properties, where))
 
 
+def _name(fn: Callable[..., Any]) -> str:
+    return str(getattr(fn, "__qualname__", fn))
+
+
 def make_gate(fn: Callable[..., Any], exclude: Collection[str], **settings: Any) -> Gate:
     """Return the gate of a function.
 
@@ -314,8 +331,8 @@ def make_gate(fn: Callable[..., Any], exclude: Collection[str], **settings: Any)
         NotConfigured: its effect would happen outside the call, or `exclude` names no parameter.
     """
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-        raise NotConfigured(f"{fn.__qualname__} is a generator: its effect would happen after the gate has closed")
+        raise NotConfigured(f"{_name(fn)} is a generator: its effect would happen after the gate has closed")
     signature = inspect.signature(fn)
     if unknown := sorted(set(exclude) - set(signature.parameters)):
-        raise NotConfigured(f"{fn.__qualname__} has no parameter {unknown[0]!r} to exclude")
+        raise NotConfigured(f"{_name(fn)} has no parameter {unknown[0]!r} to exclude")
     return Gate(fn=fn, signature=signature, excluded=frozenset(exclude) | receiver(fn, signature), **settings)

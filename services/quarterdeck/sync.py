@@ -88,6 +88,7 @@ class _Bridged(Generic[P, R]):
             return self
 
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            instance.require_own_process()
             return PORTAL.run(self._method(instance.client, *args, **kwargs))
 
         call.__doc__, call.__name__ = self._method.__doc__, self._method.__name__
@@ -104,6 +105,7 @@ class SyncQuarterdeck:
         self, url: str | None = None, token: str | None = None, *, timeout_s: float = 10.0, patience_s: float = 10.0
     ) -> None:
         self.client = Quarterdeck(url, token, timeout_s=timeout_s, patience_s=patience_s)
+        self._process = os.getpid()
 
     def __enter__(self) -> Self:
         return self
@@ -112,6 +114,15 @@ class SyncQuarterdeck:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def require_own_process(self) -> None:
+        """Refuse a client that came with a fork: its connections are the parent's too.
+
+        Raises:
+            NotConfigured: it did.
+        """
+        if self._process != os.getpid():
+            raise NotConfigured("this client was made before the fork; make one in each process")
 
     me = _Bridged(Quarterdeck.me)
     intent = _Bridged(Quarterdeck.intent)
@@ -133,4 +144,5 @@ class SyncQuarterdeck:
         """
         from quarterdeck.decorator import resume_sync
 
+        self.require_own_process()
         return resume_sync(self.client, task, fn, args, kwargs)

@@ -43,6 +43,7 @@ class Transport:
         self._base = _base(url)
         self.timeout_s = timeout_s
         self.patience_s = patience_s
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._http = httpx.AsyncClient(
             base_url=self._base,
             headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
@@ -79,6 +80,9 @@ class Transport:
             Unreachable: no usable answer within the patience.
         """
         loop = asyncio.get_running_loop()
+        if self._loop not in (None, loop):
+            raise NotConfigured("this client was used in another event loop; make one in each, and close it there")
+        self._loop = loop
         deadline = loop.time() + (self.patience_s if patience_s is None else patience_s)
         content = None if body is None else _encode(body)
         pause_s = FIRST_PAUSE_S

@@ -30,6 +30,8 @@ TIMEOUT_S: Final = 30.0
 PAUSES_S: Final = (0.2, 0.6)
 """Before the second and third try of a request that found nobody: every request may be repeated."""
 _AWAY: Final = frozenset({502, 503, 504})
+_NOT_NOW: Final = frozenset({"unavailable", "busy", "timed_out"})
+_AGAIN: Final = "repeat the command in a moment;  quarterdeck doctor  looks for the reason"
 _HINTS: Final = {
     "unauthenticated": "quarterdeck sign-in LINK   (an administrator makes links: quarterdeck people link)",
     "not_allowed": "quarterdeck whoami   shows who you are here and your roles",
@@ -118,7 +120,8 @@ class Api:
         if answer.get("errors"):
             first = answer["errors"][0]
             kind = str((first.get("extensions") or {}).get("code") or "error")
-            fail(str(first.get("message")), _HINTS.get(kind), json=self._json, kind=kind)
+            code = UNREACHABLE if kind in _NOT_NOW else REFUSED
+            fail(str(first.get("message")), _HINTS.get(kind, _AGAIN), code=code, json=self._json, kind=kind)
         data: dict[str, Any] = answer["data"]
         return data
 
@@ -144,7 +147,7 @@ class Api:
             response = self._http.get(path, params=_given(params))
         except httpx.HTTPError:
             return None
-        if response.status_code in _AWAY:
+        if response.status_code in _AWAY or response.status_code == 429:
             return None
         if not response.is_success:
             self._refuse(response)
@@ -194,7 +197,7 @@ class Api:
         away = response.status_code in _AWAY
         fail(
             message,
-            "repeat the command in a moment;  quarterdeck doctor  looks for the reason" if away else _HINTS.get(kind),
+            _AGAIN if away else _HINTS.get(kind),
             code=UNREACHABLE if away else REFUSED,
             json=self._json,
             kind=kind,

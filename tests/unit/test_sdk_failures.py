@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -33,13 +34,16 @@ from quarterdeck import (
     ApprovalPending,
     BadAnswer,
     Denied,
+    Entity,
     GrantSpent,
+    Intent,
     NotConfigured,
     Quarterdeck,
     QuarterdeckError,
     Refused,
     SyncQuarterdeck,
     Unreachable,
+    effect_key,
     gate,
 )
 
@@ -376,6 +380,76 @@ async def test_a_sync_function_that_defers_its_effect_is_refused(server: Scripte
 
     await asyncio.to_thread(call)
     assert [item.body["outcome"] for item in server.to(REPORT)] == ["unknown"]
+
+
+async def test_an_async_function_that_defers_its_effect_is_refused(server: Scripted) -> None:
+    """A coroutine returned instead of awaited is the classic slip: nothing happened yet, so it is not committed."""
+
+    async def later() -> None:
+        raise AssertionError("never awaited")
+
+    async with connect(server) as client:
+
+        @gate("refund", resource="order:1", client=client, wait_s=5)
+        async def refund() -> object:
+            return later()
+
+        with pytest.raises(NotConfigured, match="to await"):
+            await refund()
+    assert [item.body["outcome"] for item in server.to(REPORT)] == ["unknown"]
+
+
+async def test_the_key_of_the_effect(server: Scripted) -> None:
+    """Inside the function it is the effect's id; outside, and afterwards, there is none."""
+    keys: list[str | None] = []
+    async with connect(server) as client:
+
+        @gate("refund", resource="order:1", client=client, wait_s=5)
+        async def refund() -> None:
+            keys.append(effect_key())
+
+        await refund()
+        server.on("POST", EVALUATION, PERMIT)
+        await refund()
+    assert (keys, effect_key()) == (["eff_1", "dec_1"], None)
+
+
+async def test_a_client_stays_in_its_loop_and_process(server: Scripted) -> None:
+    """Elsewhere its connections are somebody else's: refused in words, not by a crash."""
+    async with connect(server) as client:
+        await client.me()
+        server.on("POST", EVALUATION, PERMIT)
+        assert (await client.ask("read", "order:1")).permitted
+        with pytest.raises(NotConfigured, match="another event loop"):
+            await asyncio.to_thread(
+                lambda: asyncio.run(client.evaluate(Intent(Entity("a", "b"), "c", Entity("d", "e"))))
+            )
+
+
+FORKED = """
+import os, sys
+from quarterdeck import NotConfigured, SyncQuarterdeck
+parent = SyncQuarterdeck(sys.argv[1], "qd_fork")
+assert parent.ask("read", "order:1").permitted
+child = os.fork()
+if child == 0:
+    try:
+        parent.ask("read", "order:1")
+    except NotConfigured:
+        with SyncQuarterdeck(sys.argv[1], "qd_fork") as own:
+            os._exit(0 if own.ask("read", "order:1").permitted else 2)
+    os._exit(3)
+assert parent.ask("read", "order:1").permitted
+parent.close()
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+async def test_a_forked_child_makes_its_own(server: Scripted) -> None:
+    """The parent's client is refused in the child, one of its own works, and the parent goes on."""
+    server.on("POST", EVALUATION, PERMIT)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", FORKED, server.url)
+    assert await process.wait() == 0
 
 
 async def test_the_environment_is_enough(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
