@@ -16,6 +16,7 @@ from strawberry.extensions import (
     SchemaExtension,
     ValidationCache,
 )
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
 from quarterdeck_domain.errors import QuarterdeckError
 from quarterdeck_graphql.limits import MAX_TOKENS, AliasRule, CostRule, DepthRule, too_deep
@@ -61,6 +62,11 @@ def discreet(error: GraphQLError) -> GraphQLError:
         return too_deep()
     if error.extensions and "code" in error.extensions:
         return GraphQLError(error.message, nodes=error.nodes, path=error.path, extensions=error.extensions)
+    if isinstance(cause, InvalidOperationTypeError | CannotGetOperationTypeError):
+        return GraphQLError(
+            "questions and commands go by POST, subscriptions by WebSocket; name one operation of the document",
+            extensions={"code": "invalid_request"},
+        )
     if error.path is None and isinstance(cause, ValueError | OverflowError):
         # Values too large for their type. The exception's own words are about Python.
         return GraphQLError(

@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol, cast
 
 import msgspec
 import structlog
+from graphql import GraphQLError
 from strawberry.exceptions import ConnectionRejectionError
 from strawberry.http.exceptions import NonJsonMessageReceived, WebSocketDisconnected
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
@@ -24,10 +25,12 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
     _OperationStreamClosed,
 )
 from strawberry.types.graphql import OperationType
+from strawberry.types.unset import UNSET, UnsetType
 from strawberry.utils.aio import aclosing
 
 from quarterdeck_domain.errors import QuarterdeckError
 from quarterdeck_graphql.context import Context
+from quarterdeck_graphql.extensions import discreet
 from quarterdeck_graphql.limits import MAX_BODY_BYTES, MAX_SUBSCRIPTIONS
 from quarterdeck_graphql.schema import RecordSchema
 from quarterdeck_graphql.service import Request
@@ -103,7 +106,7 @@ class Connection(BaseGraphQLTransportWSHandler[Any, None]):
         self._authenticate = authenticate
         self._watchdog: asyncio.Task[None] | None = None
 
-    async def on_ws_connect(self, context: Any) -> None:
+    async def on_ws_connect(self, context: Any) -> UnsetType:
         """Recognise the caller by what `connection_init` brought.
 
         Raises:
@@ -114,6 +117,7 @@ class Connection(BaseGraphQLTransportWSHandler[Any, None]):
         except QuarterdeckError:
             raise ConnectionRejectionError from None
         self._watchdog = asyncio.create_task(self._watch(self.context))
+        return cast(UnsetType, UNSET)  # an acknowledgement without a payload
 
     async def shutdown(self) -> None:
         """End every operation and the watch over the caller."""
@@ -162,13 +166,19 @@ class Connection(BaseGraphQLTransportWSHandler[Any, None]):
             async with aclosing(stream):
                 await self._send_result_stream(operation, stream)
             await operation.send_operation_message({"id": operation.id, "type": "complete"})
-        except WebSocketDisconnected:
+        except (WebSocketDisconnected, _OperationStreamClosed):
             self.operations.pop(operation.id, None)
+        except GraphQLError as error:
+            # A document that does not parse is raised through the stream, as parsing is cached by an extension.
+            await self._fail(operation, error)
         except Exception as error:
-            self.operations.pop(operation.id, None)
-            if not isinstance(error, _OperationStreamClosed):
-                _log.exception("subscription failed")
-                await self.websocket.close(1011, "something failed here that should not have")
+            _log.exception("subscription failed")
+            await self._fail(operation, GraphQLError("", original_error=error))
+
+    async def _fail(self, operation: Operation[Any, None], error: GraphQLError) -> None:
+        """Say why a subscription ended, if it has not ended otherwise meanwhile."""
+        with suppress(WebSocketDisconnected, KeyError):
+            await operation.send_initial_errors([discreet(error)])
 
     async def _watch(self, context: Context) -> None:
         while True:

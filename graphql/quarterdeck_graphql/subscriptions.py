@@ -74,10 +74,16 @@ async def follow(context: Context, selected: Selected, after: int) -> AsyncItera
 
 
 async def play(
-    context: Context, selected: Selected, after: int, until: int, speed: float, sleep: Sleep = asyncio.sleep
+    context: Context,
+    selected: Selected,
+    after: int,
+    until: int,
+    speed: float,
+    sleep: Sleep = asyncio.sleep,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Entry]:
     """Yield the matching events of a span with the gaps between them that they had, divided by the speed."""
-    watch = Watch(context)
+    watch = Watch(context, monotonic)
     before: Entry | None = None
     while after < until:
         await watch.check()

@@ -16,7 +16,6 @@ import strawberry
 from eventsourcing.dcb.api import DCBQuery, DCBQueryItem
 
 from quarterdeck_domain.errors import InvalidInput, NotAllowed
-from quarterdeck_domain.slices import matches
 from quarterdeck_graphql.context import Context, Info
 from quarterdeck_graphql.enums import Order
 from quarterdeck_graphql.events import NAMES_ITS_OWNER, TimelineEntry, show_entries
@@ -66,12 +65,6 @@ class Selected(msgspec.Struct, frozen=True, kw_only=True):
     query: DCBQuery
     after: int = 0
     until: int | None = None
-
-    def has(self, entry: Entry) -> bool:
-        """Tell whether an entry is in it."""
-        if entry.position <= self.after or (self.until is not None and entry.position > self.until):
-            return False
-        return matches(self.query, entry.type, frozenset(entry.tags))
 
 
 async def select(context: Context, wanted: TimelineFilter | None) -> Selected:

@@ -298,9 +298,8 @@ async def test_diff_is_what_is_not_the_same(here: GraphWorld, story: Story) -> N
     assert all(node["kind"] == "ADDED" and node["before"] is None for node in paged)
     same = await here.ask(query, {"a": high, "b": high, "first": 5})
     assert same["diff"]["changes"]["edges"] == []
-    kinds = await here.ask(
-        "{ diff(from: {position: 0}) { changes(first: 90, kinds: [VOTE]) { edges { node { after { __typename } } } } } }"
-    )
+    kinds = await here.ask("""{ diff(from: {position: 0}) { changes(first: 90, kinds: [VOTE]) {
+        edges { node { after { __typename } } } } } }""")
     assert {node["after"]["__typename"] for node in nodes(kinds["diff"]["changes"])} == {"Vote"}
 
 
