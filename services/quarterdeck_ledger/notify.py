@@ -7,9 +7,11 @@ import contextlib
 from typing import Any, Final
 
 import asyncpg
+import structlog
 
 CHANNEL: Final = "ledger"
 _RETRY_S: Final = 0.5
+log = structlog.get_logger(__name__)
 
 
 class Notifications:
@@ -38,8 +40,7 @@ class Notifications:
         """Stop listening."""
         if self._listener is not None:
             self._listener.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._listener
+            await asyncio.gather(self._listener, return_exceptions=True)
 
     def _hear(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
         tenant, _, position = str(payload).partition(" ")
@@ -54,8 +55,11 @@ class Notifications:
 
     async def _listen(self) -> None:
         while True:
-            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            try:
                 await self._listen_once()
+            except Exception as error:
+                # Whatever the driver raises over a server that goes away: waiters poll meanwhile, and we try again.
+                log.debug("listen.interrupted", channel=self._channel, error=repr(error))
             await asyncio.sleep(_RETRY_S)
 
     async def _listen_once(self) -> None:
