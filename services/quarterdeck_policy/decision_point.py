@@ -24,8 +24,8 @@ from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_domain.policy.slices import RecordDecision
 from quarterdeck_domain.policy.values import Verdict
 from quarterdeck_ledger.errors import AppendConflict, Contended, Expired, IdReused
+from quarterdeck_ledger.facts import new_events
 from quarterdeck_ledger.interface import Context, Ledger
-from quarterdeck_ledger.ledger import new_events
 from quarterdeck_policy.authzen import Semantic, intent_of, parse_json
 from quarterdeck_policy.basis import Basis, ReadyBundle, first_basis, next_basis, ready_bundle, subject_at
 from quarterdeck_policy.decisions import (
