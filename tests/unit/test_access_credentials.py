@@ -42,6 +42,7 @@ from quarterdeck_domain.access.slices import (
     UseSignInLink,
 )
 from quarterdeck_domain.access.slices_credentials import MAX_CHAIN
+from quarterdeck_domain.access.values import SYSTEM
 from quarterdeck_domain.errors import InvalidInput, NotAllowed, NotFound, WrongState
 from quarterdeck_domain.events import Actor
 from quarterdeck_domain.slices import matches
@@ -211,6 +212,16 @@ class TestIssueApiKey:
             with pytest.raises(InvalidInput, match="acts_for"):
                 issue("bot", acting("ada"), acts_for=chain)
 
+    def test_a_chain_of_the_greatest_length_is_fine(self) -> None:
+        names = [f"p{number}" for number in range(MAX_CHAIN)]
+        log = house().given(*(registered(name) for name in names))
+        (key,) = log.when(issue("bot", acting("ada"), acts_for=names))
+        assert isinstance(key, ApiKeyIssued)
+        assert len(key.acts_for) == MAX_CHAIN
+
+    def test_the_house_itself_makes_any(self) -> None:
+        house().when(issue("bot", SYSTEM, acts_for=["bob"]))
+
     @pytest.mark.parametrize("lifetime_s", [0, 59, 400 * 86_400 + 1])
     def test_a_life_is_bounded(self, lifetime_s: int) -> None:
         with pytest.raises(InvalidInput, match="lifetime_s"):
@@ -323,6 +334,16 @@ class TestRevokeApiKey:
         log.when(issue("bot", acting("bob"), acts_for=["bob"]))
         log.refuses(RevokeApiKey(key_id=KEY, reason="x", actor=by), NotAllowed)
 
+    def test_by_whoever_it_acts_for_only_in_person(self) -> None:
+        log = house().given(registered("eve"))
+        log.when(issue("bot", acting("ada"), acts_for=["eve"]))
+        log.refuses(RevokeApiKey(key_id=KEY, reason="x", actor=acting("eve", for_=["bob"])), NotAllowed)
+
+    def test_not_by_an_auditor_even_its_own(self) -> None:
+        log = house()
+        log.when(issue("cleo", acting("ada")))
+        log.refuses(RevokeApiKey(key_id=KEY, reason="x", actor=acting("cleo")), NotAllowed, "commands nothing")
+
     def test_there_must_be_one(self) -> None:
         house().refuses(RevokeApiKey(key_id=KEY, reason="x", actor=acting("ada")), NotFound)
 
@@ -410,6 +431,8 @@ class TestSignInLink:
         log.refuses(RevokeApiKey(key_id=KEY, reason="x", actor=acting("bob")), NotAllowed)
         assert log.when(out) == (ApiKeyRevoked(key_id=KEY, principal_id=prn("cleo"), reason="signed out"),)
         log.refuses(RevokeApiKey(key_id=KEY, reason="signed out", actor=acting("cleo")), WrongState, "already")
+        log.given(TenantClosed(tenant=TENANT, reason="x"))
+        log.refuses(RevokeApiKey(key_id=KEY, reason="signed out", actor=acting("cleo")), WrongState, "closed")
 
     def test_an_auditor_signs_nobody_else_out(self) -> None:
         log = house()

@@ -149,6 +149,13 @@ class TestRegisterPrincipal:
     def test_a_name_may_be_in_any_script(self, name: str) -> None:
         RegisterPrincipal(principal_id=prn("x"), kind="human", display_name=name, actor=ADA)
 
+    def test_a_name_and_an_email_may_be_as_long_as_they_may_be(self) -> None:
+        name, email = "n" * 120, "a" * 240 + "@example.test"
+        person = RegisterPrincipal(principal_id=prn("x"), kind="human", display_name=name, email=email + "x", actor=ADA)
+        (fact,) = house().when(person)
+        assert isinstance(fact, PrincipalRegistered)
+        assert (fact.display_name, fact.email) == (name, email + "x")
+
     @pytest.mark.parametrize("email", ["ada", "", "a" * 250 + "@x.org", "a@b\n.org"])
     def test_an_email_looks_like_one(self, email: str) -> None:
         with pytest.raises(InvalidInput, match=r"email|e-mail"):

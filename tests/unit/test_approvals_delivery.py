@@ -115,5 +115,8 @@ class TestDispatch:
         with pytest.raises(InvalidInput, match="count from 1"):
             park(position)
 
+    def test_the_first_event_may_be_the_poisonous_one(self) -> None:
+        waiting().when(park(1))
+
     def test_nothing_happens_in_a_closed_tenant(self) -> None:
         waiting().given(TenantClosed(tenant=TENANT, reason="x")).refuses(park(), WrongState, "closed")

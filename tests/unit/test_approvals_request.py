@@ -122,6 +122,12 @@ class TestPublishApprovalPath:
         with pytest.raises(InvalidInput):
             self.publish(*stages)
 
+    def test_the_longest_path_is_a_path(self) -> None:
+        stages = tuple(Stage(name=f"s{number}", quorum=10) for number in range(10))
+        (published,) = house().when(self.publish(*stages))
+        assert isinstance(published, ApprovalPathPublished)
+        assert published.stages == stages
+
     @pytest.mark.parametrize(
         "times",
         [
@@ -267,6 +273,12 @@ class TestRequestApproval:
         with pytest.raises(InvalidInput, match="time zone"):
             ask(requested_until=datetime(2026, 1, 6))  # noqa: DTZ001
 
+    def test_text_may_be_as_long_as_it_may_be(self) -> None:
+        subject, resource = "s" * 400, "r" * 400
+        callback = Callback(endpoint="https://x/", events=("approved",) * 10)
+        log = house().given(decided(subject=subject, resource=resource), by=AGENT)
+        log.when(ask(subject=subject, resource=resource, justification="x" * 2_000, callback=callback))
+
     @pytest.mark.parametrize(
         "field",
         [
@@ -325,6 +337,12 @@ class TestRequesters:
         log = house()
         log.when(TransferOwnership(principal_id=prn("bot"), owner=prn("cleo"), actor=acting("ada")))
         assert self.requesters(log, AGENT) == {prn("bot"), prn("cleo")}
+
+    def test_whoever_is_not_known_here_is_named_all_the_same(self) -> None:
+        assert self.requesters(house(), acting("emil"), subject=f"user:{prn('stranger')}") == {
+            prn("emil"),
+            prn("stranger"),
+        }
 
     def test_a_human_is_alone(self) -> None:
         assert self.requesters(house(), acting("bob"), subject="user:bob") == {prn("bob")}
@@ -398,6 +416,12 @@ class TestCancelApproval:
     def test_by_nobody_else(self, by: Actor) -> None:
         requested().refuses(CancelApproval(approval_id=APPROVAL, actor=by), NotAllowed, requester=prn("bot"))
 
+    def test_not_by_whoever_is_gone_nor_in_a_closed_tenant(self) -> None:
+        log = requested().given(PrincipalDeactivated(principal_id=prn("bot"), reason="x"))
+        log.refuses(CancelApproval(approval_id=APPROVAL, actor=AGENT), NotAllowed, "not active")
+        log = requested().given(TenantClosed(tenant=TENANT, reason="x"))
+        log.refuses(CancelApproval(approval_id=APPROVAL, actor=AGENT), WrongState, "closed")
+
     def test_not_when_it_is_over(self) -> None:
         log = requested()
         log.now = T0 + HOUR
@@ -434,6 +458,14 @@ class TestExpireApproval:
         log.refuses(late, WrongState, state="expired")
 
 
+def test_a_closed_tenant_has_no_timers() -> None:
+    log = requested().given(TenantClosed(tenant=TENANT, reason="x"))
+    log.wait(minutes=30)
+    log.refuses(RemindApproval(approval_id=APPROVAL), WrongState, "closed")
+    log.wait(minutes=30)
+    log.refuses(ExpireApproval(approval_id=APPROVAL), WrongState, "closed")
+
+
 class TestRemindApproval:
     def test_once_per_interval(self) -> None:
         log = requested()
@@ -441,6 +473,7 @@ class TestRemindApproval:
         log.now = T0 + timedelta(minutes=10) - timedelta(microseconds=1)
         log.refuses(remind, WrongState, "a short while ago", due=T0 + timedelta(minutes=10))
         log.wait(microseconds=1)
+        assert log.decide(RemindApproval(approval_id=APPROVAL)).not_after == T0 + HOUR
         assert log.when(RemindApproval(approval_id=APPROVAL)) == (ApprovalReminded(approval_id=APPROVAL),)
         log.refuses(RemindApproval(approval_id=APPROVAL), WrongState, due=T0 + timedelta(minutes=20))
         log.now = T0 + timedelta(minutes=20)
