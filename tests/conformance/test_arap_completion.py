@@ -6,7 +6,6 @@ Rules', 'Approval Reference Substitution'.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -351,18 +350,45 @@ async def test_what_the_caller_says_of_an_approval_is_not_believed(pdp: World) -
     assert decision["context"]["approval"]["approved_until"] == approval["approved_until"]
 
 
-async def test_redeeming_and_re_evaluating_at_once_never_permits_after(pdp: World) -> None:
-    """A permit that names the approval is recorded before its grant is redeemed, or not at all."""
+async def test_an_approval_that_is_used_up_while_deciding_does_not_permit(
+    pdp: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between finding that the approval applies and recording the permit, its grant is redeemed: no permit."""
     intent, approval = await pdp.approved()
     grant = (await pdp.grant(approval["id"]))["grant"]
-    await asyncio.gather(pdp.redeem(grant, intent), *(reevaluate(pdp, intent, approval) for _ in range(12)))
-    redeemed_at = 0
-    for event in await pdp.services.ledger.read(pdp.tenant):
-        if event.type == "grant.redeemed":
-            redeemed_at = event.position
-        elif event.type == "policy.decision_recorded" and event.payload.approval_id == approval["id"]:
-            assert not redeemed_at, "a permit by an approval that was used up"
-    assert redeemed_at
+    decisions = pdp.services.decisions
+    decide_many = decisions.decide_many
+    redeemed: list[int] = []
+
+    async def overtaken(*args: Any, **options: Any) -> Any:
+        if not redeemed:
+            redeemed.append(0)  # the redemption decides, too
+            redeemed.append((await pdp.redeem(grant, intent)).json()["position"])
+        return await decide_many(*args, **options)
+
+    monkeypatch.setattr(decisions, "decide_many", overtaken)
+    decision = await reevaluate(pdp, intent, approval)
+    assert (decision["decision"], decision["context"]["reason"]) == (False, "approval_expired")
+    after = await pdp.services.ledger.read(pdp.tenant, after=redeemed[1])
+    assert [event.payload.outcome for event in after] == ["approval_required"]
+
+
+async def test_an_approval_for_one_actor_does_not_serve_another(pdp: World) -> None:
+    """`act` is excluded from the comparison, and yet another actor is another case; left out, redemption refuses."""
+    await pdp.delegate("bot-for-alice", "bot", "alice")
+
+    def subject(**properties: Any) -> dict[str, Any]:
+        return {"type": "user", "id": pdp.id("alice"), "properties": properties}
+
+    intent, approval = await pdp.approved("bot-for-alice", subject=subject(act={"sub": pdp.id("bot")}))
+    other = intent | {"subject": subject(act={"sub": pdp.id("alice")})}
+    context = (await reevaluate(pdp, other, approval, "bot-for-alice"))["context"]
+    assert (context["reason"], context["next_action"]) == ("out_of_scope", "request")
+    dropped = intent | {"subject": subject()}
+    assert (await reevaluate(pdp, dropped, approval, "bot-for-alice"))["decision"] is True
+    grant = (await pdp.grant(approval["id"], "bot-for-alice"))["grant"]
+    assert_problem(await pdp.redeem(grant, dropped, "bot-for-alice"), 409, f"{OURS}digest_mismatch")
+    assert (await pdp.redeem(grant, intent, "bot-for-alice")).status_code == 200
 
 
 # --- What must stay true of the people who approve
