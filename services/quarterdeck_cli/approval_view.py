@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 from quarterdeck_cli.output import lines, pretty, table, visible, when
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
     from rich.text import Text
 
 COLUMNS: Final = ("approval", "status", "asked", "ends", "who", "wants to", "on", "you")
 _BAR: Final = "  │ "
 
 
-def list_table(approvals: list[dict[str, Any]]) -> Table:
-    """Return approvals as a table."""
-    return table(COLUMNS, [_row(item) for item in approvals])
+def list_table(approvals: list[dict[str, Any]], width: int | None = None) -> RenderableType:
+    """Return approvals as a table, or as paragraphs where the terminal is narrow."""
+    return table(COLUMNS, [_row(item) for item in approvals], width)
 
 
 def _row(item: dict[str, Any]) -> tuple[object, ...]:

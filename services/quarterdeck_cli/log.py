@@ -23,6 +23,8 @@ Output = Annotated[
     typer.Option("--output", "-o", help="Write to this file; by default to standard output.", show_default=False),
 ]
 
+_TOLD: Final = ("actor:", "principal:", "action:")
+"""Tags that say who, which is shown already, and digests, which nobody reads: `--json` has them."""
 _TIMELINE: Final = """
 query Tail($first: Int!, $after: String, $order: Order!, $filter: TimelineFilter) {
   timeline(first: $first, after: $after, order: $order, filter: $filter) {
@@ -75,7 +77,8 @@ def export(
     if json:
         print_json({"file": str(output), "bytes": written, "size": int(size) if size.isdigit() else None})
     elif output is not None:
-        typer.echo(f"{written} bytes in {output}, up to position {visible(size)}.\nNext:  quarterdeck verify {output}")
+        typer.echo(f"{written} bytes in {output}, up to position {visible(size)}.")
+        typer.echo(f"Next:  quarterdeck verify {output} --vkey KEY --checkpoint KEPT   (docs/verify.md)")
 
 
 @app.command()
@@ -148,7 +151,7 @@ def _show(event: dict[str, Any], json: bool) -> None:
         return
     actor = event["actor"]
     chain = " for ".join((actor["principal"], *actor["onBehalfOf"]))
-    about = " ".join(tag for tag in event["tags"] if not tag.startswith(("actor:", "principal:")))
+    about = " ".join(tag for tag in event["tags"] if not tag.startswith(_TOLD))
     parts = (f"{event['position']:>6}", event["recordedAt"], f"{event['type']:<26}", chain, short(about, 120))
     typer.echo("  ".join(visible(part) for part in parts))
 

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json as jsonlib
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.console import Console, RenderableType
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -55,16 +54,21 @@ def console(*, stderr: bool = False) -> Console:
     return Console(markup=False, emoji=False, highlight=False, stderr=stderr)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Return a table of cells from outside; the first column is never cut."""
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], width: int | None = None) -> RenderableType:
+    """Return cells from outside as a table; where the terminal is too narrow for one, as a paragraph for each row."""
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for place, name in enumerate(columns):
-        made.add_column(Text(name), no_wrap=place == 0, overflow="fold")
-    for row in rows:
-        made.add_row(*(Text("" if cell is None else visible(cell)) for cell in row))
+    cells = [[_cell(cell) for cell in row] for row in rows]
+    needed = sum(max(map(cell_len, (name, *(row[place] for row in cells)))) + 1 for place, name in enumerate(columns))
+    if needed > (console().width if width is None else width):
+        return Group(*(Text(line, style=style) for row in cells for line, style in _paragraph(columns, row)))
+    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    for name in columns:
+        made.add_column(Text(name), no_wrap=True)
+    for row in cells:
+        made.add_row(*(Text(cell) for cell in row))
     return made
 
 
@@ -125,6 +129,23 @@ def _words(away: timedelta) -> str:
             count = total // size
             return f"{count} {name}{'s' if count > 1 else ''}"
     return "now"
+
+
+def cell_len(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    from rich.cells import cell_len as columns_of
+
+    return columns_of(text)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else visible(value)
+
+
+def _paragraph(columns: Sequence[str], row: Sequence[str]) -> Iterator[tuple[str, str]]:
+    yield row[0], "bold"
+    named = (f"{name} {cell}" for name, cell in zip(columns[1:], row[1:], strict=True) if cell)
+    yield f"  {' · '.join(named)}", ""
 
 
 def _plain(char: str) -> bool:

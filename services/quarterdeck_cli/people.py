@@ -52,8 +52,10 @@ def sign_in(
     if json:
         print_json({name: value for name, value in session.items() if name != "session"} | {"kept_in": str(file)})
         return
-    typer.echo(f"Signed in to {url} as {visible(session['principal_id'])}, until {when(session['expires_at'])}.")
-    typer.echo(f"The session is kept in {file}.\nNext:  quarterdeck whoami  ·  quarterdeck approvals list")
+    typer.echo(
+        f"Signed in to {url} as {visible(session['principal_id'])}; the session ends {when(session['expires_at'])}."
+    )
+    typer.echo(f"It is kept in {file}.\nNext:  quarterdeck whoami  ·  quarterdeck approvals list")
 
 
 def sign_out(json: AsJson = False) -> None:

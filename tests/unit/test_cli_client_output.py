@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from quarterdeck_cli import credentials, output
 from quarterdeck_cli.approval_view import full, list_table
@@ -84,8 +87,27 @@ def test_markup_in_an_approval_stays_text() -> None:
     assert "\u202e" not in text
     assert "\n  │ WHAT POLICY VERIFIED\n" in text
     assert all(not line.spans for line in drawn)
-    (column,) = (item for item in list_table([approval]).columns if item.header.plain == "who")  # type: ignore[union-attr]
-    assert [cell.plain for cell in column.cells] == ["agent:[blink]x[/]"]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("width", [40, 80, 400])
+def test_a_list_of_approvals_is_text_at_any_width(width: int) -> None:
+    """Nothing is cut: the id, the status and the whole name are there, and markup is not read."""
+    item = {
+        "id": "apr_01m7yhahygfaatsyvft9c496ap",
+        "status": "pending",
+        "subject": "agent:[blink]\u202e[/]",
+        "action": "refund",
+        "resource": "order:4711",
+        "emergency": True,
+        "can_decide": True,
+    }
+    out = Console(width=width, markup=False, emoji=False, highlight=False, file=io.StringIO(), force_terminal=True)
+    with out.capture() as captured:
+        out.print(list_table([item], width))
+    shown = captured.get()
+    flat = " ".join(re.sub("\x1b\\[[0-9;]*m", "", shown).split())
+    for part in (item["id"], "pending", "agent:[blink]\\u202e[/]", "EMERGENCY refund", "order:4711", "can decide"):
+        assert str(part) in flat
 
 
 @pytest.mark.parametrize(
