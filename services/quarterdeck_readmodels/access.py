@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
-from quarterdeck_readmodels.tables import Change, Fold, Row, Seen
+from quarterdeck_readmodels.tables import Change, Fold, Row, Seen, taking
 
 
 class Tenant(Row, frozen=True, kw_only=True):
@@ -22,7 +22,7 @@ class Principal(Row, frozen=True, kw_only=True):
     """A human, service or agent. `display_name` and `email` are sealed under event `sealed_by`."""
 
     table = "principals"
-    filters = ("kind", "owner", "state", "roles")
+    filters = ("owner", "roles", "kind", "state")
 
     kind: str
     display_name: str | None = None
@@ -51,6 +51,10 @@ class ApiKey(Row, frozen=True, kw_only=True):
     replaced_by: str | None = None
 
 
+_PRINCIPAL: Final = taking("kind", "display_name", "email", "owner", "purpose", "roles")
+_KEY: Final = taking("principal_id", "purpose", "prefix", "acts_for", "expires_at")
+
+
 def _tenant_opened(event: Seen) -> Iterable[Change]:
     data = event.data
     yield Change(row=Tenant, id=data["tenant"], create=True, set={"display_name": data["display_name"]})
@@ -62,13 +66,8 @@ def _tenant_closed(event: Seen) -> Iterable[Change]:
 
 def _registered(event: Seen) -> Iterable[Change]:
     data = event.data
-    fields = ("kind", "display_name", "email", "owner", "purpose", "roles")
-    yield Change(
-        row=Principal,
-        id=data["principal_id"],
-        create=True,
-        set={name: data[name] for name in fields} | {"sealed_by": event.id, "registered_at": event.recorded_at},
-    )
+    values = _PRINCIPAL(data) | {"sealed_by": event.id, "registered_at": event.recorded_at}
+    yield Change(row=Principal, id=data["principal_id"], create=True, set=values)
 
 
 def _role_granted(event: Seen) -> Iterable[Change]:
@@ -93,8 +92,7 @@ def _erased(event: Seen) -> Iterable[Change]:
 
 def _key_issued(event: Seen) -> Iterable[Change]:
     data = event.data
-    fields = ("principal_id", "purpose", "prefix", "acts_for", "expires_at")
-    values = {name: data[name] for name in fields} | {"issued_at": event.recorded_at}
+    values = _KEY(data) | {"issued_at": event.recorded_at}
     yield Change(row=ApiKey, id=data["key_id"], create=True, set=values)
 
 

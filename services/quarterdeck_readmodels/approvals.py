@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
-from quarterdeck_readmodels.tables import Change, Fold, Row, Seen
+from quarterdeck_readmodels.tables import Change, Fold, Row, Seen, taking
 
 
 class ApprovalPath(Row, frozen=True, kw_only=True):
@@ -25,7 +25,7 @@ class Approval(Row, frozen=True, kw_only=True):
     """An approval request. Personal fields are sealed under event `sealed_by`, whose data subject is `subject`."""
 
     table = "approvals"
-    filters = ("status", "subject", "requester", "decision_id")
+    filters = ("decision_id", "requester", "subject", "status")
 
     decision_id: str
     subject: str
@@ -71,7 +71,7 @@ class Grant(Row, frozen=True, kw_only=True):
     """A grant: `minted`, `redeemed` or `revoked`; unused ones end at `expires_at`."""
 
     table = "grants"
-    filters = ("approval_id", "subject", "redeemer", "state")
+    filters = ("approval_id", "redeemer", "subject", "state")
 
     approval_id: str
     subject: str
@@ -88,7 +88,7 @@ class Effect(Row, frozen=True, kw_only=True):
     """What a redeemed grant set off: `started` until its executor says how it ended."""
 
     table = "effects"
-    filters = ("approval_id", "grant_id", "outcome", "redeemer")
+    filters = ("grant_id", "approval_id", "redeemer", "outcome")
 
     grant_id: str
     approval_id: str
@@ -126,7 +126,7 @@ class Parked(Row, frozen=True, kw_only=True):
     parked_at: datetime
 
 
-_REQUESTED: Final = (
+_REQUESTED: Final = taking(
     "decision_id",
     "subject",
     "action",
@@ -144,25 +144,26 @@ _REQUESTED: Final = (
     "callback",
     "expires_at",
 )
+_PATH: Final = taking("path_version", "stages", "remind_after_s", "expires_after_s", "grant_lifetime_s")
+_VOTE: Final = taking("approval_id", "approver", "stage", "verdict", "comment")
+_GRANT: Final = taking("approval_id", "subject", "redeemer", "action_digest", "expires_at")
+_EFFECT: Final = taking("grant_id", "approval_id", "redeemer", "effect_class", "action_digest")
 
 
 def _path(event: Seen) -> Iterable[Change]:
     data = event.data
-    fields = ("path_version", "stages", "remind_after_s", "expires_after_s", "grant_lifetime_s")
-    first = data["path_version"] == 1
-    yield Change(row=ApprovalPath, id=data["path_id"], create=first, set={name: data[name] for name in fields})
+    yield Change(row=ApprovalPath, id=data["path_id"], create=data["path_version"] == 1, set=_PATH(data))
 
 
 def _requested(event: Seen) -> Iterable[Change]:
     data = event.data
-    values = {name: data[name] for name in _REQUESTED} | {"sealed_by": event.id, "requested_at": event.recorded_at}
+    values = _REQUESTED(data) | {"sealed_by": event.id, "requested_at": event.recorded_at}
     yield Change(row=Approval, id=data["approval_id"], create=True, set=values)
 
 
 def _voted(event: Seen) -> Iterable[Change]:
     data = event.data
-    values = {name: data[name] for name in ("approval_id", "approver", "stage", "verdict", "comment")}
-    values |= {"sealed_by": event.id, "cast_at": event.recorded_at}
+    values = _VOTE(data) | {"sealed_by": event.id, "cast_at": event.recorded_at}
     yield Change(row=VoteRecord, id=f"{data['approval_id']}/{data['approver']}", create=True, set=values)
 
 
@@ -182,8 +183,7 @@ def _settled(status: str) -> Fold:
 
 def _minted(event: Seen) -> Iterable[Change]:
     data = event.data
-    fields = ("approval_id", "subject", "redeemer", "action_digest", "expires_at")
-    values = {name: data[name] for name in fields} | {"minted_at": event.recorded_at}
+    values = _GRANT(data) | {"minted_at": event.recorded_at}
     yield Change(row=Grant, id=data["grant_id"], create=True, set=values)
     yield Change(row=Approval, id=data["approval_id"], set={"grant_id": data["grant_id"]})
 
@@ -192,8 +192,7 @@ def _redeemed(event: Seen) -> Iterable[Change]:
     data = event.data
     values = {"state": "redeemed", "effect_id": data["effect_id"], "redeemed_at": event.recorded_at}
     yield Change(row=Grant, id=data["grant_id"], set=values)
-    fields = ("grant_id", "approval_id", "redeemer", "effect_class", "action_digest")
-    effect = {name: data[name] for name in fields} | {"started_at": event.recorded_at}
+    effect = _EFFECT(data) | {"started_at": event.recorded_at}
     yield Change(row=Effect, id=data["effect_id"], create=True, set=effect)
 
 
@@ -217,13 +216,10 @@ def _callback(state: str) -> Fold:
     def fold(event: Seen) -> Iterable[Change]:
         data = event.data
         # A message is first heard of when its delivery ended; sent again, it is the same message.
-        values = {"approval_id": data["approval_id"], "state": state, "reason": data.get("reason", "")}
-        yield Change(
-            row=CallbackRecord,
-            id=data["message_id"],
-            create=state != "resent",
-            set=values | {"status": data.get("status")},
-        )
+        values = {name: data.get(name, default) for name, default in (("reason", ""), ("status", None))}
+        values |= {"approval_id": data["approval_id"], "state": state}
+        begins = state != "resent"
+        yield Change(row=CallbackRecord, id=data["message_id"], create=begins, again=begins, set=values)
 
     return fold
 
@@ -231,7 +227,9 @@ def _callback(state: str) -> Fold:
 def _parked(event: Seen) -> Iterable[Change]:
     data = event.data
     values = {"workflow_id": data["workflow_id"], "reason": data["reason"], "parked_at": event.recorded_at}
-    yield Change(row=Parked, id=str(data["parked_position"]), create=True, set=values | {"state": "parked"})
+    values["state"] = "parked"
+    # Released and not to be handled even then, an event is parked again.
+    yield Change(row=Parked, id=str(data["parked_position"]), create=True, again=True, set=values)
 
 
 def _released(event: Seen) -> Iterable[Change]:

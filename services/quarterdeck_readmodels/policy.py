@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
-from quarterdeck_readmodels.tables import Change, Fold, Row, Seen
+from quarterdeck_readmodels.tables import Change, Fold, Row, Seen, taking
 
 
 class PolicyBundle(Row, frozen=True, kw_only=True):
@@ -26,7 +26,7 @@ class DecisionRecord(Row, frozen=True, kw_only=True):
     """A recorded decision. `request` is sealed under event `sealed_by`, whose data subject is `subject`."""
 
     table = "decisions"
-    filters = ("requester", "subject", "outcome", "resource", "approval_id")
+    filters = ("approval_id", "resource", "subject", "requester", "outcome")
 
     requester: str
     """The principal that asked; `subject` is whom AuthZEN's request names."""
@@ -48,7 +48,8 @@ class DecisionRecord(Row, frozen=True, kw_only=True):
     decided_at: datetime
 
 
-_DECISION: Final = (
+_BUNDLE: Final = taking("name", "bundle_version", "digest")
+_DECISION: Final = taking(
     "subject",
     "action",
     "resource",
@@ -68,8 +69,8 @@ _DECISION: Final = (
 
 def _published(event: Seen) -> Iterable[Change]:
     data = event.data
-    values = {name: data[name] for name in ("name", "bundle_version", "digest")}
-    yield Change(row=PolicyBundle, id=data["bundle_id"], create=True, set=values | {"published_at": event.recorded_at})
+    values = _BUNDLE(data) | {"published_at": event.recorded_at}
+    yield Change(row=PolicyBundle, id=data["bundle_id"], create=True, set=values)
 
 
 def _mode_changed(event: Seen) -> Iterable[Change]:
@@ -81,8 +82,8 @@ def _mode_changed(event: Seen) -> Iterable[Change]:
 
 def _decided(event: Seen) -> Iterable[Change]:
     data = event.data
-    values = {name: data[name] for name in _DECISION}
-    values |= {"requester": event.actor, "sealed_by": event.id, "decided_at": event.recorded_at}
+    values = _DECISION(data)
+    values |= {"requester": event.actor.principal, "sealed_by": event.id, "decided_at": event.recorded_at}
     yield Change(row=DecisionRecord, id=data["decision_id"], create=True, set=values)
 
 

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import cache
 from typing import Any, Final, Generic, TypeVar
 
 import asyncpg
 import msgspec
 
 from quarterdeck_domain.errors import InvalidInput, QuarterdeckError
+from quarterdeck_domain.ids import check_tenant
 from quarterdeck_ledger.postgres import translated
-from quarterdeck_readmodels.schema import LIVE
-from quarterdeck_readmodels.tables import COMMON, Row, columns
+from quarterdeck_readmodels import schema as doors
+from quarterdeck_readmodels import selects
+from quarterdeck_readmodels.arrivals import Arrivals
+from quarterdeck_readmodels.catalogue import VERSION
+from quarterdeck_readmodels.schema import LIVE, Progress
+from quarterdeck_readmodels.tables import Row, columns, storable
 
 R = TypeVar("R", bound=Row)
 MAX_PAGE: Final = 1_000
-_POLL_S: Final = 0.01
+_NO_TABLES: Final = (asyncpg.InvalidSchemaNameError, asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError)
+_POLL_S: Final = 0.25
+_WIDE: Final = 20_000
+_EVER: Final = 2**62
+_from_json: Final = msgspec.json.Decoder().decode
 
 
 class NotYet(QuarterdeckError):
@@ -48,25 +57,46 @@ class Reader:
     def __init__(self, pool: asyncpg.Pool, schema: str = LIVE) -> None:
         self._pool = pool
         self._schema = schema
+        self._arrivals = Arrivals(pool)
 
     async def projected(self, tenant: str) -> int:
         """Return the position up to which a tenant's events are in the tables."""
-        async with self.at(tenant) as record:
-            return record.projected
+        return (await self.progress(tenant)).position
+
+    async def progress(self, tenant: str) -> Progress:
+        """Return how far a tenant's tables are, and what stops them, if anything does.
+
+        Raises:
+            NotYet: there are no tables yet, or they are of another release.
+            Unavailable: the database does not answer.
+        """
+        async with translated(), _tables(), self._pool.acquire() as connection:
+            return _checked(*await doors.enter(connection, self._schema, check_tenant(tenant)))
 
     async def wait_for(self, tenant: str, position: int, timeout_s: float = 5.0) -> None:
         """Return once the tables hold everything up to a position.
 
         Raises:
-            NotYet: they did not in time.
+            NotYet: they did not in time, or an event before the position stops them.
+            Unavailable: the database does not answer.
         """
+        if (await self.progress(tenant)).position >= position:
+            return
         end = time.monotonic() + timeout_s
-        while (projected := await self.projected(tenant)) < position:
-            if time.monotonic() > end:
-                raise NotYet(
-                    f"position {position} is demanded, {projected} is reached", position=position, projected=projected
-                )
-            await asyncio.sleep(_POLL_S)
+        with self._arrivals.expecting(tenant) as moved:
+            while True:
+                moved.clear()
+                progress = await self.progress(tenant)
+                if progress.position >= position:
+                    return
+                left = end - time.monotonic()
+                if left <= 0 or progress.stopped_at is not None:
+                    raise _behind(position, progress)
+                # Not `wait_for`: Python 3.11's loses a cancellation that comes together with the event.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, _POLL_S)):
+                        await moved.wait()
+                self._arrivals.listen()
 
     @contextlib.asynccontextmanager
     async def at(self, tenant: str, position: int | None = None) -> AsyncIterator[Record]:
@@ -76,27 +106,25 @@ class Reader:
             NotYet: the position is beyond what the tables hold.
             Unavailable: the database does not answer.
         """
+        check_tenant(tenant)
         async with (
             translated(),
             self._pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            await connection.execute("SELECT set_config('quarterdeck.tenant', $1, true)", tenant)
-            projected = await connection.fetchval(
-                f"SELECT position FROM {self._schema}.progress WHERE tenant_id = $1",  # noqa: S608
-                tenant,
-            )
-            yield Record(connection, self._schema, tenant, projected or 0, position)
+            async with _tables():
+                # Before the snapshot is taken: whatever tables are found here are those of the whole transaction.
+                await connection.execute(f"LOCK TABLE {self._schema}.progress IN ACCESS SHARE MODE")
+                progress = _checked(*await doors.enter(connection, self._schema, tenant))
+            if position is not None and position > progress.position:
+                raise _behind(position, progress)
+            yield Record(connection, self._schema, tenant, progress.position, position)
 
 
 class Record:
     """One tenant's read models as of one position."""
 
     def __init__(self, connection: Any, schema: str, tenant: str, projected: int, position: int | None) -> None:
-        if position is not None and position > projected:
-            raise NotYet(
-                f"position {position} is demanded, {projected} is reached", position=position, projected=projected
-            )
         self._connection = connection
         self._schema = schema
         self.tenant = tenant
@@ -124,23 +152,13 @@ class Record:
         """
         if not 1 <= first <= MAX_PAGE:
             raise InvalidInput(f"first must be 1 to {MAX_PAGE}, not {first}", first=first)
-        conditions, arguments = self._holds()
-        way, order = ("<", "DESC") if newest_first else (">", "ASC")
+        wanted = _wanted(row, where or {})
+        low, high = 0, self.position if self._past else _EVER
         if after is not None:
-            arguments.append(after)
-            conditions.append(f"created_position {way} ${len(arguments)}")
-        for name, value in (where or {}).items():
-            if name not in row.filters:
-                raise InvalidInput(f"{row.table} cannot be narrowed by {name!r}", allowed=row.filters)
-            arguments.append(list(value) if isinstance(value, list | tuple | set | frozenset) else [value])
-            many = columns(row)[name] == "jsonb"
-            conditions.append(f"{name} ?| ${len(arguments)}" if many else f"{name} = ANY (${len(arguments)})")
-        arguments.append(first + 1)
-        found = await self._connection.fetch(
-            f"""SELECT * FROM {self._schema}.{row.table} WHERE {" AND ".join(conditions)}
-            ORDER BY created_position {order}, id LIMIT ${len(arguments)}""",  # noqa: S608
-            *arguments,
-        )
+            low, high = (low, min(high, after - 1)) if newest_first else (after, high)
+        query = selects.page(self._schema, row, tuple(wanted), then=self._past, newest_first=newest_first)
+        as_of = [self.position] if self._past else []
+        found = await self._connection.fetch(query, self.tenant, low, high, first + 1, *as_of, *wanted.values())
         return Page([_row(row, record) for record in found[:first]], len(found) > first)
 
     async def get(self, row: type[R], object_id: str) -> R | None:
@@ -149,14 +167,7 @@ class Record:
 
     async def many(self, row: type[R], ids: Sequence[str]) -> dict[str, R]:
         """Return several objects as they were, by id; those that did not exist are left out."""
-        conditions, arguments = self._holds()
-        arguments.append(list(dict.fromkeys(ids)))
-        conditions.append(f"id = ANY (${len(arguments)})")
-        found = await self._connection.fetch(
-            f"SELECT * FROM {self._schema}.{row.table} WHERE {' AND '.join(conditions)}",  # noqa: S608
-            *arguments,
-        )
-        return {record["id"]: _row(row, record) for record in found}
+        return await self._many(row, ids, self.position if self._past else _EVER)
 
     async def diff(
         self, row: type[R], since: int, *, after: str | None = None, first: int | None = None
@@ -166,36 +177,70 @@ class Record:
         `after` is the id that they follow, `first` how many at most (None: all).
         """
         low, high = sorted((since, self.position))
-        touched = await self._connection.fetch(
-            f"""SELECT DISTINCT id FROM {self._schema}.{row.table}
-            WHERE tenant_id = $1 AND from_position > $2 AND from_position <= $3 AND id > $4 ORDER BY id LIMIT $5""",  # noqa: S608
-            self.tenant,
-            low,
-            high,
-            after or "",
-            first,
-        )
+        query = selects.touched(self._schema, row, wide=high - low > _WIDE)
+        touched = await self._connection.fetch(query, self.tenant, low, high, storable(after or ""), first)
         ids = [record["id"] for record in touched]
-        then = Record(self._connection, self._schema, self.tenant, self.projected, since)
-        old, new = await then.many(row, ids), await self.many(row, ids)
+        old, new = await self._many(row, ids, since), await self._many(row, ids, self.position)
         return {object_id: Difference(old.get(object_id), new.get(object_id)) for object_id in ids}
 
-    def _holds(self) -> tuple[list[str], list[object]]:
-        if not self._past:
-            return ["tenant_id = $1", "to_position IS NULL"], [self.tenant]
-        return [
-            "tenant_id = $1",
-            "created_position <= $2",
-            "from_position <= $2",
-            "(to_position IS NULL OR to_position > $2)",
-        ], [self.tenant, self.position]
+    async def _many(self, row: type[R], ids: Sequence[str], position: int) -> dict[str, R]:
+        # What PostgreSQL cannot hold is no object's id.
+        wanted = [object_id for object_id in dict.fromkeys(ids) if storable(object_id) == object_id]
+        found = await self._connection.fetch(selects.many(self._schema, row), self.tenant, wanted, position)
+        return {record["id"]: _row(row, record) for record in found}
+
+
+@contextlib.asynccontextmanager
+async def _tables() -> AsyncIterator[None]:
+    try:
+        yield
+    except _NO_TABLES as error:
+        raise NotYet("there are no read models yet: the projector makes them when it starts", projected=0) from error
+
+
+def _checked(version: int, progress: Progress) -> Progress:
+    if version != VERSION:
+        raise NotYet(
+            f"the read models are of version {version}, this program reads version {VERSION}: the projector of the "
+            "newest release rebuilds them; upgrade what is older, or wait",
+            found=version,
+            wanted=VERSION,
+        )
+    return progress
+
+
+def _behind(position: int, progress: Progress) -> NotYet:
+    stopped = f"; event {progress.stopped_at} stops it until somebody helps" if progress.stopped_at else ""
+    return NotYet(
+        f"position {position} is demanded, {progress.position} is reached{stopped}",
+        position=position,
+        projected=progress.position,
+        stopped_at=progress.stopped_at,
+    )
+
+
+def _wanted(row: type[Row], where: Mapping[str, object]) -> dict[str, list[object]]:
+    """Return the columns to narrow by, the most telling one first, and their values, each once."""
+    for name in where:
+        if name not in row.filters:
+            raise InvalidInput(f"{row.table} cannot be narrowed by {name!r}", allowed=row.filters)
+    return {name: _values(where[name]) for name in row.filters if name in where}
+
+
+def _values(given: object) -> list[object]:
+    values = list(given) if isinstance(given, list | tuple | set | frozenset) else [given]
+    return list(dict.fromkeys(storable(value) if isinstance(value, str) else value for value in values))
+
+
+@cache
+def _json_columns(row: type[Row]) -> tuple[str, ...]:
+    return tuple(name for name, kind in columns(row).items() if kind == "jsonb")
 
 
 def _row(row: type[R], record: Mapping[str, Any]) -> R:
-    values = {name: record[name] for name in (*COMMON, *columns(row))}
-    for name, kind in columns(row).items():
-        if kind == "jsonb" and isinstance(values[name], str):
-            values[name] = json.loads(values[name])
-            if isinstance(values[name], list):
-                values[name] = tuple(values[name])
+    values = dict(record.items())
+    for name in _json_columns(row):
+        if values[name] is not None:
+            value = _from_json(values[name])
+            values[name] = tuple(value) if isinstance(value, list) else value
     return row(**values)

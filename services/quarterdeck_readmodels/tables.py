@@ -9,6 +9,8 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import cache
+from operator import itemgetter
 from typing import Any, ClassVar, Final, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -22,7 +24,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     table: ClassVar[str]
     filters: ClassVar[tuple[str, ...]] = ()
-    """Columns that pages may be narrowed by; each is indexed."""
+    """Columns that pages may be narrowed by, the most telling first; each is indexed, but for lists."""
 
     id: str
     created_position: int
@@ -30,10 +32,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     to_position: int | None
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
+class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one event does to one object: fields it sets, members it adds to or takes from list fields.
 
-    With `create`, the object begins here. A change to an object that never began is a fault of the log or of a fold.
+    With `create`, the object begins here; with `again` too, it goes on if it began before. Anything else is a fault
+    of the log or of a fold. An event begins at most one object of a kind.
     """
 
     row: type[Row]
@@ -42,9 +45,16 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     add: Mapping[str, str] = {}
     take: Mapping[str, str] = {}
     create: bool = False
+    again: bool = False
 
 
-class Seen(msgspec.Struct, frozen=True):
+class By(msgspec.Struct, frozen=True, gc=False):
+    """Who recorded an event."""
+
+    principal: str
+
+
+class Seen(msgspec.Struct, frozen=True, gc=False):
     """An event as folds see it: personal fields in `data` are still sealed."""
 
     type: str
@@ -53,27 +63,40 @@ class Seen(msgspec.Struct, frozen=True):
     recorded_at: datetime
     id: str
     data: dict[str, Any]
-    actor: str
-    """The principal that recorded it."""
+    actor: By
 
 
 Fold = Callable[[Seen], Iterable[Change]]
 
 
-def columns(row: type[Row]) -> dict[str, str]:
+def taking(*names: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """Return what copies the named members (two or more) of an event's data."""
+    get = itemgetter(*names)
+    return lambda data: dict(zip(names, get(data), strict=True))
+
+
+@cache
+def columns(row: type[Row]) -> Mapping[str, str]:
     """Return the columns beyond the common ones and their SQL types. Lists and objects are `jsonb`."""
     hints = get_type_hints(row)
     return {name: _sql_type(hints[name]) for name in row.__struct_fields__ if name not in COMMON}
 
 
-def defaults(row: type[Row]) -> dict[str, Any]:
+@cache
+def defaults(row: type[Row]) -> Mapping[str, Any]:
     """Return the values of a new row's columns before its first event sets them."""
-    found: dict[str, Any] = {}
-    for field in msgspec.structs.fields(row):
-        if field.name in COMMON:
-            continue
-        found[field.name] = None if field.default is msgspec.NODEFAULT else field.default
-    return found
+    return {
+        field.name: None if field.default is msgspec.NODEFAULT else field.default
+        for field in msgspec.structs.fields(row)
+        if field.name not in COMMON
+    }
+
+
+def storable(text: str) -> str:
+    """Return text as PostgreSQL can hold it: it knows neither NUL nor lone surrogates, JSON strings may have both."""
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _sql_type(hint: Any) -> str:

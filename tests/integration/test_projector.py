@@ -18,8 +18,8 @@ from quarterdeck_ledger.keys import MemoryKeyStore
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_projector.projector import Projector
-from quarterdeck_readmodels.batch import Unfoldable
 from quarterdeck_readmodels.catalogue import ROWS
+from quarterdeck_readmodels.folding import Unfoldable
 from quarterdeck_readmodels.reader import NotYet, Reader, Record
 
 ACTOR = Actor(principal="prn_test", kind="service")
@@ -110,7 +110,7 @@ async def test_a_crash_between_runs_loses_and_repeats_nothing(world: World, monk
         raise asyncpg.InterfaceError("planted: the connection is gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr("quarterdeck_readmodels.batch._insert", lambda *_: "SELECT 1/0 FROM nowhere")
+        patched.setattr("quarterdeck_readmodels.ranges.insert", lambda *_: "SELECT 1/0 FROM nowhere")
         with pytest.raises(asyncpg.PostgresError):
             await world.projector.advance("acme")
     assert await world.reader.projected("acme") == 60

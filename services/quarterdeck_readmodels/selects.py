@@ -1,0 +1,89 @@
+"""The questions' SQL: the same page of now and of any past position. Made of names of ours only; values are parameters.
+
+*Now* walks current rows in the order in which their objects began. *Then* walks objects in that order and probes each
+one's version by the primary key: one step more a row, however long the log and however often an object changed.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+from quarterdeck_readmodels.tables import COMMON, Row, columns
+
+_FIXED: Final = "tenant_id = $1 AND {0}created_position > $2 AND {0}created_position <= $3"
+
+
+@cache
+def names(row: type[Row]) -> str:
+    """Return a row's columns as selected from `t`, in the order of its fields."""
+    return ", ".join(f"t.{name}" for name in (*COMMON, *columns(row)))
+
+
+@cache
+def page(schema: str, row: type[Row], narrow: tuple[str, ...], *, then: bool, newest_first: bool) -> str:
+    """Return the query of a page.
+
+    Parameters: tenant, the place after which and the one up to which objects began, how many rows, the position as of
+    which (only with `then`), and for each column of `narrow` the values that it may have.
+    """
+    order = f"created_position {'DESC' if newest_first else 'ASC'}"
+    table, start = f"{schema}.{row.table}", 6 if then else 5
+    numbered = {column: start + place for place, column in enumerate(narrow)}
+    lead = next((column for column in narrow if columns(row)[column] != "jsonb"), None)
+    rest = "".join(f" AND {_fits(row, column, number)}" for column, number in numbered.items() if column != lead)
+    if lead is not None:
+        return _narrowed(table, names(row), lead, numbered[lead], rest, order, then=then)
+    if not then:
+        return f"""SELECT {names(row)} FROM {table} t
+            WHERE t.{_FIXED.format("t.")} AND t.to_position IS NULL{rest} ORDER BY t.{order} LIMIT $4"""  # noqa: S608
+    return f"""SELECT {names(row)} FROM {table} b CROSS JOIN LATERAL (
+            SELECT * FROM {table} v WHERE v.tenant_id = $1 AND v.id = b.id AND v.from_position <= $5
+            ORDER BY v.from_position DESC LIMIT 1
+        ) t WHERE b.{_FIXED.format("b.")} AND b.from_position = b.created_position{rest}
+        ORDER BY b.{order} LIMIT $4"""  # noqa: S608
+
+
+@cache
+def many(schema: str, row: type[Row]) -> str:
+    """Return the query of several objects. Parameters: tenant, ids, position (the largest there is, for now)."""
+    return f"""SELECT {names(row)} FROM unnest($2::text[]) AS u(id) CROSS JOIN LATERAL (
+            SELECT * FROM {schema}.{row.table} v WHERE v.tenant_id = $1 AND v.id = u.id AND v.from_position <= $3
+            ORDER BY v.from_position DESC LIMIT 1
+        ) t"""  # noqa: S608
+
+
+@cache
+def touched(schema: str, row: type[Row], *, wide: bool) -> str:
+    """Return the query of the objects with a version that begins in a range, by id.
+
+    Parameters: tenant, the place after the range's beginning, its end, the id that they follow, how many.
+    A narrow range is read whole and sorted; in a wide one most objects are found sooner by walking all ids.
+    """
+    table = f"{schema}.{row.table}"
+    if wide:
+        return f"""SELECT DISTINCT t.id FROM {table} t
+            WHERE t.tenant_id = $1 AND t.id > $4 AND t.from_position > $2 AND t.from_position <= $3
+            ORDER BY t.id LIMIT $5"""  # noqa: S608
+    return f"""SELECT DISTINCT t.id FROM (
+            SELECT b.id FROM {table} b WHERE b.{_FIXED.format("b.")} AND b.from_position = b.created_position
+            UNION ALL
+            SELECT c.id FROM {table} c WHERE c.tenant_id = $1 AND c.from_position > c.created_position
+                AND c.from_position > $2 AND c.from_position <= $3
+        ) t WHERE t.id > $4 ORDER BY t.id LIMIT $5"""  # noqa: S608
+
+
+def _fits(row: type[Row], column: str, number: int) -> str:
+    return f"t.{column} ?| ${number}::text[]" if columns(row)[column] == "jsonb" else f"t.{column} = ANY (${number})"
+
+
+def _narrowed(table: str, shown: str, lead: str, number: int, rest: str, order: str, *, then: bool) -> str:
+    # One index walk a value, in page order; what is current and what has ended have an index each.
+    same = f"hashtextextended(t.{lead}, 0) = hashtextextended(u.value, 0) AND t.{lead} = u.value{rest}"
+    begun = " AND t.from_position <= $5" if then else ""
+    walk = f"SELECT * FROM {table} t WHERE t.{_FIXED.format('t.')}{begun} AND {same}"  # noqa: S608
+    versions = f"({walk} AND t.to_position IS NULL ORDER BY t.{order} LIMIT $4)"
+    if then:
+        versions += f" UNION ALL ({walk} AND t.to_position > $5 ORDER BY t.{order} LIMIT $4)"
+    return f"""SELECT {shown} FROM unnest(${number}::text[]) AS u(value)
+        CROSS JOIN LATERAL ({versions}) t ORDER BY t.{order} LIMIT $4"""  # noqa: S608
