@@ -16,7 +16,7 @@ from strawberry.dataloader import DataLoader
 
 from quarterdeck_domain.errors import NotAllowed
 from quarterdeck_graphql.context import READERS, Context
-from quarterdeck_graphql.personal import shown
+from quarterdeck_graphql.personal import Remembered, shown
 from quarterdeck_readmodels.access import ApiKey, Principal, Tenant
 from quarterdeck_readmodels.approvals import Approval, Effect, Grant, VoteRecord
 from quarterdeck_readmodels.policy import DecisionRecord
@@ -116,13 +116,15 @@ class At:
 
     async def open(self, objects: Iterable[Shown]) -> None:
         """Open the personal fields of objects, as far as the caller may see them."""
+        keys = Remembered(self.context.log.keys)
         for item in objects:
             if not item.personal:
                 continue
             row: Any = item.__dict__["_row"]
             mine = self.context.sees_all or getattr(row, _WHOSE[type(row)]) == self.context.own
             clear, withheld = await shown(
-                self.context,
+                keys,
+                self.context.tenant,
                 str(getattr(row, item.data_subject)),
                 uuid.UUID(row.sealed_by),
                 [(name, getattr(row, name)) for name in item.personal],

@@ -10,6 +10,7 @@ from typing import Any
 import strawberry
 
 from quarterdeck_graphql.context import Context
+from quarterdeck_ledger.keys import KeyStore, SubjectKey
 from quarterdeck_ledger.sealing import PREFIX, open_sealed
 
 
@@ -27,8 +28,38 @@ class Withheld:
     reason: Withholding = strawberry.field(description="Why it is not shown.")
 
 
+class Remembered:
+    """A key store that looks up each data subject once, for one page: one destroyed meanwhile is missed by the next."""
+
+    def __init__(self, keys: KeyStore) -> None:
+        self._keys = keys
+        self._found: dict[tuple[str, str], SubjectKey | None] = {}
+
+    async def get(self, tenant: str, subject: str) -> SubjectKey | None:
+        """Return the key of a data subject, if there is one."""
+        place = (tenant, subject)
+        if place not in self._found:
+            self._found[place] = await self._keys.get(tenant, subject)
+        return self._found[place]
+
+    async def get_or_create(self, tenant: str, subject: str) -> SubjectKey:
+        """Return the key of a data subject, made if there was none."""
+        return await self._keys.get_or_create(tenant, subject)
+
+    async def destroy(self, tenant: str, subject: str) -> bool:
+        """Destroy the key of a data subject; tell whether there was one."""
+        self._found.pop((tenant, subject), None)
+        return await self._keys.destroy(tenant, subject)
+
+
 async def shown(
-    context: Context, subject: str, event_id: uuid.UUID, fields: Sequence[tuple[str, str | None]], *, visible: bool
+    keys: KeyStore,
+    tenant: str,
+    subject: str,
+    event_id: uuid.UUID,
+    fields: Sequence[tuple[str, str | None]],
+    *,
+    visible: bool,
 ) -> tuple[dict[str, str | None], list[Withheld]]:
     """Return the personal fields of one event as the caller may see them, and what is withheld.
 
@@ -43,7 +74,7 @@ async def shown(
         if not text.startswith(PREFIX):
             clear[name] = text if visible else None
         elif visible:
-            clear[name] = await open_sealed(context.log.keys, context.tenant, subject, event_id, name, text)
+            clear[name] = await open_sealed(keys, tenant, subject, event_id, name, text)
         if clear[name] is None:
             withheld.append(Withheld(field=name, reason=Withholding.ERASED if visible else Withholding.SEALED))
     return clear, withheld
@@ -58,5 +89,6 @@ async def show_data(
     if not names:
         return data, []
     subject = str(data[registry.subject_field(event_type)])
-    clear, withheld = await shown(context, subject, event_id, [(name, data[name]) for name in names], visible=visible)
+    sealed = [(name, data[name]) for name in names]
+    clear, withheld = await shown(context.log.keys, context.tenant, subject, event_id, sealed, visible=visible)
     return data | clear, withheld
