@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from quarterdeck_domain.errors import QuarterdeckError
 from quarterdeck_domain.events import event_id
 from quarterdeck_domain.slices import HotSlice, matches
+from quarterdeck_ledger import faults
 from quarterdeck_ledger.entry import parse_entry
 from quarterdeck_ledger.errors import Busy, Expired, Unavailable
 from quarterdeck_ledger.facts import new_events, recorded
@@ -117,6 +118,8 @@ class HotBoundaries:
                     submissions.append(submission)
                     position += len(submission.drafts)
             await _append(locked, submissions)
+            faults.point("deciding.before_commit")
+        faults.point("deciding.after_commit")
         for waiting, answer in answers:
             if answer is None:
                 answer = await self._first_answer(waiting)

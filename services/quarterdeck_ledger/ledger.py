@@ -17,7 +17,7 @@ from quarterdeck_domain.errors import InvalidInput, Refused
 from quarterdeck_domain.events import EventRegistry, NewEvent, RecordedEvent, event_id
 from quarterdeck_domain.ids import check_tenant
 from quarterdeck_domain.slices import HotSlice, Slice
-from quarterdeck_ledger import sealing
+from quarterdeck_ledger import faults, sealing
 from quarterdeck_ledger.entry import Draft, Entry, make_draft, parse_entry, same_content
 from quarterdeck_ledger.errors import AppendConflict, Contended, Expired, IdReused
 from quarterdeck_ledger.facts import all_tags, new_events, recorded
@@ -159,6 +159,7 @@ class EventLedger:
             for event in await self.read(context.tenant, query, after=seen):
                 command.apply(event)
                 seen = event.position
+            faults.point("execute.read")
             try:
                 return await self._decide(command, context, DCBAppendCondition(query, seen))
             except AppendConflict:
@@ -179,7 +180,9 @@ class EventLedger:
             head = await self.head(context.tenant)
             return repeated or Executed(position=head.position, recorded_at=head.recorded_at, events=())
         events = new_events(decision.events, context)
+        faults.point("execute.decide")
         placed = await self.append(context.tenant, events, condition, not_after=decision.not_after)
+        faults.point("execute.done")
         return Executed(
             position=placed.last,
             recorded_at=placed.recorded_at,

@@ -16,6 +16,7 @@ from typing import Final
 from eventsourcing.dcb.api import DCBQueryItem
 
 from quarterdeck_domain.errors import QuarterdeckError
+from quarterdeck_ledger import faults
 from quarterdeck_ledger.errors import Busy, Unavailable
 from quarterdeck_ledger.store import Outcome, Store, Submission
 
@@ -92,7 +93,9 @@ class Sequencer:
 
     async def _commit(self, tenant: str, batch: list[_Waiting]) -> None:
         try:
+            faults.point("append.before_commit")
             outcomes = await self._store.append_batch(tenant, [waiting.submission for waiting in batch])
+            faults.point("append.after_commit")
         except Unavailable as error:
             for waiting in batch:
                 _fail(waiting, error)

@@ -23,6 +23,7 @@ from quarterdeck_domain.intent import Intent
 from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_domain.policy.slices import RecordDecision
 from quarterdeck_domain.policy.values import Verdict
+from quarterdeck_ledger import faults
 from quarterdeck_ledger.errors import AppendConflict, Contended, Expired, IdReused
 from quarterdeck_ledger.facts import new_events
 from quarterdeck_ledger.interface import Context, Ledger
@@ -214,9 +215,11 @@ class DecisionPoint:
         decision = command.decide(evaluated_at or basis.clock)
         events = new_events(decision.events, context)
         query = with_guards(command.consistency_boundary(), asks)
+        faults.point("decision.before_record")
         placed = await self._ledger.append(
             context.tenant, events, DCBAppendCondition(query, position), not_after=decision.not_after
         )
+        faults.point("decision.after_record")
         if not placed.repeated:
             basis.advance(placed.last, placed.recorded_at)
         verdicts = [item[1] for item in made if not isinstance(item, InvalidInput)]

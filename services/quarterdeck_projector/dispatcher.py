@@ -30,6 +30,7 @@ from quarterdeck_domain.approvals.slices import ParkDispatch
 from quarterdeck_domain.errors import QuarterdeckError, Refused
 from quarterdeck_domain.events import Event, RecordedEvent
 from quarterdeck_domain.slices import boundary
+from quarterdeck_ledger import faults
 from quarterdeck_ledger.followers import Followers
 from quarterdeck_ledger.interface import Context, Ledger
 from quarterdeck_workflows.approval_gate.types import ApprovalGateInput
@@ -104,10 +105,13 @@ class Dispatcher:
             return False
         query = boundary((_HANDLED, ()))
         events = await self._ledger.read(tenant, query, after=after, until=head, limit=_PAGE)
+        faults.point("dispatch.read")
         for event in events:
             await self._handle(event)
         reached = events[-1].position if len(events) == _PAGE else head
+        faults.point("dispatch.before_advance")
         await self._followers.advance(tenant, NAME, reached)
+        faults.point("dispatch.after_advance")
         return True
 
     async def reconcile(self, tenant: str) -> int:
@@ -161,6 +165,7 @@ class Dispatcher:
 
     async def _open_gate(self, event: RecordedEvent) -> None:
         request: Any = event.payload
+        faults.point("dispatch.before_start")
         await self._temporal.start_workflow(
             ApprovalGateWorkflow.run,
             ApprovalGateInput(event.tenant, request.approval_id),
@@ -170,16 +175,19 @@ class Dispatcher:
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         )
+        faults.point("dispatch.after_start")
 
     async def _settle(self, event: RecordedEvent) -> None:
         settled: Any = event.payload
         handle = self._temporal.get_workflow_handle(gate_id(event.tenant, settled.approval_id))
+        faults.point("dispatch.before_signal")
         try:
             await handle.signal(ApprovalGateWorkflow.settle)
         except RPCError as error:
             # Closed already, or never started because it was settled at once: it has nothing to hear.
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
+        faults.point("dispatch.after_signal")
         request = await self._request(event.tenant, settled.approval_id)
         wanted = request.callback if request is not None else None
         if wanted is not None and (not wanted.events or _EVENT_OF_STATUS[event.type] in wanted.events):

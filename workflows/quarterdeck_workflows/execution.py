@@ -8,6 +8,7 @@ from temporalio.exceptions import ApplicationError
 from quarterdeck_domain.access.values import SYSTEM
 from quarterdeck_domain.errors import Refused, WrongState
 from quarterdeck_domain.slices import Slice
+from quarterdeck_ledger import faults
 from quarterdeck_ledger.interface import Context, Ledger
 from quarterdeck_workflows.ids import command_id
 from quarterdeck_workflows.telemetry import current_traceparent
@@ -26,8 +27,10 @@ async def record(ledger: Ledger, tenant: str, command: Slice, step: str) -> bool
         command_id=command_id(activity.info().workflow_id or "", step),
         traceparent=current_traceparent(),
     )
+    faults.point("gate.before_append")
     try:
         await ledger.execute(command, context)
+        faults.point("gate.after_append")
     except WrongState:
         return False
     except Refused as error:

@@ -8,6 +8,7 @@ from temporalio.exceptions import ApplicationError
 from quarterdeck_domain.approvals.slices import ExpireApproval, RemindApproval
 from quarterdeck_domain.approvals.values import ApprovalFold
 from quarterdeck_domain.slices import boundary
+from quarterdeck_ledger import faults
 from quarterdeck_ledger.interface import Ledger
 from quarterdeck_workflows.approval_gate.types import ApprovalGateInput, GateState
 from quarterdeck_workflows.execution import record
@@ -26,6 +27,7 @@ class ApprovalGateActivities:
         Raises:
             ApplicationError: the log has no such approval: the gate was started for nothing.
         """
+        faults.point("gate.claimed")
         fold = ApprovalFold(gate.approval_id)
         for event in await self._ledger.read(gate.tenant, boundary(*fold.needs())):
             fold.apply(event)
