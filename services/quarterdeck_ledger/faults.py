@@ -1,8 +1,8 @@
 """Fault points: the named steps at which tests let a process die, fail or stall.
 
 `point("append.after_commit")` costs one look at a variable while nothing is installed. A test installs a schedule,
-which decides on every hit: pass, raise, stall, or die by SIGKILL. A process of its own gets one through the environment,
-and only where the environment also says that this is a test (see `from_environment`).
+which decides on every hit: pass, raise, stall, or die by SIGKILL. A process gets one of its own through the environment
+but only where the environment also says that this is a test (see `from_environment`).
 """
 
 from __future__ import annotations
