@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quarterdeck_api.problems import BodyTooLarge, TimedOut, TooManyRequests, problem_of, unexpected
 from quarterdeck_domain.errors import QuarterdeckError
+from quarterdeck_ledger import faults
 from quarterdeck_runtime.telemetry import current_trace_id, request_context
 
 MAX_KEYS: Final = 20_000
@@ -206,6 +207,8 @@ class LastResort:
 
         async def noted(message: Message) -> None:
             nonlocal began
+            if not began and scope["method"] == "POST":
+                faults.point("reply.before")
             began = True
             await send(message)
 

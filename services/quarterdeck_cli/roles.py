@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from quarterdeck_ledger import faults
 from quarterdeck_ledger.followers import Followers
 from quarterdeck_ledger.keys import FileKeyStore
 from quarterdeck_ledger.ledger import EventLedger
@@ -31,6 +33,7 @@ async def api(settings: Settings) -> None:
     """Serve HTTP until told to stop."""
     from quarterdeck_api import bootstrap
 
+    _allow_faults(settings)
     await wait_for_schema(_database_url(settings))
     await bootstrap.serve(settings)
 
@@ -116,6 +119,7 @@ async def _dispatch(settings: Settings, ledger: EventLedger, store: PostgresStor
 @contextlib.asynccontextmanager
 async def _running(settings: Settings, role: str) -> AsyncIterator[PostgresStore]:
     url = _database_url(settings)
+    _allow_faults(settings)
     logs.configure(settings, role)
     traces = telemetry.start(settings, role)
     try:
@@ -126,6 +130,11 @@ async def _running(settings: Settings, role: str) -> AsyncIterator[PostgresStore
     finally:
         if traces is not None:
             traces.close()
+
+
+def _allow_faults(settings: Settings) -> None:
+    """Install the fault schedule that a test gave this process. There is none unless the environment says so twice."""
+    faults.from_environment(os.environ, _database_url(settings), settings.temporal_address)
 
 
 def _database_url(settings: Settings) -> str:

@@ -22,6 +22,7 @@ import structlog
 from quarterdeck_domain import merkle
 from quarterdeck_domain.errors import InvalidInput, NotFound, QuarterdeckError
 from quarterdeck_domain.ids import check_tenant
+from quarterdeck_ledger import faults
 from quarterdeck_ledger.notes import (
     Checkpoint,
     Ed25519Signer,
@@ -178,9 +179,11 @@ class Checkpointer:
             if held is not None:
                 await self._require_extension(tenant, held.size, held.root, head, root)
             note = self._sign(tenant, head.position, root)
+            faults.point("checkpoint.before_record")
             signed_at = await self._kept.keep(tenant, head.position, root, note)
             if self._held is not None:
                 await asyncio.to_thread(hold, self._held, tenant, note)
+            faults.point("checkpoint.after_record")
             return SignedCheckpoint(size=head.position, root=root, signed_at=signed_at, note=note)
 
     async def run(self, *, every: timedelta, idle: timedelta) -> None:

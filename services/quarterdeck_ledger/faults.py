@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
@@ -27,6 +27,7 @@ FAULTS: Final = "QUARTERDECK_FAULTS"
 ALLOWED: Final = "QUARTERDECK_FAULTS_ALLOWED"
 """Must be `I am a test` beside it."""
 CONSENT: Final = "I am a test"
+_HERE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Point(NamedTuple):
@@ -48,7 +49,7 @@ POINTS: Final = (
     Point("decision.after_record", "A decision is recorded and its asker has not been told."),
     Point("redeem.before", "A redeemer holds a recorded permit and has not redeemed."),
     Point("redeem.after", "A grant is redeemed and the redeemer has not been told."),
-    Point("reply.before", "A request is done and its answer has not begun."),
+    Point("reply.before", "A POST is done and its answer has not begun."),
     Point("dispatch.read", "The dispatcher has read events and acted on none."),
     Point("dispatch.before_start", "The dispatcher is about to start a workflow."),
     Point("dispatch.after_start", "A workflow is started and the dispatcher's place is not moved."),
@@ -218,7 +219,21 @@ def from_environment(environment: Mapping[str, str], *addresses: str | None) -> 
     if environment.get(ALLOWED) != CONSENT:
         raise FaultsRefused(f"{FAULTS} is set, but {ALLOWED} is not {CONSENT!r}: it lets this process kill itself")
     for address in filter(None, addresses):
-        host = urlsplit(address if "//" in address else f"//{address}").hostname
-        if host not in {None, "localhost", "127.0.0.1", "::1"}:
-            raise FaultsRefused(f"{FAULTS} is set, but {host} is not this machine: faults are for tests", host=host)
+        for host in _hosts(address):
+            if host not in _HERE and not host.startswith("/"):
+                raise FaultsRefused(f"{FAULTS} is set, but {host} is not this machine: faults are for tests", host=host)
     install(parse(text))
+
+
+def _hosts(address: str) -> list[str]:
+    """Return the hosts that an address names. PostgreSQL's may name several, or sockets, in its query too."""
+    parts = urlsplit(address if "//" in address else f"//{address}")
+    queried = [value for name, value in parse_qsl(parts.query) if name in {"host", "hostaddr"}]
+    named = [parts.netloc.rpartition("@")[2], *queried]
+    return [_host(one) for one in ",".join(named).split(",") if one]
+
+
+def _host(text: str) -> str:
+    if text.startswith("/") or (text.count(":") > 1 and not text.startswith("[")):
+        return text
+    return urlsplit(f"//{text}").hostname or text

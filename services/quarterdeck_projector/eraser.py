@@ -14,6 +14,7 @@ import structlog
 from quarterdeck_domain.access.events import PrincipalErased
 from quarterdeck_domain.errors import QuarterdeckError
 from quarterdeck_domain.slices import boundary
+from quarterdeck_ledger import faults
 from quarterdeck_ledger.followers import Followers
 from quarterdeck_ledger.ledger import EventLedger
 
@@ -48,7 +49,9 @@ class Eraser:
         destroyed = 0
         for event in await self._ledger.read(tenant, boundary(((PrincipalErased,), ())), after=after, until=head):
             if isinstance(event.payload, PrincipalErased):
+                faults.point("erase.read")
                 destroyed += await self._ledger.keys.destroy(tenant, event.payload.principal_id)
+                faults.point("erase.after_destroy")
                 log.info("erase.done", tenant=tenant, position=event.position)
         await self._followers.advance(tenant, NAME, head)
         return destroyed

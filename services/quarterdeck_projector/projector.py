@@ -14,6 +14,7 @@ import asyncpg
 import structlog
 
 from quarterdeck_domain.errors import QuarterdeckError
+from quarterdeck_ledger import faults
 from quarterdeck_ledger.postgres import translated
 from quarterdeck_ledger.store import Store
 from quarterdeck_projector import rebuild as rebuilding
@@ -209,6 +210,8 @@ class Projector:
                     raise fault
                 break
             await asyncio.sleep(0)  # others share this loop
+        if run:
+            faults.point("project.read")
         return run or None
 
     async def _write(self, tenant: str, target: str, run: Run) -> int | None:
@@ -226,6 +229,8 @@ class Projector:
                     if taken[1] != run.first - 1:
                         return taken[1]
                     await _apply(connection, target, tenant, run)
+                    faults.point("project.before_commit")
+                faults.point("project.after_commit")
                 return run.last
             except Unfoldable as error:
                 if error.position == run.first:

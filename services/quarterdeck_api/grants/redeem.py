@@ -31,6 +31,7 @@ from quarterdeck_domain.events import RecordedEvent, event_id
 from quarterdeck_domain.ids import make_id
 from quarterdeck_domain.intent import Intent, action_digest
 from quarterdeck_domain.policy.events import DecisionRecorded
+from quarterdeck_ledger import faults
 from quarterdeck_ledger.errors import AppendConflict, Contended, Expired, IdReused
 from quarterdeck_ledger.interface import Context
 from quarterdeck_policy.authzen import intent_of, intent_text
@@ -130,6 +131,7 @@ async def _redeem_anew(services: Services, caller: Caller, body: Mapping[str, An
             decision_id=decided.decision.decision_id,
             actor=caller.actor,
         )
+        faults.point("redeem.before")
         try:
             executed = await services.ledger.execute(command, context)
         except IdReused as error:
@@ -137,6 +139,7 @@ async def _redeem_anew(services: Services, caller: Caller, body: Mapping[str, An
         except (WrongState, Expired):
             # Somebody was faster, time ran out, or policy has changed since the decision: look again.
             continue
+        faults.point("redeem.after")
         return await _answer(services, caller.tenant, executed.events[0], repeated=executed.repeated)
     raise Contended(f"policy or the grant changed {MAX_TRIES} times while redeeming; try again", tries=MAX_TRIES)
 

@@ -15,6 +15,7 @@ from temporalio.exceptions import ApplicationError
 from quarterdeck_domain.approvals.slices import RecordCallback
 from quarterdeck_domain.approvals.values import ApprovalFold
 from quarterdeck_domain.slices import boundary
+from quarterdeck_ledger import faults
 from quarterdeck_ledger.interface import Ledger
 from quarterdeck_ledger.signing import SigningKey
 from quarterdeck_workflows.callback_delivery.destination import Destinations, RefusedDestination
@@ -54,12 +55,14 @@ class CallbackDeliveryActivities:
         body = notification(fold, self._base_url)
         moment = await self._ledger.now()
         headers = signed_headers(self._key(message.tenant), message.message_id, moment, body)
+        faults.point("callback.before_send")
         try:
             response = await self._destinations.post(fold.request.callback.endpoint, body, headers)
         except RefusedDestination as error:
             raise ApplicationError(str(error), "destination_refused", non_retryable=True) from None
         except httpx.HTTPError as error:
             raise ApplicationError(f"no answer: {type(error).__name__}", "unreachable") from None
+        faults.point("callback.after_send")
         if not 200 <= response < 300:
             raise ApplicationError(f"answered {response}, not 2xx", "not_acknowledged")
         return response
