@@ -52,7 +52,7 @@ def installation(settings: Settings, said: Said = lambda _what, _seconds: None) 
     data_dir = settings.data_dir.expanduser().absolute()
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_alone(data_dir))
+        stack.enter_context(alone(data_dir))
         _check_port(settings.host, settings.port)
         postgres = None if settings.database_url else EmbeddedPostgres(data_dir / "postgres")
         temporal = None if settings.temporal_address else EmbeddedTemporal(data_dir / "temporal.db", port=free_port())
@@ -125,7 +125,12 @@ def _environment(settings: Settings, data_dir: Path, url: str, temporal_address:
 
 
 @contextlib.contextmanager
-def _alone(data_dir: Path) -> Iterator[None]:
+def alone(data_dir: Path) -> Iterator[None]:
+    """Keep every other `quarterdeck` off a data directory while the block runs.
+
+    Raises:
+        AlreadyRunning: one runs there.
+    """
     with (data_dir / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -25,7 +25,18 @@ _GROUPS: Final = (
     ("Decide", ("people:sign_in", "people:sign_out", "people:whoami", "approvals:app approvals")),
     ("Look after it", ("people:app people", "keys:app keys", "effects:app effects", "stuck:app stuck")),
     ("Prove it", ("log:app log", "verify:verify")),
-    ("Keep it", ("migrate:migrate", "rebuild:rebuild", "recover:recover_administrator")),
+    (
+        "Keep it",
+        (
+            "backup:backup",
+            "backup:backup_keys",
+            "restore:restore",
+            "restore:restore_keys",
+            "migrate:migrate",
+            "rebuild:rebuild",
+            "recover:recover_administrator",
+        ),
+    ),
 )
 
 
