@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import json as jsonlib
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from quarterdeck_cli.problems import give_up, need_server
-from quarterdeck_cli.recover import database_url
+from quarterdeck_cli.client import fail
+from quarterdeck_cli.offline import database, failures
+from quarterdeck_cli.problems import need_server
 from quarterdeck_cli.up import settings_for
 
 if TYPE_CHECKING:
     from quarterdeck_projector.invariants import Violation
 
 
-def verify_live(data_dir: str | None, *, json: bool) -> int:
-    """Check everything and print what does not hold; return the exit code (1 where anything but I12 is found)."""
-    need_server()
-    from quarterdeck_domain.errors import QuarterdeckError
+def verify_live(data_dir: str | None, *, json: bool, checkpoints: Sequence[str] = (), vkeys: Sequence[str] = ()) -> int:
+    """Check everything and print what does not hold; return the exit code (1 where anything but I12 is found).
 
-    try:
-        events, found = asyncio.run(_check(settings_for(data_dir=data_dir)))
-    except QuarterdeckError as error:
-        give_up(error.message, "quarterdeck doctor", code=3)
+    `checkpoints` are files with checkpoints that were kept: the log must still extend them.
+    """
+    need_server()
+    settings = settings_for(data_dir=data_dir)
+    from quarterdeck_domain.errors import InvalidInput
+
+    with failures(json=json), database(settings) as reached:
+        try:
+            events, found = asyncio.run(_check(settings, reached.url, [Path(name) for name in checkpoints], vkeys))
+        except InvalidInput as error:
+            fail(error.message, "docs/verify.md says what to keep", code=2, json=json, kind="not_checked")
     violations = [violation for violation in found if violation.invariant != "I12"]
     if json:
         shown = [_shown(violation) for violation in found]
@@ -43,7 +51,10 @@ def _shown(violation: Violation) -> dict[str, Any]:
     return {name: getattr(violation, name) for name in ("invariant", "tenant", "position", "what")}
 
 
-async def _check(settings: Any) -> tuple[int, list[Violation]]:
+async def _check(
+    settings: Any, url: str, checkpoints: Sequence[Path], vkeys: Sequence[str]
+) -> tuple[int, list[Violation]]:
+    from quarterdeck_cli.live_held import check_held
     from quarterdeck_ledger.keys import FileKeyStore
     from quarterdeck_ledger.ledger import EventLedger
     from quarterdeck_ledger.postgres import PostgresStore
@@ -51,7 +62,8 @@ async def _check(settings: Any) -> tuple[int, list[Violation]]:
 
     found: list[Violation] = []
     count = 0
-    async with PostgresStore.open(database_url(settings), size=3) as store:
+    async with PostgresStore.open(url, size=3) as store:
+        found += await check_held(store, settings, checkpoints, vkeys)
         ledger = EventLedger(store, FileKeyStore(settings.keys / "subjects"))
         temporal = await _temporal(settings)
         for tenant in await ledger.tenants():

@@ -25,13 +25,18 @@ def verify(
     data_dir: Annotated[str | None, typer.Option(help="With --live: the installation [QUARTERDECK_DATA_DIR]")] = None,
     json: AsJson = False,
 ) -> None:
-    """Verify an export of the log, byte by byte, needing no server; or, with --live, everything of a running one."""
+    """Verify an export of the log, byte by byte, needing no server; or, with --live, everything of an installation.
+
+    With --checkpoint either shows a log that went back or was rewritten: an older copy agrees with itself alone.
+    """
     if live == (export is not None):
         give_up("name the FILE of an export, or say --live", "quarterdeck verify --help", code=2)
     if export is None:
         from quarterdeck_cli.live import verify_live
 
-        raise typer.Exit(verify_live(data_dir, json=json))
+        if witness or trust_key_in_file:
+            give_up("--witness and --trust-key-in-file are for a FILE", "quarterdeck verify --help", code=2)
+        raise typer.Exit(verify_live(data_dir, json=json, checkpoints=checkpoint, vkeys=vkey))
     from quarterdeck import verifier
 
     given = [f"--{name}={value}" for name, values in _named(checkpoint, vkey, witness) for value in values]
