@@ -61,3 +61,21 @@ def action_digest(tenant: str, requester: Actor, intent_jcs: str) -> str:
     chain = json.dumps([requester.principal, *requester.on_behalf_of], separators=(",", ":"))
     message = b"\x00".join((ACTION_DIGEST.encode(), tenant.encode(), chain.encode(), intent_jcs.encode()))
     return f"{ACTION_DIGEST}:{hashlib.sha256(message).hexdigest()}"
+
+
+def acting_for(request: str) -> tuple[str, ...]:
+    """Return the ids that a recorded request's subject names in `properties.act`: who acts for it, nearest first.
+
+    Malformed members name nobody: whoever takes requests in refuses those.
+
+    Source: ARAP draft, 'Delegation and On-Behalf-Of'; RFC 8693 section 4.1.
+    """
+    act: Any = json.loads(request)
+    for member in ("subject", "properties", "act"):
+        act = act.get(member) if isinstance(act, dict) else None
+    names: list[str] = []
+    while isinstance(act, dict):
+        if isinstance(act.get("sub"), str):
+            names.append(act["sub"])
+        act = act.get("act")
+    return tuple(names)

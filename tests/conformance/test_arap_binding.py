@@ -17,7 +17,7 @@ from access_world import OURS, URN, World, assert_problem, denial, submission, w
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from quarterdeck_api.authzen import tokens
-from quarterdeck_domain.access.slices import RotateSigningKey
+from quarterdeck_domain.access.slices import RotateSigningKey, TransferOwnership
 from quarterdeck_domain.access.values import SYSTEM
 
 UNBOUND = f"{URN}invalid_denial_binding"
@@ -433,3 +433,40 @@ async def test_the_actor_must_not_be_dropped_or_changed(ars: World) -> None:
     ):
         changed = {"subject": {"type": "user", "id": ars.id("alice"), "properties": properties}, "client": client}
         assert_problem(await ars.submit(submission(intent, context, **changed), "bot-for-alice"), 400, UNBOUND)
+
+
+async def test_nobody_in_the_chain_decides_nor_who_owns_one(ars: World) -> None:
+    """Eligibility: whoever acts for the subject wants it too, and so does the human behind it."""
+    await ars.api.add(ars.tenant, "helper", "agent", kind="agent")
+    handed = TransferOwnership(principal_id=ars.id("helper"), owner=ars.id("carol"), actor=ars.actor("admin", "human"))
+    await ars.api.run(ars.tenant, handed)
+    user = {
+        "type": "user",
+        "id": ars.id("alice"),
+        "properties": {"act": {"sub": ars.id("bot"), "act": {"sub": ars.id("helper")}}},
+    }
+    task = await ars.request("pep", subject=user)
+    (requested,) = await ars.log("approval.requested")
+    everyone = {ars.id(name) for name in ("pep", "admin", "alice", "bot", "helper", "carol")}
+    assert set(requested.requesters) == everyone
+    for name in ("carol", "admin"):
+        assert_problem(await ars.vote(task["id"], by=name), 403, f"{OURS}not_allowed")
+    done = await ars.vote(task["id"], by="dave")
+    assert done.json()["status"] == "approved"
+
+
+async def test_the_same_action_under_another_bound_context_is_another_request(ars: World) -> None:
+    """Binding: the context that policy reads is bound, so an open request under another says nothing about this."""
+    first = await ars.request("bot", context={"region": "eu"})
+    second = await ars.request("bot")
+    assert first["id"] != second["id"]
+    one, other = await ars.log("approval.requested")
+    assert one.action_digest == other.action_digest
+    assert one.binding_hash != other.binding_hash
+    await ars.vote(first["id"])
+    approval = (await ars.status(first["id"])).json()["result"]["approval"]
+    answer = (await ars.evaluate(ars.intent(context={"approval": {"id": approval["id"]}}))).json()
+    assert (answer["decision"], answer["context"]["reason"]) == (False, "out_of_scope")
+    intent, context = await ars.denied("bot", context={"region": "eu"})
+    problem = assert_problem(await ars.submit(submission(intent, context)), 409, f"{OURS}already_requested")
+    assert problem["details"]["approval_id"] == first["id"]

@@ -61,6 +61,8 @@ def decided(
     subject: str = SUBJECT,
     resource: str = RESOURCE,
     estate_position: int = 1,
+    binding_hash: str = BINDING,
+    request: str | None = '{"action":{"name":"refund"}}',
 ) -> DecisionRecorded:
     """Return the fact that policy answered."""
     return DecisionRecorded(
@@ -68,9 +70,9 @@ def decided(
         subject=subject,
         action="refund",
         resource=resource,
-        request='{"action":{"name":"refund"}}',
+        request=request,
         action_digest=action_digest,
-        binding_hash=BINDING,
+        binding_hash=binding_hash,
         outcome=outcome,
         approval_path=approval_path,
         estate_position=estate_position,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -344,6 +345,31 @@ class TestRequesters:
             prn("stranger"),
         }
 
+    def test_the_actors_of_the_subject_and_their_owners(self) -> None:
+        log = house().given(registered("pep", "agent", kind="service", owner="dora"), agent("bot2", "cleo"))
+        pep, user = acting("pep", "service"), f"user:{prn('emil')}"
+        inner = {"sub": f"agent:{prn('bot2')}", "act": {"sub": "bot@elsewhere.example"}}
+        request = json.dumps({"subject": {"properties": {"act": {"sub": prn("bot"), "act": inner}}}})
+        log.given(decided(subject=user, request=request), by=pep)
+        for wrong in ((), (prn("bot"),), (inner["sub"], prn("bot"), "bot@elsewhere.example")):
+            log.refuses(ask(pep, subject=user, actors=wrong), InvalidDenialBinding)
+        actors = (prn("bot"), inner["sub"], "bot@elsewhere.example")
+        (request,) = log.when(ask(pep, subject=user, actors=actors))
+        assert isinstance(request, ApprovalRequested)
+        everyone = {prn(name) for name in ("pep", "dora", "emil", "bot", "bob", "bot2", "cleo")}
+        assert set(request.requesters) == everyone
+        for name in ("bob", "cleo", "dora", "emil"):
+            log.refuses(vote(name), NotAllowed)
+        log.given(registered("fay", "approver"))
+        log.when(TransferOwnership(principal_id=prn("bot2"), owner=prn("fay"), actor=acting("ada")))
+        log.refuses(vote("fay"), NotAllowed, "answer for")
+
+    def test_nobody_is_named_who_was_not_evaluated_for(self) -> None:
+        house().given(decided(), by=AGENT).refuses(ask(actors=[prn("emil")]), InvalidDenialBinding)
+
+    def test_what_was_erased_is_not_asked_for(self) -> None:
+        house().given(decided(request=None), by=AGENT).refuses(ask(), InvalidDenialBinding)
+
     def test_a_human_is_alone(self) -> None:
         assert self.requesters(house(), acting("bob"), subject="user:bob") == {prn("bob")}
 
@@ -361,6 +387,25 @@ class TestOneOpenRequest:
     def test_another_action_is_another_request(self) -> None:
         log = requested().given(decided(decision_id=OTHER_DECISION, action_digest=OTHER_ACTION), by=AGENT)
         log.when(ask(approval_id=SECOND, decision_id=OTHER_DECISION, action_digest=OTHER_ACTION))
+
+    def test_the_same_action_under_another_binding_is_another_request(self) -> None:
+        other = "sha256:" + "d" * 64
+        log = requested().given(decided(decision_id=OTHER_DECISION, binding_hash=other), by=AGENT)
+        (second,) = log.when(ask(approval_id=SECOND, decision_id=OTHER_DECISION, binding_hash=other))
+        assert isinstance(second, ApprovalRequested)
+        assert second.binding_hash == other
+        log.given(decided(decision_id=named("dec", "3"), binding_hash=other), by=AGENT)
+        third = ask(approval_id=named("apr", "3"), decision_id=named("dec", "3"), binding_hash=other)
+        log.refuses(third, AlreadyRequested, approval_id=SECOND)
+
+    def test_the_end_of_one_binding_leaves_the_other_open(self) -> None:
+        other = "sha256:" + "d" * 64
+        log = requested().given(decided(decision_id=OTHER_DECISION, binding_hash=other), by=AGENT)
+        log.when(ask(approval_id=SECOND, decision_id=OTHER_DECISION, binding_hash=other))
+        log.when(CancelApproval(approval_id=SECOND, actor=AGENT))
+        log.given(decided(decision_id=named("dec", "3")), by=AGENT)
+        again = ask(approval_id=named("apr", "3"), decision_id=named("dec", "3"))
+        log.refuses(again, AlreadyRequested, approval_id=APPROVAL)
 
     def test_again_after_a_denial(self) -> None:
         log = requested()

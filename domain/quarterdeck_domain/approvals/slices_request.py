@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -27,6 +27,7 @@ from quarterdeck_domain.approvals.values import DENIAL_WINDOW, ApprovalFold, Sam
 from quarterdeck_domain.checks import MAX_ID, line, opaque, optional_line, prose
 from quarterdeck_domain.errors import InvalidInput, NotAllowed, WrongState
 from quarterdeck_domain.events import Actor, RecordedEvent
+from quarterdeck_domain.intent import acting_for
 from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_domain.slices import Decision, boundary
 
@@ -41,7 +42,9 @@ class RequestApproval(CommandSlice):
     """Ask for a human's consent to exactly what a recorded decision was about.
 
     Everything about the action is taken from that decision, not from the asker. `subject` and `resource`
-    (`type:id`), `binding_hash` and `action_digest` are of what is asked for, and must be the decision's.
+    (`type:id`), `binding_hash` and `action_digest` are of what is asked for, and must be the decision's; so must
+    `actors`, the ids that its subject names in `properties.act`, nearest first. None of them may vote, nor may who owns
+    one.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class RequestApproval(CommandSlice):
         binding_hash: str,
         action_digest: str,
         actor: Actor,
+        actors: Iterable[str] = (),
         justification: str | None = None,
         client: str | None = None,
         requested_until: datetime | None = None,
@@ -62,7 +66,9 @@ class RequestApproval(CommandSlice):
         callback_state: str | None = None,
         window: timedelta = DENIAL_WINDOW,
     ):
-        self._named = tuple(name for name in (principal_of(subject), principal_of(resource)) if name is not None)
+        self.actors = tuple(actors)
+        named = (principal_of(ref) for ref in (*self.actors, subject, resource))
+        self._named = tuple(name for name in named if name is not None)
         super().__init__(actor, *self._named)
         self.approval_id = approval_id
         self.decision_id = decision_id
@@ -83,7 +89,7 @@ class RequestApproval(CommandSlice):
         self._decided_at: datetime | None = None
         self._decided_for: Actor | None = None
         self._paths: dict[str, ApprovalPathPublished] = {}
-        self._same = SameAction(action_digest, actor.principal)
+        self._same = SameAction(action_digest, binding_hash, actor.principal)
 
     def consistency_boundary(self) -> DCBQuery:
         return boundary(
@@ -152,6 +158,8 @@ class RequestApproval(CommandSlice):
             or decision.binding_hash != self.binding_hash
             or decision.action_digest != self.action_digest
             or (decision.subject, decision.resource) != (self.subject, self.resource)
+            or decision.request is None
+            or acting_for(decision.request) != self.actors
         ):
             raise InvalidDenialBinding(
                 "this is not what that decision was about; evaluate what you want to do, and ask for exactly that",

@@ -162,10 +162,15 @@ class ApprovalFold:
 
 
 class SameAction:
-    """Whether one requester's request for one action is open: undecided, or granted and not used yet."""
+    """Whether one requester's request for one action, under one binding, is open: undecided, or granted and unused.
 
-    def __init__(self, action_digest: str, requester: str) -> None:
+    `binding_hash` is part of it: the same action under another bound context is another request, and an approval of
+    the one would not apply to the other.
+    """
+
+    def __init__(self, action_digest: str, binding_hash: str, requester: str) -> None:
         self._digest = action_digest
+        self._binding = binding_hash
         self._requester = requester
         self._open_until: dict[str, datetime] = {}
 
@@ -183,9 +188,13 @@ class SameAction:
         return ((types, (f"action:{self._digest}",)),)
 
     def apply(self, event: RecordedEvent) -> None:
-        """Fold one event; those of other actions and requesters pass by."""
+        """Fold one event; those of other actions, bindings and requesters pass by."""
         match event.payload:
-            case ApprovalRequested(action_digest=self._digest, requester=self._requester) as request:
+            case (
+                ApprovalRequested(
+                    action_digest=self._digest, binding_hash=self._binding, requester=self._requester
+                ) as request
+            ):
                 self._open_until[request.approval_id] = request.expires_at
             case GrantMinted(approval_id=approval_id, expires_at=until) if approval_id in self._open_until:
                 self._open_until[approval_id] = until

@@ -29,6 +29,7 @@ from quarterdeck_domain.checks import MAX_REASON, legible
 from quarterdeck_domain.errors import InvalidInput, QuarterdeckError, Refused, WrongState
 from quarterdeck_domain.events import RecordedEvent, event_id
 from quarterdeck_domain.ids import make_id
+from quarterdeck_domain.intent import acting_for
 from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_domain.slices import Slice
 from quarterdeck_ledger.interface import Context
@@ -156,6 +157,7 @@ def _request(
         # The actor may have moved to client.actor, which is in the digest: the decision's own is the one that counts.
         action_digest=decision.action_digest,
         actor=caller.actor,
+        actors=() if decision.request is None else acting_for(decision.request),
         justification=submission.justification,
         client=submission.client,
         requested_until=item.requested_until,
