@@ -115,6 +115,8 @@ class HotBoundaries:
                     continue
                 answers.append((waiting, executed))
                 if submission.drafts:
+                    # The same command may wait twice in one turn: the second hears what the first came to.
+                    known.add(submission.drafts[0].id)
                     submissions.append(submission)
                     position += len(submission.drafts)
             await _append(locked, submissions)

@@ -113,3 +113,12 @@ async def test_too_late_is_too_late_under_the_lock(ledgers: list[EventLedger]) -
     with pytest.raises(Expired):
         await ledgers[0].execute(TakeSeat(not_after=past), context())
     assert (await ledgers[0].head("acme")).position == 0
+
+
+async def test_the_same_command_twice_in_one_turn_is_done_once(ledgers: list[EventLedger]) -> None:
+    """A client that lost patience sends again while its first request still waits, through the same process."""
+    command_id = uuid.uuid4()
+    results = await asyncio.gather(*[ledgers[0].execute(TakeSeat(), context(command_id, "a")) for _ in range(5)])
+    assert {result.position for result in results} == {1}
+    assert sorted(result.repeated for result in results) == [False, True, True, True, True]
+    assert (await ledgers[0].head("acme")).position == 1
