@@ -51,6 +51,11 @@ class Remembered:
         self._found.pop((tenant, subject), None)
         return await self._keys.destroy(tenant, subject)
 
+    async def destroy_all(self, tenant: str) -> int:
+        """Destroy the keys of all data subjects of a tenant; return how many there were."""
+        self._found.clear()
+        return await self._keys.destroy_all(tenant)
+
 
 async def shown(
     keys: KeyStore,

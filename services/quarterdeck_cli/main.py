@@ -23,7 +23,10 @@ app = typer.Typer(
 _GROUPS: Final = (
     ("Run it", ("demo:demo", "up:up", "serve:app serve", "doctor:doctor")),
     ("Decide", ("people:sign_in", "people:sign_out", "people:whoami", "approvals:app approvals")),
-    ("Look after it", ("people:app people", "keys:app keys", "effects:app effects", "stuck:app stuck")),
+    (
+        "Look after it",
+        ("people:app people", "keys:app keys", "tenants:app tenants", "effects:app effects", "stuck:app stuck"),
+    ),
     ("Prove it", ("log:app log", "verify:verify")),
     (
         "Keep it",

@@ -8,6 +8,7 @@ QuarterdeckError
 │   └── IdReused         the id stands for something else already
 ├── Busy                 too many appends are waiting; nothing was recorded
 ├── Unavailable          the database does not answer
+├── NewerSchema          a newer release has changed the database
 └── UnsafeServer         the database is set up so that it could lose or reorder events
 """
 
@@ -50,6 +51,12 @@ class Unavailable(QuarterdeckError):
     """The database does not answer. Repeat with the same ids: what was recorded is not recorded twice."""
 
     code = "unavailable"
+
+
+class NewerSchema(QuarterdeckError):
+    """A newer release has changed the database, and there is no way back. Install that release, or a later one."""
+
+    code = "newer_schema"
 
 
 class UnsafeServer(QuarterdeckError):

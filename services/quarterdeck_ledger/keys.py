@@ -42,6 +42,10 @@ class KeyStore(Protocol):
         """Destroy the key of a data subject; tell whether there was one."""
         ...
 
+    async def destroy_all(self, tenant: str) -> int:
+        """Destroy the keys of all data subjects of a tenant; return how many there were."""
+        ...
+
 
 class MemoryKeyStore:
     """Keys in this process's memory, for tests and the simulator."""
@@ -60,6 +64,11 @@ class MemoryKeyStore:
     async def destroy(self, tenant: str, subject: str) -> bool:
         """Destroy the key of a data subject."""
         return self._keys.pop((tenant, subject), None) is not None
+
+    async def destroy_all(self, tenant: str) -> int:
+        """Destroy the keys of all data subjects of a tenant."""
+        subjects = [subject for owner, subject in self._keys if owner == tenant]
+        return sum([await self.destroy(tenant, subject) for subject in subjects])
 
 
 class FileKeyStore:
@@ -87,6 +96,13 @@ class FileKeyStore:
         path = self._path(tenant, subject)
         self._cache.pop(path, None)
         return await asyncio.to_thread(_shred, path)
+
+    async def destroy_all(self, tenant: str) -> int:
+        """Overwrite and remove the keys of all data subjects of a tenant."""
+        directory = self._directory / check_tenant(tenant)
+        self._cache.clear()
+        paths = [path for path in directory.iterdir() if path.is_file()] if directory.is_dir() else []
+        return sum([await asyncio.to_thread(_shred, path) for path in paths])
 
     def _path(self, tenant: str, subject: str) -> Path:
         return self._directory / check_tenant(tenant) / hashlib.sha256(subject.encode()).hexdigest()

@@ -10,7 +10,8 @@ from alembic.config import Config
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from quarterdeck_ledger.server import check_server
+from quarterdeck_ledger.errors import NewerSchema
+from quarterdeck_ledger.server import check_server, current_schema
 
 _ROLES: Final = """
 DO $$
@@ -38,7 +39,10 @@ END $$
 async def migrate(url: str) -> None:
     """Create or upgrade the schema, as a role that may create roles and schemas (`url`).
 
+    Each migration is one transaction, so one that was interrupted is run again from its beginning.
+
     Raises:
+        NewerSchema: a newer release has been here; nothing was changed.
         UnsafeServer: older than PostgreSQL 18, or a setting that risks acknowledged events.
         Unavailable: no connection.
     """
@@ -66,10 +70,24 @@ def sqlalchemy_url(url: str) -> str:
 
 def _upgrade(connection: Connection) -> None:
     # The driver prepares single statements only; migrations are scripts, so they go through its simple protocol.
+    _refuse_newer(connection)
     config = _config()
     attributes: dict[str, Any] = config.attributes
     attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _refuse_newer(connection: Connection) -> None:
+    if connection.exec_driver_sql("SELECT to_regclass('schema_version')").scalar() is None:
+        return
+    found = connection.exec_driver_sql("SELECT max(version_num) FROM schema_version").scalar()
+    if found is not None and found > current_schema():
+        raise NewerSchema(
+            f"the database has schema {found}, this release knows up to {current_schema()}: install the release that "
+            "made it, or a later one",
+            found=found,
+            known=current_schema(),
+        )
 
 
 def _config() -> Config:
