@@ -26,6 +26,7 @@ import uvloop
 
 from quarterdeck_bench.harness import Result, median, percentile, postgres
 from quarterdeck_domain.access.events import ApiKeyRevoked
+from quarterdeck_domain.access.values import SYSTEM
 from quarterdeck_domain.events import Actor, NewEvent
 from quarterdeck_domain.ids import make_id
 from quarterdeck_domain.intent import Action, Entity, Intent
@@ -126,8 +127,8 @@ async def _record(url: str, text: BundleText, rounds: int) -> tuple[list[list[fl
     async with PostgresStore.open(url) as store:
         ledger = EventLedger(store, MemoryKeyStore())
         bundle_id = make_id("bnd", uuid.uuid4())
-        await ledger.execute(PublishBundle(bundle_id, "bench", text), _context())
-        await ledger.execute(ChangeBundleMode(bundle_id, "enforced", "bench"), _context())
+        await ledger.execute(PublishBundle(bundle_id, "bench", text, actor=SYSTEM), _context())
+        await ledger.execute(ChangeBundleMode(bundle_id, "enforced", "bench", actor=SYSTEM), _context())
         point, chance = DecisionPoint(ledger), random.Random(-1)
 
         async def decide() -> None:

@@ -43,8 +43,8 @@ async def open_tenant(ledger: Ledger, tenant: str, administrator: str = "Adminis
             grant_lifetime_s=GRANT_LIFETIME_S,
             actor=SYSTEM,
         ),
-        PublishBundle(bundle, STARTER_NAME, starter_bundle()),
-        ChangeBundleMode(bundle, "enforced", "first start"),
+        PublishBundle(bundle, STARTER_NAME, starter_bundle(), actor=SYSTEM),
+        ChangeBundleMode(bundle, "enforced", "first start", actor=SYSTEM),
     ]
     for command in commands:
         await ledger.execute(command, Context(tenant=tenant, actor=SYSTEM, command_id=uuid.uuid4()))

@@ -85,8 +85,8 @@ class World:
         """Put policies in force; return the bundle's id."""
         bundle = new_id("bnd")
         name = f"test-{uuid.uuid4().hex[:8]}"
-        await self.api.run(self.tenant, PublishBundle(bundle, name, BundleText(policies=policies)))
-        await self.api.run(self.tenant, ChangeBundleMode(bundle, "enforced", "for the test"))
+        await self.api.run(self.tenant, PublishBundle(bundle, name, BundleText(policies=policies), actor=SYSTEM))
+        await self.api.run(self.tenant, ChangeBundleMode(bundle, "enforced", "for the test", actor=SYSTEM))
         return bundle
 
     async def path(self, path_id: str, *stages: Stage, **times: int) -> None:

@@ -118,8 +118,8 @@ class Journey:
     async def enforce(self, policies: str) -> None:
         """Let another bundle decide from now on."""
         bundle = new_id("bnd")
-        await self.house.run(TENANT, PublishBundle(bundle, "test", BundleText(policies=policies)))
-        await self.house.run(TENANT, ChangeBundleMode(bundle, "enforced", "test"))
+        await self.house.run(TENANT, PublishBundle(bundle, "test", BundleText(policies=policies), actor=SYSTEM))
+        await self.house.run(TENANT, ChangeBundleMode(bundle, "enforced", "test", actor=SYSTEM))
 
     def environment(self, name: str | None = None, **more: str) -> Mapping[str, str]:
         """Return the environment of a process that speaks to this house, as somebody or as nobody yet."""
@@ -182,8 +182,8 @@ async def journey(url: str, home: Path) -> AsyncIterator[Journey]:
         )
         for command in (
             path,
-            PublishBundle(bundle, "starter", starter_bundle()),
-            ChangeBundleMode(bundle, "enforced", "first start"),
+            PublishBundle(bundle, "starter", starter_bundle(), actor=SYSTEM),
+            ChangeBundleMode(bundle, "enforced", "first start", actor=SYSTEM),
         ):
             await house.run(TENANT, command)
         for name, role in (("iris", "approver"), ("otto", "operator"), ("audra", "auditor")):

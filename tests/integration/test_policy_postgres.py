@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from quarterdeck_domain.access.events import PrincipalDeactivated, PrincipalRegistered
+from quarterdeck_domain.access.values import SYSTEM
 from quarterdeck_domain.events import Actor, NewEvent, RecordedEvent
 from quarterdeck_domain.ids import make_id
 from quarterdeck_domain.intent import Action, Entity, Intent
@@ -59,12 +60,12 @@ async def ledgers(migrated_database: Callable[[], str]) -> AsyncIterator[list[Ev
 
 async def publish(ledger: EventLedger, text: BundleText) -> str:
     bundle_id = make_id("bnd", uuid.uuid4())
-    await ledger.execute(PublishBundle(bundle_id, "main", text), by(ADMIN))
+    await ledger.execute(PublishBundle(bundle_id, "main", text, actor=SYSTEM), by(ADMIN))
     return bundle_id
 
 
 async def enforce(ledger: EventLedger, bundle_id: str) -> None:
-    await ledger.execute(ChangeBundleMode(bundle_id, "enforced", "test"), by(ADMIN))
+    await ledger.execute(ChangeBundleMode(bundle_id, "enforced", "test", actor=SYSTEM), by(ADMIN))
 
 
 async def test_the_starter_journey(ledgers: list[EventLedger]) -> None:

@@ -16,6 +16,7 @@ import pytest
 from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery
 
 from quarterdeck_domain.access.events import ApiKeyRevoked, PrincipalDeactivated, PrincipalRegistered, RoleGranted
+from quarterdeck_domain.access.values import SYSTEM
 from quarterdeck_domain.errors import InvalidInput, QuarterdeckError
 from quarterdeck_domain.events import Actor, Event, NewEvent, RecordedEvent
 from quarterdeck_domain.ids import make_id
@@ -105,13 +106,13 @@ def ask(action: str = "act", subject: str = "bot", **more: Any) -> Intent:
 async def enforce(ledger: EventLedger, policies: str, entities: str = "[]", tenant: str = "acme") -> str:
     bundle_id = make_id("bnd", uuid.uuid4())
     text = BundleText(policies=policies, entities=entities)
-    await ledger.execute(PublishBundle(bundle_id, "main", text), by(ADMIN, tenant))
+    await ledger.execute(PublishBundle(bundle_id, "main", text, actor=SYSTEM), by(ADMIN, tenant))
     await switch(ledger, bundle_id, tenant)
     return bundle_id
 
 
 async def switch(ledger: EventLedger, bundle_id: str, tenant: str = "acme") -> None:
-    await ledger.execute(ChangeBundleMode(bundle_id, "enforced", "test"), by(ADMIN, tenant))
+    await ledger.execute(ChangeBundleMode(bundle_id, "enforced", "test", actor=SYSTEM), by(ADMIN, tenant))
 
 
 async def note(ledger: EventLedger, payload: Event, tenant: str = "acme") -> None:
@@ -196,7 +197,7 @@ async def test_without_policy_everything_is_denied_and_recorded(ledger: WatchedL
     decided = await DecisionPoint(ledger).decide(by(), ask())
     assert (decided.verdict.outcome, decided.decision.bundle_id, decided.event.position) == ("deny", None, 1)
     bundle_id = await enforce(ledger, PERMIT)
-    await ledger.execute(ChangeBundleMode(bundle_id, "retired", "stop"), by(ADMIN))
+    await ledger.execute(ChangeBundleMode(bundle_id, "retired", "stop", actor=SYSTEM), by(ADMIN))
     assert (await DecisionPoint(ledger).decide(by(), ask())).verdict.outcome == "deny"
 
 

@@ -21,11 +21,13 @@ from quarterdeck_domain.access.events import (
     PrincipalRegistered,
     RoleGranted,
     RoleRevoked,
+    TenantClosed,
 )
+from quarterdeck_domain.access.values import SYSTEM
 from quarterdeck_domain.canonical import encode
 from quarterdeck_domain.catalogue import REGISTRY
 from quarterdeck_domain.command_catalogue import COMMANDS
-from quarterdeck_domain.errors import InvalidInput, NotFound, WrongState
+from quarterdeck_domain.errors import InvalidInput, NotAllowed, NotFound, WrongState
 from quarterdeck_domain.events import Actor, Cause, Event, RecordedEvent
 from quarterdeck_domain.ids import make_id
 from quarterdeck_domain.policy.commands import ChangePolicyBundleMode, PublishPolicyBundle
@@ -51,6 +53,9 @@ from quarterdeck_domain.slices import Slice, matches
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ACTOR = Actor(principal="prn_admin", kind="human")
 ONE, TWO, THREE = (make_id("bnd", uuid.UUID(int=n)) for n in (1, 2, 3))
+ADMINISTRATOR = PrincipalRegistered(
+    principal_id=ACTOR.principal, kind="human", display_name="Ada", roles=("administrator",)
+)
 TEXT = BundleText(policies='@id("a") permit(principal, action, resource);')
 
 
@@ -85,7 +90,7 @@ def mode(bundle_id: str, mode: BundleMode, replaces: str | None = None) -> Bundl
 
 
 def test_versions_count_per_name() -> None:
-    command = PublishBundle(THREE, "main", TEXT)
+    command = PublishBundle(THREE, "main", TEXT, actor=SYSTEM)
     (event,) = (
         given_events(command, published(ONE), published(TWO, "other", 7), published(TWO, "main", 2)).decide(NOW).events
     )
@@ -97,7 +102,7 @@ def test_versions_count_per_name() -> None:
 @pytest.mark.parametrize("name", ["", "Main", "a b", "-a", "a-", "x" * 64, "a\n", "a:b", "é"])
 def test_a_name_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput, match="bundle name"):
-        PublishBundle(ONE, name, TEXT)
+        PublishBundle(ONE, name, TEXT, actor=SYSTEM)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +116,7 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
 )
 def test_a_text_that_cannot_be_kept_is_refused(text: BundleText) -> None:
     with pytest.raises(InvalidInput):
-        PublishBundle(ONE, "main", text)
+        PublishBundle(ONE, "main", text, actor=SYSTEM)
 
 
 @given(
@@ -158,7 +163,9 @@ def test_the_digest_tells_every_text_apart() -> None:
 def test_enforcing_replaces_what_was_in_force_and_can_be_taken_back() -> None:
     history: list[Event] = [published(ONE), published(TWO, "main", 2)]
     for bundle_id, replaces in ((ONE, None), (TWO, ONE), (ONE, TWO)):
-        (event,) = given_events(ChangeBundleMode(bundle_id, "enforced", "why"), *history).decide(NOW).events
+        (event,) = (
+            given_events(ChangeBundleMode(bundle_id, "enforced", "why", actor=SYSTEM), *history).decide(NOW).events
+        )
         assert event == mode(bundle_id, "enforced", replaces)
         history.append(event)
 
@@ -177,7 +184,7 @@ def test_enforcing_replaces_what_was_in_force_and_can_be_taken_back() -> None:
 )
 def test_a_mode_that_cannot_be_is_refused(history: list[Event], new_mode: BundleMode, error: type[Exception]) -> None:
     with pytest.raises(error):
-        given_events(ChangeBundleMode(ONE, new_mode, "why"), *history).decide(NOW)
+        given_events(ChangeBundleMode(ONE, new_mode, "why", actor=SYSTEM), *history).decide(NOW)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +192,63 @@ def test_a_mode_that_cannot_be_is_refused(history: list[Event], new_mode: Bundle
 )
 def test_a_mode_change_needs_a_bundle_and_a_reason(bundle_id: str, reason: str) -> None:
     with pytest.raises(InvalidInput):
-        ChangeBundleMode(bundle_id, "enforced", reason)
+        ChangeBundleMode(bundle_id, "enforced", reason, actor=SYSTEM)
+
+
+def commands(actor: Actor) -> tuple[Slice, Slice]:
+    """Return one command of each kind by an actor."""
+    return PublishBundle(TWO, "main", TEXT, actor=actor), ChangeBundleMode(ONE, "enforced", "why", actor=actor)
+
+
+OWN_AGENT = PrincipalRegistered(
+    principal_id="prn_bot", kind="agent", display_name="Bot", owner=ACTOR.principal, roles=("agent",)
+)
+NOBODYS: dict[str, tuple[Actor, list[Event], type[Exception]]] = {
+    "unknown here": (ACTOR, [], NotAllowed),
+    "deactivated": (
+        ACTOR,
+        [ADMINISTRATOR, PrincipalDeactivated(principal_id=ACTOR.principal, reason="x")],
+        NotAllowed,
+    ),
+    "no administrator any more": (
+        ACTOR,
+        [ADMINISTRATOR, RoleRevoked(principal_id=ACTOR.principal, role="administrator")],
+        NotAllowed,
+    ),
+    "another role": (
+        ACTOR,
+        [PrincipalRegistered(principal_id=ACTOR.principal, kind="human", display_name="O", roles=("operator",))],
+        NotAllowed,
+    ),
+    "an agent for an administrator": (
+        Actor(principal="prn_bot", kind="agent", on_behalf_of=(ACTOR.principal,)),
+        [ADMINISTRATOR, OWN_AGENT],
+        NotAllowed,
+    ),
+    "a closed tenant": (ACTOR, [ADMINISTRATOR, TenantClosed(tenant="acme", reason="x")], WrongState),
+    "a closed tenant, by the house": (SYSTEM, [TenantClosed(tenant="acme", reason="x")], WrongState),
+}
+
+
+@pytest.mark.parametrize("case", NOBODYS)
+def test_only_an_active_administrator_of_an_open_tenant_changes_policy(case: str) -> None:
+    actor, history, error = NOBODYS[case]
+    for command in commands(actor):
+        with pytest.raises(error):
+            given_events(command, published(ONE), *history).decide(NOW)
+
+
+def test_an_administrator_changes_policy_until_something_about_it_changes() -> None:
+    for command in commands(ACTOR):
+        assert given_events(command, published(ONE), ADMINISTRATOR).decide(NOW).events
+    # Whatever could change the answer is inside the boundary, so a race is a conflict.
+    for change in (
+        PrincipalDeactivated(principal_id=ACTOR.principal, reason="x"),
+        RoleRevoked(principal_id=ACTOR.principal, role="administrator"),
+        TenantClosed(tenant="acme", reason="x"),
+    ):
+        for command in commands(ACTOR):
+            assert matches(command.consistency_boundary(), change.type, frozenset(change.tags()))
 
 
 MODES = st.lists(
@@ -201,7 +264,7 @@ def test_at_every_prefix_one_bundle_at_most_is_in_force_and_the_fold_agrees(
     enforced: str | None = None
     modes: dict[str, str | None] = {ONE: None, TWO: None, THREE: None}
     for bundle_id, new_mode in wanted:
-        command = given_events(ChangeBundleMode(bundle_id, new_mode, "why"), *history)
+        command = given_events(ChangeBundleMode(bundle_id, new_mode, "why", actor=SYSTEM), *history)
         if modes[bundle_id] in ("retired", new_mode):
             with pytest.raises(WrongState):
                 command.decide(NOW)
@@ -293,10 +356,10 @@ def test_the_commands_become_slices() -> None:
         PublishPolicyBundle(name="main", policies=TEXT.policies, cedar_schema=""), FixedEnvironment()
     )
     assert prepared.result == {"bundle_id": ONE}
-    (event,) = prepared.slice.decide(NOW).events
+    (event,) = given_events(prepared.slice, ADMINISTRATOR).decide(NOW).events
     assert event == published(ONE)
     body = msgspec.convert({"bundle_id": ONE, "mode": "enforced", "reason": "go"}, ChangePolicyBundleMode)
     changed = change.prepare(body, FixedEnvironment())
-    assert given_events(changed.slice, published(ONE)).decide(NOW).events == (
+    assert given_events(changed.slice, ADMINISTRATOR, published(ONE)).decide(NOW).events == (
         BundleModeChanged(bundle_id=ONE, mode="enforced", reason="go"),
     )

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from quarterdeck_domain.access.events import Role
+from quarterdeck_domain.access.commands import ADMINISTRATORS
 from quarterdeck_domain.commands import Command, CommandInput, Environment, Prepared
 from quarterdeck_domain.policy.events import BundleMode
 from quarterdeck_domain.policy.slices import ChangeBundleMode, PublishBundle
 from quarterdeck_domain.policy.values import BundleText
-
-_ADMINISTRATORS: Final[frozenset[Role]] = frozenset({"administrator"})
 
 
 class PublishPolicyBundle(CommandInput, frozen=True, kw_only=True):
@@ -37,13 +35,13 @@ class ChangePolicyBundleMode(CommandInput, frozen=True, kw_only=True):
 
 def _publish(body: PublishPolicyBundle, environment: Environment) -> Prepared:
     bundle_id = environment.new_id("bnd")
-    return Prepared(slice=PublishBundle(bundle_id, body.name, body.text), result={"bundle_id": bundle_id})
+    command = PublishBundle(bundle_id, body.name, body.text, actor=environment.actor)
+    return Prepared(slice=command, result={"bundle_id": bundle_id})
 
 
 def _change_mode(body: ChangePolicyBundleMode, environment: Environment) -> Prepared:
-    return Prepared(
-        slice=ChangeBundleMode(body.bundle_id, body.mode, body.reason), result={"bundle_id": body.bundle_id}
-    )
+    command = ChangeBundleMode(body.bundle_id, body.mode, body.reason, actor=environment.actor)
+    return Prepared(slice=command, result={"bundle_id": body.bundle_id})
 
 
 COMMANDS: Final = (
@@ -52,7 +50,7 @@ COMMANDS: Final = (
         room="policy",
         summary="Publish a version of a policy bundle; it decides nothing until it is enforced.",
         input=PublishPolicyBundle,
-        roles=_ADMINISTRATORS,
+        roles=ADMINISTRATORS,
         prepare=_publish,
     ),
     Command(
@@ -60,7 +58,7 @@ COMMANDS: Final = (
         room="policy",
         summary="Put a policy bundle in force (replacing the one before), watch it, or retire it.",
         input=ChangePolicyBundleMode,
-        roles=_ADMINISTRATORS,
+        roles=ADMINISTRATORS,
         prepare=_change_mode,
     ),
 )

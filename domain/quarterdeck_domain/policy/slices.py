@@ -8,8 +8,9 @@ from typing import Final
 
 from eventsourcing.dcb.api import DCBQuery
 
+from quarterdeck_domain.access.values import CommandSlice
 from quarterdeck_domain.errors import InvalidInput, NotFound, WrongState
-from quarterdeck_domain.events import RecordedEvent
+from quarterdeck_domain.events import Actor, RecordedEvent
 from quarterdeck_domain.ids import check_id
 from quarterdeck_domain.policy.events import BundleMode, BundleModeChanged, BundlePublished, DecisionRecorded
 from quarterdeck_domain.policy.values import (
@@ -26,15 +27,16 @@ DECISION_BASIS: Final = boundary(((BundleModeChanged, *PRINCIPAL_EVENTS), ()))
 """Every event that could change a decision: which bundle is in force, and who the principals are."""
 
 
-class PublishBundle(Slice):
+class PublishBundle(CommandSlice):
     """Publish a version of a named policy bundle. It changes no decision until its mode is changed."""
 
-    def __init__(self, bundle_id: str, name: str, text: BundleText) -> None:
+    def __init__(self, bundle_id: str, name: str, text: BundleText, *, actor: Actor) -> None:
         """Take the bundle's text as it is; versions count from 1 per name.
 
         Raises:
             InvalidInput: a name that is none, or a text that is too long or malformed.
         """
+        super().__init__(actor)
         if not BUNDLE_NAME.fullmatch(name):
             raise InvalidInput(
                 f"{name[:70]!r} is not a bundle name", expected="lower-case letters, digits, inner hyphens, at most 63"
@@ -45,32 +47,40 @@ class PublishBundle(Slice):
         self._version = 0
 
     def consistency_boundary(self) -> DCBQuery:
-        """Return the query of the versions published under this name."""
-        return boundary(((BundlePublished,), (f"bundle-name:{self._name}",)))
+        """Return the query of the versions published under this name, and of who publishes."""
+        return boundary(((BundlePublished,), (f"bundle-name:{self._name}",)), *self.house())
 
     def apply(self, event: RecordedEvent) -> None:
         """Count a version."""
+        super().apply(event)
         if isinstance(event.payload, BundlePublished):
             self._version = max(self._version, event.payload.bundle_version)
 
     def decide(self, now: datetime) -> Decision:
-        """Publish it as the next version."""
+        """Publish it as the next version.
+
+        Raises:
+            WrongState: the tenant is closed.
+            NotAllowed: the actor is no active administrator.
+        """
+        self.require_role("administrator")
         return Decision(events=split(self._bundle_id, self._name, self._version + 1, self._text))
 
 
-class ChangeBundleMode(Slice):
+class ChangeBundleMode(CommandSlice):
     """Put a bundle in force, watch it, or retire it.
 
     One bundle is in force at a time: enforcing another replaces it, and the replaced one may be
     enforced again. Retiring is for good. Taking the bundle in force away leaves no policy: everything is denied.
     """
 
-    def __init__(self, bundle_id: str, mode: BundleMode, reason: str) -> None:
+    def __init__(self, bundle_id: str, mode: BundleMode, reason: str, *, actor: Actor) -> None:
         """Take the new mode and why.
 
         Raises:
             InvalidInput: not a bundle id, no reason, or one that is too long.
         """
+        super().__init__(actor)
         if not reason.strip() or len(reason) > MAX_REASON:
             raise InvalidInput(f"say why, in 1 to {MAX_REASON} characters", field="reason")
         self._bundle_id = check_id(bundle_id, "bnd")
@@ -81,11 +91,12 @@ class ChangeBundleMode(Slice):
         self._enforced: str | None = None
 
     def consistency_boundary(self) -> DCBQuery:
-        """Return the query of this bundle's publication and of every mode change."""
-        return boundary(((BundlePublished,), (f"bundle:{self._bundle_id}",)), ((BundleModeChanged,), ()))
+        """Return the query of this bundle's publication, of every mode change, and of who changes it."""
+        return boundary(((BundlePublished,), (f"bundle:{self._bundle_id}",)), ((BundleModeChanged,), ()), *self.house())
 
     def apply(self, event: RecordedEvent) -> None:
         """Fold which bundle is in force, and this one's mode."""
+        super().apply(event)
         payload = event.payload
         if isinstance(payload, BundlePublished):
             self._published = self._published or payload.bundle_id == self._bundle_id
@@ -100,9 +111,11 @@ class ChangeBundleMode(Slice):
         """Change the mode.
 
         Raises:
+            NotAllowed: the actor is no active administrator.
             NotFound: no such bundle.
-            WrongState: it is retired, or has that mode already.
+            WrongState: it is retired, or has that mode already; or the tenant is closed.
         """
+        self.require_role("administrator")
         if not self._published:
             raise NotFound(f"no policy bundle {self._bundle_id}", bundle_id=self._bundle_id)
         if self._own_mode == "retired":
