@@ -28,15 +28,13 @@ async def export_tenant(ledger: EventLedger, settings: Any, tenant: str, directo
         NotFound: the log is empty.
         LogRewound: the log does not extend what was signed last, so nothing is signed.
     """
-    from quarterdeck_ledger.archive import AlreadyThere
     from quarterdeck_ledger.checkpoints import Checkpointer, PostgresCheckpoints
     from quarterdeck_ledger.postgres import PostgresStore
     from quarterdeck_ledger.signing import FileSigningKeys
 
     store = ledger.store
     assert isinstance(store, PostgresStore)  # noqa: S101  the command line has no other
-    if os.path.lexists(directory):
-        raise AlreadyThere(f"{directory} is there already: choose another name", target=str(directory))
+    _require_free(directory)
     checkpointer = Checkpointer(
         store,
         FileSigningKeys(settings.keys / "signing"),
@@ -53,6 +51,13 @@ async def export_tenant(ledger: EventLedger, settings: Any, tenant: str, directo
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return {"tenant": tenant, "directory": str(directory), "events": signed.size, "vkeys": vkeys}
+
+
+def _require_free(directory: Path) -> None:
+    from quarterdeck_ledger.archive import AlreadyThere
+
+    if directory.exists() or directory.is_symlink():
+        raise AlreadyThere(f"{directory} is there already: choose another name", target=str(directory))
 
 
 async def _write(

@@ -30,7 +30,7 @@ Progress = Callable[[str, int, int], None]
 """Called with tenant, position reached and position aimed at."""
 
 
-class NewerRelease(QuarterdeckError):
+class NewerRelease(InvalidArchive):
     """A newer release made this. Install that release, or a later one; nothing was changed."""
 
     code = "newer_release"

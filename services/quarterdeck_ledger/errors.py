@@ -8,7 +8,7 @@ QuarterdeckError
 │   └── IdReused         the id stands for something else already
 ├── Busy                 too many appends are waiting; nothing was recorded
 ├── Unavailable          the database does not answer
-├── NewerSchema          a newer release has changed the database
+│   └── NewerSchema      a newer release has changed it
 └── UnsafeServer         the database is set up so that it could lose or reorder events
 """
 
@@ -53,7 +53,7 @@ class Unavailable(QuarterdeckError):
     code = "unavailable"
 
 
-class NewerSchema(QuarterdeckError):
+class NewerSchema(Unavailable):
     """A newer release has changed the database, and there is no way back. Install that release, or a later one."""
 
     code = "newer_schema"
