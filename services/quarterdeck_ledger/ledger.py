@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
@@ -18,6 +16,7 @@ from quarterdeck_domain.events import EventRegistry, NewEvent, RecordedEvent, ev
 from quarterdeck_domain.ids import check_tenant
 from quarterdeck_domain.slices import HotSlice, Slice
 from quarterdeck_ledger import faults, sealing
+from quarterdeck_ledger.contention import MAX_TRIES, pause
 from quarterdeck_ledger.entry import Draft, Entry, make_draft, parse_entry, same_content
 from quarterdeck_ledger.errors import AppendConflict, Contended, Expired, IdReused
 from quarterdeck_ledger.facts import all_tags, new_events, recorded
@@ -29,7 +28,6 @@ from quarterdeck_ledger.sequencer import Sequencer
 from quarterdeck_ledger.store import Outcome, Store, Submission
 
 MAX_EVENTS_PER_APPEND: Final = 256
-MAX_TRIES: Final = 12
 _PAGE: Final = 1_000
 _POLL_S: Final = 1.0
 
@@ -163,8 +161,7 @@ class EventLedger:
             try:
                 return await self._decide(command, context, DCBAppendCondition(query, seen))
             except AppendConflict:
-                # Let whoever won finish, and do not meet the same rivals again in step.
-                await asyncio.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 6)))  # noqa: S311
+                await pause(attempt)
             except Refused:
                 # A command that comes again is refused by what it did itself: it hears its first answer.
                 repeated = await self.repeated(context)

@@ -9,7 +9,8 @@ from typing import Final
 
 import msgspec
 
-from quarterdeck_domain.errors import InvalidInput, NotFound
+from quarterdeck_domain.access.events import TenantClosed
+from quarterdeck_domain.errors import InvalidInput, NotFound, WrongState
 from quarterdeck_domain.ids import check_id
 from quarterdeck_domain.policy.events import BundleContinued, BundleModeChanged, BundlePublished
 from quarterdeck_domain.policy.slices import DECISION_BASIS, enforced_after
@@ -49,8 +50,11 @@ class Basis:
         clock: datetime,
         bundle: ReadyBundle | None,
         subjects: OrderedDict[str, SubjectFacts] | None = None,
+        *,
+        closed: bool = False,
     ) -> None:
         """Take a state that was read up to `position`; `clock` is the database's time then."""
+        self.closed = closed
         self.tenant = tenant
         self.position = position
         self.clock = clock
@@ -61,6 +65,15 @@ class Basis:
     def reads_clock(self) -> bool:
         """Whether the bundle in force asks for the time."""
         return self.bundle is not None and self.bundle.loaded is not None and self.bundle.loaded.reads_clock
+
+    def require_open(self) -> None:
+        """Refuse to decide in a closed tenant.
+
+        Raises:
+            WrongState: it is closed.
+        """
+        if self.closed:
+            raise WrongState("this tenant is closed; its log can only be read")
 
     def advance(self, position: int, clock: datetime) -> None:
         """Move on after an append whose condition has shown that nothing changed up to `position`."""
@@ -83,13 +96,15 @@ class Basis:
 async def first_basis(ledger: Ledger, engine: Engine, tenant: str) -> Basis:
     """Read a tenant's basis from the log."""
     head, clock = await ledger.head(tenant), await ledger.now()
-    changes = await ledger.read(tenant, boundary(((BundleModeChanged,), ())), until=head.position)
-    enforced: str | None = None
+    changes = await ledger.read(tenant, boundary(((BundleModeChanged, TenantClosed), ())), until=head.position)
+    enforced, closed = None, False
     for change in changes:
         if isinstance(change.payload, BundleModeChanged):
             enforced = enforced_after(change.payload, enforced)
+        elif isinstance(change.payload, TenantClosed):
+            closed = True
     bundle = None if enforced is None else await ready_bundle(ledger, engine, tenant, enforced)
-    return Basis(tenant, head.position, clock, bundle)
+    return Basis(tenant, head.position, clock, bundle, closed=closed)
 
 
 async def next_basis(ledger: Ledger, engine: Engine, old: Basis) -> Basis:
@@ -98,11 +113,14 @@ async def next_basis(ledger: Ledger, engine: Engine, old: Basis) -> Basis:
     head, clock = await ledger.head(old.tenant), await ledger.now()
     events = await ledger.read(old.tenant, DECISION_BASIS, after=start, until=head.position)
     before = None if old.bundle is None else old.bundle.bundle_id
-    enforced = before
+    enforced, closed = before, old.closed
     for event in events:
         payload = event.payload
         if isinstance(payload, BundleModeChanged):
             enforced = enforced_after(payload, enforced)
+            continue
+        if isinstance(payload, TenantClosed):
+            closed = True
             continue
         principal_id = str(getattr(payload, "principal_id", ""))
         if principal_id in subjects:
@@ -110,7 +128,7 @@ async def next_basis(ledger: Ledger, engine: Engine, old: Basis) -> Basis:
     bundle = old.bundle
     if enforced != before:
         bundle = None if enforced is None else await ready_bundle(ledger, engine, old.tenant, enforced)
-    return Basis(old.tenant, head.position, max(clock, old.clock), bundle, subjects)
+    return Basis(old.tenant, head.position, max(clock, old.clock), bundle, subjects, closed=closed)
 
 
 async def subject_at(ledger: Ledger, tenant: str, principal_id: str, position: int) -> SubjectFacts:

@@ -24,6 +24,7 @@ from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_domain.policy.slices import RecordDecision
 from quarterdeck_domain.policy.values import Verdict
 from quarterdeck_ledger import faults
+from quarterdeck_ledger.contention import MAX_TRIES, pause
 from quarterdeck_ledger.errors import AppendConflict, Contended, Expired, IdReused
 from quarterdeck_ledger.facts import new_events
 from quarterdeck_ledger.interface import Context, Ledger
@@ -41,7 +42,6 @@ from quarterdeck_policy.decisions import (
 from quarterdeck_policy.engine import NO_POLICY, Engine, failed
 from quarterdeck_policy.errors import NotReplayable
 
-MAX_TRIES: Final = 12
 MAX_TENANTS: Final = 256
 MAX_PAST_BUNDLES: Final = 32
 TIME_HOLDS: Final = timedelta(seconds=5)
@@ -78,7 +78,8 @@ class DecisionPoint:
 
         Raises:
             Unavailable, Busy: the log does not take it: there is no decision, so the answer is no.
-            Contended: policy or principals changed on every try.
+            WrongState: the tenant is closed.
+            Contended: policy or principals changed on every try, with a growing pause after each.
             AppendConflict: an event matched `guard`: find out anew whether the approval applies.
             IdReused: the command id was used with another request.
         """
@@ -99,15 +100,17 @@ class DecisionPoint:
         Raises:
             as `decide`.
         """
-        for _ in range(MAX_TRIES):
+        for attempt in range(MAX_TRIES):
             basis = await self._basis(context.tenant)
             # The basis may move on meanwhile; everything below stands on this position.
             position = basis.position
+            basis.require_open()
             await self._check_guards(context.tenant, position, asks)
             decided = await self._evaluate(basis, position, context, asks, semantic)
             try:
                 return await self._record(basis, context, asks, decided)
             except AppendConflict:
+                await pause(attempt)
                 await self._renew(basis)
             except Expired:
                 continue

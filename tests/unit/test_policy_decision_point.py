@@ -15,9 +15,16 @@ import msgspec
 import pytest
 from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery
 
-from quarterdeck_domain.access.events import ApiKeyRevoked, PrincipalDeactivated, PrincipalRegistered, RoleGranted
+from quarterdeck_domain.access.events import (
+    ApiKeyRevoked,
+    PrincipalDeactivated,
+    PrincipalRegistered,
+    Role,
+    RoleGranted,
+    TenantClosed,
+)
 from quarterdeck_domain.access.values import SYSTEM
-from quarterdeck_domain.errors import InvalidInput, QuarterdeckError
+from quarterdeck_domain.errors import InvalidInput, QuarterdeckError, WrongState
 from quarterdeck_domain.events import Actor, Event, NewEvent, RecordedEvent
 from quarterdeck_domain.ids import make_id
 from quarterdeck_domain.intent import Action, Entity, Intent, action_digest
@@ -26,11 +33,13 @@ from quarterdeck_domain.policy.events import BundleModeChanged, DecisionRecorded
 from quarterdeck_domain.policy.slices import ChangeBundleMode, PublishBundle, enforced_after
 from quarterdeck_domain.policy.values import BundleText
 from quarterdeck_domain.slices import boundary
+from quarterdeck_ledger.contention import MAX_TRIES, longest_pause_s
 from quarterdeck_ledger.errors import AppendConflict, Busy, Contended, IdReused, Unavailable
 from quarterdeck_ledger.interface import Appended, Context
 from quarterdeck_ledger.keys import MemoryKeyStore
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.memory import MemoryStore
+from quarterdeck_policy import decision_point
 from quarterdeck_policy.authzen import MAX_REQUEST_BYTES, binding_hash, intent_text, request_text
 from quarterdeck_policy.decision_point import DecisionPoint
 from quarterdeck_policy.decisions import Ask, Decided, verdict_of
@@ -465,7 +474,7 @@ async def test_policy_sees_the_databases_clock_and_a_late_verdict_is_made_again(
     assert await point.redecide(late.event) == late.verdict
 
 
-async def test_who_never_gets_through_is_told_so(ledger: WatchedLedger) -> None:
+async def test_who_never_gets_through_is_told_so(ledger: WatchedLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     await enforce(ledger, PERMIT)
     point = DecisionPoint(ledger)
     await point.decide(by(), ask())
@@ -473,9 +482,76 @@ async def test_who_never_gets_through_is_told_so(ledger: WatchedLedger) -> None:
     async def conflict() -> None:
         raise AppendConflict("somebody was faster")
 
-    ledger.before_append.extend([conflict] * 12)
-    with pytest.raises(Contended):
+    paused: list[int] = []
+
+    async def count(attempt: int) -> None:
+        paused.append(attempt)
+
+    monkeypatch.setattr(decision_point, "pause", count)
+    ledger.before_append.extend([conflict] * MAX_TRIES)
+    before = len(await decisions(ledger))
+    with pytest.raises(Contended) as caught:
         await point.decide(by(), ask())
+    assert caught.value.details == {"tries": MAX_TRIES}
+    assert paused == list(range(MAX_TRIES)), "a growing pause after every conflict"
+    assert len(await decisions(ledger)) == before
+    assert (await point.decide(by(), ask())).verdict.outcome == "permit", "the next one has its own tries"
+
+
+def test_all_pauses_together_are_bounded() -> None:
+    bounds = [longest_pause_s(attempt) for attempt in range(MAX_TRIES)]
+    assert bounds == sorted(bounds)
+    assert bounds[0] == 0.002
+    assert bounds[-1] == bounds[6] == 0.128
+    assert sum(bounds) < 1
+
+
+async def test_a_storm_of_changes_is_outlasted_or_told(ledger: WatchedLedger) -> None:
+    await enforce(ledger, PERMIT)
+    points = [DecisionPoint(ledger) for _ in range(4)]
+    calm = asyncio.Event()
+
+    async def storm() -> int:
+        changes = 0
+        while not calm.is_set():
+            role: Role = "agent" if changes % 2 else "operator"
+            await note(ledger, RoleGranted(principal_id=BOT, role=role))
+            changes += 1
+            await asyncio.sleep(0)
+        return changes
+
+    async def decide(number: int) -> Decided | Contended:
+        try:
+            return await points[number % len(points)].decide(by(), ask(subject=BOT))
+        except Contended as error:
+            return error
+
+    ledger.appends.clear()
+    async with asyncio.timeout(30):
+        storming = asyncio.create_task(storm())
+        answers = await asyncio.gather(*(decide(number) for number in range(150)))
+        calm.set()
+        changes = await storming
+    decided = [answer for answer in answers if isinstance(answer, Decided)]
+    assert decided, "a storm does not starve everybody"
+    recorded = {event.id for event in await decisions(ledger)}
+    assert recorded == {answer.event.id for answer in decided}, "what was answered was recorded, and nothing else"
+    assert len(ledger.appends) - changes <= MAX_TRIES * len(answers)
+
+
+async def test_nothing_is_decided_in_a_closed_tenant(ledger: WatchedLedger) -> None:
+    await enforce(ledger, PERMIT)
+    point = DecisionPoint(ledger)
+    await point.decide(by(), ask())
+
+    async def close() -> None:
+        await note(ledger, TenantClosed(tenant="acme", reason="x"))
+
+    ledger.before_append.append(close)
+    for asked in (point, point, DecisionPoint(ledger)):
+        with pytest.raises(WrongState, match="closed"):
+            await asked.decide(by(), ask())
+    assert len(await decisions(ledger)) == 1
 
 
 async def test_a_bundle_longer_than_an_entry_is_put_together_and_decides(ledger: WatchedLedger) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from eventsourcing.dcb.api import DCBQuery
 
+from quarterdeck_domain.access.events import TenantClosed
 from quarterdeck_domain.access.values import CommandSlice
 from quarterdeck_domain.errors import InvalidInput, NotFound, WrongState
 from quarterdeck_domain.events import Actor, RecordedEvent
@@ -23,8 +24,8 @@ from quarterdeck_domain.policy.values import (
 )
 from quarterdeck_domain.slices import Decision, Slice, boundary
 
-DECISION_BASIS: Final = boundary(((BundleModeChanged, *PRINCIPAL_EVENTS), ()))
-"""Every event that could change a decision: which bundle is in force, and who the principals are."""
+DECISION_BASIS: Final = boundary(((BundleModeChanged, TenantClosed, *PRINCIPAL_EVENTS), ()))
+"""Every event that could change a decision: which bundle is in force, who the principals are, the tenant's end."""
 
 
 class PublishBundle(CommandSlice):

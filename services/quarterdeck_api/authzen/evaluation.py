@@ -24,6 +24,7 @@ from quarterdeck_api.openapi import responses
 from quarterdeck_api.services import Services, ServicesDep
 from quarterdeck_domain.errors import InvalidInput, NotAllowed
 from quarterdeck_domain.intent import Intent
+from quarterdeck_ledger.contention import pause
 from quarterdeck_ledger.errors import AppendConflict, Contended
 from quarterdeck_ledger.interface import Context
 from quarterdeck_policy.authzen import Semantic, parse_evaluation, parse_evaluations
@@ -98,7 +99,7 @@ async def _decided(
     items: Sequence[Intent | InvalidInput],
     semantic: Semantic,
 ) -> tuple[list[Presented | None], tuple[Decided | InvalidInput, ...]]:
-    for _ in range(MAX_TRIES):
+    for attempt in range(MAX_TRIES):
         references = [await _presented(services, caller, item) for item in items]
         asks = [
             item if isinstance(item, InvalidInput) else _ask(item, reference)
@@ -108,7 +109,7 @@ async def _decided(
             return references, await services.decisions.decide_many(context, asks, semantic)
         except AppendConflict:
             # The approval was used or taken back meanwhile; look at it again. Nothing was recorded.
-            continue
+            await pause(attempt)
     raise Contended(f"the approval changed {MAX_TRIES} times while deciding; try again", tries=MAX_TRIES)
 
 

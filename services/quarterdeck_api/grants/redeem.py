@@ -32,6 +32,7 @@ from quarterdeck_domain.ids import make_id
 from quarterdeck_domain.intent import Intent, action_digest
 from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_ledger import faults
+from quarterdeck_ledger.contention import pause
 from quarterdeck_ledger.errors import AppendConflict, Contended, Expired, IdReused
 from quarterdeck_ledger.interface import Context
 from quarterdeck_policy.authzen import intent_of, intent_text
@@ -120,7 +121,7 @@ async def _redeem_anew(services: Services, caller: Caller, body: Mapping[str, An
             found=digest,
         )
     approval_id, grant_id = str(claims["approval_id"]), str(claims["jti"])
-    for _ in range(MAX_TRIES):
+    for attempt in range(MAX_TRIES):
         await _require_unused(services, caller, approval_id, await services.ledger.now())
         decided = await _decide_anew(services, caller, asked.intent, approval_id, now)
         command = RedeemGrant(
@@ -138,6 +139,7 @@ async def _redeem_anew(services: Services, caller: Caller, body: Mapping[str, An
             raise IdempotencyKeyReused("this idempotency key was used with another request", **error.details) from None
         except (WrongState, Expired):
             # Somebody was faster, time ran out, or policy has changed since the decision: look again.
+            await pause(attempt)
             continue
         faults.point("redeem.after")
         return await _answer(services, caller.tenant, executed.events[0], repeated=executed.repeated)
@@ -189,7 +191,7 @@ async def _decide_anew(services: Services, caller: Caller, intent: Intent, appro
     context = Context(
         tenant=caller.tenant, actor=caller.actor, command_id=fresh_id(), traceparent=current_traceparent()
     )
-    for _ in range(MAX_TRIES):
+    for attempt in range(MAX_TRIES):
         found = await applicable(services, caller, intent, approval_id, now)
         if not found.applies:
             await _require_unused(services, caller, approval_id, await services.ledger.now())
@@ -197,6 +199,7 @@ async def _decide_anew(services: Services, caller: Caller, intent: Intent, appro
         try:
             decided = await services.decisions.decide(context, intent, approval_id=approval_id, guard=found.guard)
         except AppendConflict:
+            await pause(attempt)
             continue
         if decided.decision.outcome != "permit":
             raise NotAllowed(
