@@ -15,7 +15,6 @@ import uvicorn
 from quarterdeck_api.app import create_app
 from quarterdeck_api.auth.authenticator import Authenticator
 from quarterdeck_api.auth.oidc import OidcProvider
-from quarterdeck_api.commands.effects import settle_everything
 from quarterdeck_api.services import Services
 from quarterdeck_ledger.checkpoints import Checkpointer, PostgresCheckpoints
 from quarterdeck_ledger.keys import FileKeyStore
@@ -50,7 +49,6 @@ async def running(settings: Settings) -> AsyncIterator[Services]:
     async with contextlib.AsyncExitStack() as stack:
         store = await stack.enter_async_context(PostgresStore.open(url, size=settings.database_pool_size))
         services = await wire(settings, store, stack)
-        await settle_everything(services.ledger)
         await stack.enter_async_context(_signing(services))
         yield services
 
@@ -82,7 +80,8 @@ async def _signing(services: Services) -> AsyncIterator[None]:
     """Sign checkpoints in the background while the block runs."""
     settings = services.settings
     every, idle = timedelta(seconds=settings.checkpoint_interval_s), timedelta(seconds=settings.checkpoint_idle_s)
-    task = asyncio.create_task(services.checkpointer.run(every=every, idle=idle), name="checkpoints")
+    with telemetry.quiet():
+        task = asyncio.create_task(services.checkpointer.run(every=every, idle=idle), name="checkpoints")
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ from quarterdeck_domain.ids import check_id
 from quarterdeck_domain.policy.events import BundleContinued, BundleModeChanged, BundlePublished
 from quarterdeck_domain.policy.slices import DECISION_BASIS, enforced_after
 from quarterdeck_domain.policy.values import (
-    PRINCIPAL_EVENTS,
+    SUBJECT_EVENTS,
     UNKNOWN_SUBJECT,
     BundleText,
     SubjectFacts,
@@ -137,7 +137,7 @@ async def subject_at(ledger: Ledger, tenant: str, principal_id: str, position: i
         check_id(principal_id, "prn")
     except InvalidInput:
         return UNKNOWN_SUBJECT
-    query = boundary((PRINCIPAL_EVENTS, (f"principal:{principal_id}",)))
+    query = boundary((SUBJECT_EVENTS, (f"principal:{principal_id}",)))
     events = await ledger.read(tenant, query, until=position)
     return fold_subject(principal_id, [event.payload for event in events])
 

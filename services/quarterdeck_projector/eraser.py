@@ -1,7 +1,7 @@
 """The eraser: destroys the key of every person whom the log says to be erased.
 
-The event comes first and is the order; this carries it out, again if need be, until the key is gone. It needs neither
-Temporal nor the read models.
+The event comes first and is the order. Whoever ran the command carries it out before it answers; this does so where
+that process died in between, until the key is gone. It needs neither Temporal nor the read models.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from typing import Final
 
 import structlog
 
-from quarterdeck_domain.access.events import PrincipalErased
 from quarterdeck_domain.errors import QuarterdeckError
-from quarterdeck_domain.slices import boundary
 from quarterdeck_ledger import faults
+from quarterdeck_ledger.erasure import ORDERS, carry_out
 from quarterdeck_ledger.followers import Followers
 from quarterdeck_ledger.ledger import EventLedger
 
@@ -47,11 +46,9 @@ class Eraser:
         if head <= after:
             return 0
         destroyed = 0
-        for event in await self._ledger.read(tenant, boundary(((PrincipalErased,), ())), after=after, until=head):
-            if isinstance(event.payload, PrincipalErased):
-                faults.point("erase.read")
-                destroyed += await self._ledger.keys.destroy(tenant, event.payload.principal_id)
-                faults.point("erase.after_destroy")
-                log.info("erase.done", tenant=tenant, position=event.position)
+        for event in await self._ledger.read(tenant, ORDERS, after=after, until=head):
+            faults.point("erase.read")
+            destroyed += await carry_out(self._ledger.keys, event)
+            faults.point("erase.after_destroy")
         await self._followers.advance(tenant, NAME, head)
         return destroyed

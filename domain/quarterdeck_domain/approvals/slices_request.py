@@ -187,24 +187,31 @@ class RequestApproval(CommandSlice):
         return tuple(dict.fromkeys((*wanting, *owners)))
 
 
-class CancelApproval(CommandSlice):
-    """Take a request back. Only the principal that asked may, for the same people as then."""
+class _OnApproval(CommandSlice):
+    """A command on one approval request."""
 
-    def __init__(self, *, approval_id: str, actor: Actor, reason: str = ""):
+    def __init__(self, actor: Actor, approval_id: str):
         super().__init__(actor)
-        self.reason = optional_line(reason, "reason")
-        self._approval = ApprovalFold(approval_id)
+        self.approval = ApprovalFold(approval_id)
 
     def consistency_boundary(self) -> DCBQuery:
-        return boundary(*self._approval.needs(), *self.house())
+        return boundary(*self.approval.needs(), *self.house())
 
     def apply(self, event: RecordedEvent) -> None:
         super().apply(event)
-        self._approval.apply(event)
+        self.approval.apply(event)
+
+
+class CancelApproval(_OnApproval):
+    """Take a request back. Only the principal that asked may, for the same people as then."""
+
+    def __init__(self, *, approval_id: str, actor: Actor, reason: str = ""):
+        super().__init__(actor, approval_id)
+        self.reason = optional_line(reason, "reason")
 
     def decide(self, now: datetime) -> Decision:
         self.require_commander()
-        request = self._approval.pending(now)
+        request = self.approval.pending(now)
         if self.actor.principal != request.requester or not set(self.actor.on_behalf_of) <= set(request.requesters):
             raise NotAllowed("only the principal that asked may take it back", requester=request.requester)
         cancelled = ApprovalCancelled(
@@ -213,23 +220,15 @@ class CancelApproval(CommandSlice):
         return Decision(events=(cancelled,), not_after=request.expires_at)
 
 
-class ExpireApproval(CommandSlice):
+class ExpireApproval(_OnApproval):
     """State that nobody decided in time. The house does this; it is true only once the time is over."""
 
     def __init__(self, *, approval_id: str):
-        super().__init__(SYSTEM)
-        self._approval = ApprovalFold(approval_id)
-
-    def consistency_boundary(self) -> DCBQuery:
-        return boundary(*self._approval.needs(), *self.house())
-
-    def apply(self, event: RecordedEvent) -> None:
-        super().apply(event)
-        self._approval.apply(event)
+        super().__init__(SYSTEM, approval_id)
 
     def decide(self, now: datetime) -> Decision:
         self.require_open()
-        request = self._approval.undecided()
+        request = self.approval.undecided()
         if now < request.expires_at:
             raise WrongState(
                 "its time is not over yet", approval_id=request.approval_id, expires_at=request.expires_at, now=now
@@ -238,24 +237,16 @@ class ExpireApproval(CommandSlice):
         return Decision(events=(expired,))
 
 
-class RemindApproval(CommandSlice):
+class RemindApproval(_OnApproval):
     """State that the eligible people were told again. The house does this, once per `remind_after_s`."""
 
     def __init__(self, *, approval_id: str):
-        super().__init__(SYSTEM)
-        self._approval = ApprovalFold(approval_id)
-
-    def consistency_boundary(self) -> DCBQuery:
-        return boundary(*self._approval.needs(), *self.house())
-
-    def apply(self, event: RecordedEvent) -> None:
-        super().apply(event)
-        self._approval.apply(event)
+        super().__init__(SYSTEM, approval_id)
 
     def decide(self, now: datetime) -> Decision:
         self.require_open()
-        request = self._approval.pending(now)
-        due = (self._approval.told_at or now) + timedelta(seconds=request.remind_after_s)
+        request = self.approval.pending(now)
+        due = (self.approval.told_at or now) + timedelta(seconds=request.remind_after_s)
         if now < due:
             raise WrongState("they were told a short while ago", approval_id=request.approval_id, due=due, now=now)
         reminded = ApprovalReminded(approval_id=request.approval_id)

@@ -17,14 +17,14 @@ from quarterdeck_domain.policy.events import BundleMode, BundleModeChanged, Bund
 from quarterdeck_domain.policy.values import (
     BUNDLE_NAME,
     MAX_REASON,
-    PRINCIPAL_EVENTS,
+    SUBJECT_EVENTS,
     BundleText,
     check_bundle_text,
     split,
 )
 from quarterdeck_domain.slices import Decision, Slice, boundary
 
-DECISION_BASIS: Final = boundary(((BundleModeChanged, TenantClosed, *PRINCIPAL_EVENTS), ()))
+DECISION_BASIS: Final = boundary(((BundleModeChanged, TenantClosed, *SUBJECT_EVENTS), ()))
 """Every event that could change a decision: which bundle is in force, who the principals are, the tenant's end."""
 
 

@@ -27,7 +27,7 @@ MAX_REASON: Final = 500
 _PIECE: Final = 8_000  # characters: at most 48,000 bytes in an entry, however they are escaped
 _INLINE_BYTES: Final = 40_000
 
-PRINCIPAL_EVENTS: Final[tuple[type[Event], ...]] = (
+SUBJECT_EVENTS: Final[tuple[type[Event], ...]] = (
     PrincipalRegistered,
     RoleGranted,
     RoleRevoked,

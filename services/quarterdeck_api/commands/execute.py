@@ -16,7 +16,6 @@ from typing import Any, Final
 import msgspec
 
 from quarterdeck_api.auth.caller import Caller, require
-from quarterdeck_api.commands.effects import settle
 from quarterdeck_api.commands.idempotency import command_id, fingerprint
 from quarterdeck_api.problems import IdempotencyKeyReused
 from quarterdeck_api.services import Services
@@ -25,6 +24,7 @@ from quarterdeck_domain.commands import Command, CommandInput
 from quarterdeck_domain.errors import InvalidInput, NotCanonical
 from quarterdeck_domain.events import Actor, RecordedEvent, event_id
 from quarterdeck_domain.ids import make_id
+from quarterdeck_ledger.erasure import carry_out
 from quarterdeck_ledger.errors import IdReused
 from quarterdeck_ledger.interface import Context, Executed
 from quarterdeck_policy.preflight import CHECKS
@@ -128,7 +128,8 @@ async def execute(
         if key is None:
             raise
         executed = await _first_answer(services, context, error)
-    await settle(services.ledger, caller.tenant, executed.events)
+    for event in executed.events:
+        await carry_out(services.ledger.keys, event)
     return _result(executed, dict(prepared.result), dict(prepared.reveal))
 
 
