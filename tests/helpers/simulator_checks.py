@@ -10,7 +10,7 @@ import json
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -59,14 +59,21 @@ class Person:
 class Tally:
     """One log, read once from its beginning to its end."""
 
-    def __init__(self, seats: int | None = None, since: int = 0) -> None:
-        """Of the first `since` entries, decisions are taken as they are: a test made them up."""
+    def __init__(self, seats: int | None = None, since: int = 0, expected: dict[str, str] | None = None) -> None:
+        """Of the first `since` entries, decisions are taken as they are: a test made them up.
+
+        `expected` is what the policy says of each action it names; anything else is denied.
+        """
+        self.expected = expected or {}
+        self.set_back = timedelta()
+        """How far the database's clock was set back: what was over by then may be recorded as a little early."""
         self.seats = seats
         self.since = since
         self.people: dict[str, Person] = {}
         self.approvals: dict[str, Approval] = {}
         self.decisions: dict[str, Entry] = {}
         self.effects: dict[str, list[str]] = {}
+        self.enforced: str | None = None
         self.enforced_at = 0
         self.taken = 0
 
@@ -119,10 +126,23 @@ class Tally:
         self.decisions[data["decision_id"]] = entry
         if data.get("bundle_id") is None and entry["position"] > self.since:
             need("deny by default", data["outcome"] == "deny", f"{data['outcome']} without a policy")
+        if entry["position"] > self.since:
+            need("policy in force", data.get("bundle_id") == self.enforced, f"{self.enforced} is in force")
+            subject = self.people.get(data["subject"].partition(":")[2])
+            if subject is not None and not subject.active:
+                need("policy in force", data["outcome"] == "deny", "its subject was deactivated")
+            if data["outcome"] != "deny" and data["action"] in self.expected:
+                free = data.get("approval_id") is not None and self.expected[data["action"]] == "approval_required"
+                right = "permit" if free else self.expected[data["action"]]
+                need("deny by default", data["outcome"] == right, f"{data['action']} is answered {data['outcome']}")
 
     def mode_changed(self, entry: Entry, data: Entry) -> None:
         """Another policy is in force, or none."""
         self.enforced_at = entry["position"]
+        if data["mode"] == "enforced":
+            self.enforced = data["bundle_id"]
+        elif data["bundle_id"] == self.enforced:
+            self.enforced = None
 
     # Approvals.
 
@@ -182,7 +202,8 @@ class Tally:
         request = approval.request
         need("decided as shown", data["action_digest"] == request["action_digest"], "it ends for another action")
         if how == "expired":
-            need("expired in time", at(entry["recorded_at"]) >= at(request["expires_at"]), "its time is not over")
+            over = at(entry["recorded_at"]) + self.set_back >= at(request["expires_at"])
+            need("expired in time", over, "its time is not over")
         else:
             need("decided in time", at(entry["recorded_at"]) <= at(request["expires_at"]), f"{how} after its time")
         if how == "denied":
@@ -287,13 +308,21 @@ def need(invariant: str, holds: bool, what: str) -> None:
         raise Violation(invariant, what)
 
 
-def check_log(entries: list[bytes], *, seats: int | None = None, since: int = 0) -> Tally:
+def check_log(
+    entries: list[bytes],
+    *,
+    seats: int | None = None,
+    since: int = 0,
+    expected: dict[str, str] | None = None,
+    set_back_s: float = 0.0,
+) -> Tally:
     """Hold a whole log against every rule, and return the tally.
 
     Raises:
         Violation: a rule is broken.
     """
-    tally = Tally(seats, since)
+    tally = Tally(seats, since, expected)
+    tally.set_back = timedelta(seconds=set_back_s)
     seen: set[str] = set()
     commands: dict[str, list[tuple[int, str]]] = {}
     before = BEGINNING

@@ -59,6 +59,12 @@ class _Timer(asyncio.TimerHandle):
     """A timer that knows its process."""
 
 
+def _due(timer: asyncio.TimerHandle) -> None:
+    """Call back, unless that was taken back between being due and having its turn."""
+    if not timer.cancelled():
+        timer._callback(*timer._args)  # type: ignore[attr-defined]
+
+
 class SimulatorLoop(asyncio.AbstractEventLoop):
     """Runs coroutines in virtual time. See the module."""
 
@@ -220,4 +226,4 @@ class SimulatorLoop(asyncio.AbstractEventLoop):
         _, _, timer, process = heapq.heappop(self._timers)
         if process.alive and not timer.cancelled():
             context = timer._context  # type: ignore[attr-defined]
-            self.call_soon(timer._callback, *timer._args, context=context)  # type: ignore[attr-defined]
+            self.call_soon(_due, timer, context=context)

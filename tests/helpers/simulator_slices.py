@@ -77,8 +77,8 @@ class TakeSeat(HotSlice):
         return Decision(events=(RoleGranted(principal_id=HALL, role="operator"),), not_after=self.not_after)
 
 
-def run(seed: int) -> None:
-    """Play one schedule and check everything.
+def run(seed: int) -> World:
+    """Play one schedule and check everything; return the world it came to.
 
     Raises:
         Violation: something that must always hold does not.
@@ -95,8 +95,10 @@ def run(seed: int) -> None:
             world.client_task(send(world, actor, make, command_id, repeats=impatient))
     world.play()
     log = world.store._logs[TENANT]
-    check_log(log.entries, seats=SEATS, since=len(store._logs[TENANT].entries))
+    since = len(store._logs[TENANT].entries)
+    check_log(log.entries, seats=SEATS, since=since, set_back_s=-world.skew_s)
     check_answers(log.entries, world.acknowledged, world.refused)
+    return world
 
 
 async def send(world: World, actor: Actor, make: Make, command_id: uuid.UUID, *, repeats: bool) -> None:

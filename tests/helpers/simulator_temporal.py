@@ -173,7 +173,7 @@ class Temporal:
                 return result
             await asyncio.sleep(RETRY_S)
 
-    async def wait(self, execution: Execution, condition: Callable[[], bool], timeout: timedelta) -> None:
+    async def wait(self, execution: Execution, condition: Callable[[], bool], at_most: timedelta) -> None:
         """Wait for a condition of the workflow.
 
         Raises:
@@ -182,16 +182,16 @@ class Temporal:
         if execution.replayed < len(execution.outcomes):
             outcome = self._replay(execution)
         else:
-            outcome = await self._wait(execution, condition, timeout)
+            outcome = await self._wait(execution, condition, at_most)
             execution.outcomes.append(outcome)
             execution.replayed += 1
             execution.signalled = False
         if outcome == "timeout":
             raise TimeoutError
 
-    async def _wait(self, execution: Execution, condition: Callable[[], bool], timeout: timedelta) -> str:
+    async def _wait(self, execution: Execution, condition: Callable[[], bool], at_most: timedelta) -> str:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout.total_seconds()):
+            async with asyncio.timeout(at_most.total_seconds()):
                 while not condition():
                     execution.changed = self._loop.create_future()
                     await execution.changed
@@ -211,9 +211,9 @@ async def _execute_activity(function: Any, arg: Any = None, *, args: Any = None,
     return await server.activity(_EXECUTION.get(), activities, function, tuple(args) if args is not None else (arg,))
 
 
-async def _wait_condition(condition: Callable[[], bool], *, timeout: timedelta, **_: Any) -> None:
+async def _wait_condition(condition: Callable[[], bool], **options: Any) -> None:
     server, _activities = _SERVER.get()
-    await server.wait(_EXECUTION.get(), condition, timeout)
+    await server.wait(_EXECUTION.get(), condition, options["timeout"])
 
 
 def _info() -> Any:

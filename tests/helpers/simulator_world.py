@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from simulator_loop import PROCESS, Died, Process, SimulatorLoop
 from simulator_store import Connection, IndexedStore, LogLock
 from simulator_temporal import Temporal, answering
@@ -33,8 +34,10 @@ from quarterdeck_ledger.errors import Busy, Unavailable
 from quarterdeck_ledger.interface import Executed
 from quarterdeck_ledger.keys import MemoryKeyStore
 from quarterdeck_ledger.ledger import EventLedger
+from quarterdeck_ledger.signing import Purpose, SigningKey
 from quarterdeck_policy.decision_point import DecisionPoint
 from quarterdeck_policy.engine import Engine, LoadedBundle
+from quarterdeck_projector import dispatcher as dispatcher_module
 from quarterdeck_projector.dispatcher import Dispatcher
 from quarterdeck_workflows.approval_gate.activities import ApprovalGateActivities
 
@@ -115,6 +118,26 @@ _OPENED: dict[int, tuple[Entry, RecordedEvent]] = {}
 _parse = lru_cache(maxsize=4096)(parse_entry)
 
 
+class Keys:
+    """Signing keys that are the same in every simulation."""
+
+    def __init__(self) -> None:
+        private = Ed25519PrivateKey.from_private_bytes(b"\1" * 32)
+        self._keys = [SigningKey("simulated", private)]
+
+    def current(self, _tenant: str, _purpose: Purpose) -> SigningKey:
+        """Return the key."""
+        return self._keys[0]
+
+    def all(self, _tenant: str, _purpose: Purpose) -> list[SigningKey]:
+        """Return the key, alone."""
+        return self._keys
+
+
+_SIGNING = Keys()
+_SETTINGS = SimpleNamespace(base_url="https://quarterdeck.example", default_tenant=TENANT)
+
+
 class Followers:
     """The places of followers, kept by the store."""
 
@@ -143,7 +166,9 @@ class Api:
         self.process = process
         self.ledger = ledger
         self.decisions = DecisionPoint(ledger, _ENGINE)
-        self.services: Any = SimpleNamespace(ledger=ledger, decisions=self.decisions)
+        self.services: Any = SimpleNamespace(
+            ledger=ledger, decisions=self.decisions, settings=_SETTINGS, signing=_SIGNING
+        )
 
 
 class World:
@@ -265,8 +290,8 @@ class World:
         """Let a client do something, beside the others."""
         self.clients.append(self.loop.spawn(self.client, coro))
 
-    def play(self) -> None:
-        """Run until every client has had its answers.
+    def play(self, *, then: Callable[[], None] | None = None) -> None:
+        """Run until every client has had its answers; and `then`, without any more faults, until nothing is left to do.
 
         Raises:
             Violation: a client never got one, or something broke that no fault explains.
@@ -274,6 +299,10 @@ class World:
         try:
             with faults.installed(self):
                 ended = self.loop.run(lambda: all(task.done() for task in self.clients))
+                self.healed = True
+                if ended and then is not None:
+                    self.loop.run(lambda: False)
+                    then()
         finally:
             self.loop.bury()
         for task in self.clients:
@@ -320,11 +349,23 @@ class World:
                 answer.set_result(result)
 
     def acknowledge(self, command_id: uuid.UUID, executed: Executed) -> None:
-        """Write down what a client was told."""
+        """Write down what a client was told; by now it must be durable.
+
+        Raises:
+            Violation: it is not.
+        """
+        for event in executed.events:
+            self.durable(event)
         if executed.events:
             self.acknowledged.append(
                 Acknowledged(command_id, executed.events[0].position, tuple(event.id for event in executed.events))
             )
+
+    def durable(self, event: RecordedEvent) -> None:
+        """Expect an event to be in the log, at its place, at the moment in which somebody is told of it."""
+        log = self.store._logs[TENANT]
+        if log.places.get(event.id) != event.position:
+            raise Violation("durable before told", f"{event.type} at {event.position} is not in the log")
 
 
 SEEN: set[str] | None = None
@@ -337,19 +378,24 @@ async def _pause(loop: SimulatorLoop, seconds: float) -> None:
     await future
 
 
+def _silent(_event: str, **_: object) -> None:
+    """Say nothing: injected faults are no news."""
+
+
 _rng = random.Random(0)
-_CHANCE = SimpleNamespace(uniform=lambda low, high: low + (high - low) * _rng.random())
 
 
 @contextlib.contextmanager
 def simulating() -> Iterator[None]:
     """Let the seed decide what production code leaves to chance, and Temporal be the simulated one, for a block."""
-    before = ledger_module.random, ledger_module.parse_entry, redeem_module.fresh_id
-    ledger_module.random, ledger_module.parse_entry = _CHANCE, _parse  # type: ignore[attr-defined]
+    before = random.uniform, ledger_module.parse_entry, redeem_module.fresh_id, dispatcher_module.log
+    random.uniform = lambda low, high: low + (high - low) * _rng.random()  # type: ignore[assignment]
+    ledger_module.parse_entry = _parse  # type: ignore[attr-defined]
     redeem_module.fresh_id = lambda: uuid.UUID(int=_rng.getrandbits(128), version=4)  # type: ignore[attr-defined]
+    dispatcher_module.log = SimpleNamespace(warning=_silent, error=_silent)
     try:
         with answering():
             yield
     finally:
-        ledger_module.random, ledger_module.parse_entry, redeem_module.fresh_id = before  # type: ignore[attr-defined]
+        random.uniform, ledger_module.parse_entry, redeem_module.fresh_id, dispatcher_module.log = before  # type: ignore
         _OPENED.clear()
