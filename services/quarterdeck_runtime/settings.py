@@ -111,7 +111,9 @@ class Settings(BaseSettings):
     session_hours: float = Field(12, gt=0, le=720, description="Hours for which a sign-in link's session lasts.")
 
     webhook_allow: Words = Field(
-        (), description="Host names, addresses and networks (CIDR) that callbacks may reach although they are internal."
+        (),
+        description="Every host that callbacks may be sent to, public ones too: names, `host:port`s, addresses and "
+        "networks (CIDR). Empty: none.",
     )
 
     otlp_endpoint: str | None = Field(

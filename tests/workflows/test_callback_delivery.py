@@ -138,15 +138,30 @@ def test_refused_destinations(url: str) -> None:
 
 
 def test_every_address_of_a_name_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One internal address among public ones refuses the name."""
+    """One address that is not listed refuses the name, a public one too; so does a name without addresses."""
 
     def resolve(*_: object, **__: object) -> list[object]:
         return [(socket.AF_INET, 1, 6, "", ("93.184.216.34", 443)), (socket.AF_INET, 1, 6, "", ("10.0.0.1", 443))]
 
     monkeypatch.setattr(destination.socket, "getaddrinfo", resolve)
+    for listed in ([], ["10.0.0.0/8"], ["93.184.216.0/24"], ["other.example"], ["rebinding.example:8443"]):
+        with pytest.raises(RefusedDestination, match="webhook_allow"):
+            Destinations(listed).check("https://rebinding.example/")
+    for listed in (["10.0.0.0/8", "93.184.216.34"], ["Rebinding.example."], ["rebinding.example:443"]):
+        assert len(Destinations(listed).check("https://rebinding.example./")[0]) == 2
+    monkeypatch.setattr(destination.socket, "getaddrinfo", lambda *_, **__: [])
     with pytest.raises(RefusedDestination):
-        Destinations().check("https://rebinding.example/")
-    Destinations(["10.0.0.0/8"]).check("https://rebinding.example/")
+        Destinations(["0.0.0.0/0", "::/0"]).check("https://rebinding.example/")
+
+
+def test_a_public_endpoint_is_listed_as_every_other() -> None:
+    """What is refused at submission is refused at delivery, in the same words."""
+    with pytest.raises(RefusedDestination, match="webhook_allow"):
+        Destinations().check("https://93.184.216.34/")
+    Destinations(["93.184.216.34"]).check("https://93.184.216.34/")
+    with pytest.raises(RefusedDestination, match="https"):
+        Destinations(["93.184.216.34"]).check("http://93.184.216.34/")
+    Destinations(["93.184.216.34:80", "93.184.216.34"]).check("http://93.184.216.34/")
 
 
 async def _until(house: House, approval: str, event_type: str) -> None:

@@ -1,5 +1,13 @@
-"""Where callbacks may go. A name is resolved once, every address it has is checked, and the connection goes to an
-address that was checked: a name that changes its mind in between (DNS rebinding) gains nothing. No redirects.
+"""Where callbacks may go: only to what the operator lists in `webhook_allow`, at submission and at delivery alike.
+
+The list holds host names, `host:port`s, addresses and networks (CIDR). A name on it is allowed as it is; any other is
+allowed if every address it resolves to is on it. An empty list allows nothing. Addresses are https; http only on this
+machine, or where the list names `host:port`.
+
+At delivery a name is resolved once, every address it has is checked, and the connection goes to an address that was
+checked: a name that changes its mind in between (DNS rebinding) gains nothing. No redirects.
+
+Source: ARAP draft, 'Callback Completion' and 'Callback Security'.
 """
 
 from __future__ import annotations
@@ -8,6 +16,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -21,14 +30,23 @@ class RefusedDestination(Exception):
     """This endpoint may not be called: the message says why and what an operator can allow."""
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The parts of an endpoint that decide whether it may be called. `host` is in lower case, without a final dot."""
+
+    scheme: str
+    host: str
+    port: int
+
+
 class Destinations:
-    """The endpoints that may be called: public ones over https, and what the operator allows by name or network."""
+    """The endpoints that may be called: those that the operator lists, and no others."""
 
     def __init__(self, allowed: Iterable[str] = ()) -> None:
-        """`allowed` holds host names, `host:port`s, addresses and networks that may be called although internal."""
+        """`allowed` is the setting `webhook_allow`."""
         entries = list(allowed)
         self._networks = [ipaddress.ip_network(entry, strict=False) for entry in entries if _is_network(entry)]
-        self._hosts = {entry.lower() for entry in entries if not _is_network(entry)}
+        self._names = {entry.lower().rstrip(".") for entry in entries}
 
     async def post(self, endpoint: str, body: bytes, headers: dict[str, str]) -> int:
         """Send a POST and return the answer's status.
@@ -56,28 +74,71 @@ class Destinations:
         Raises:
             RefusedDestination: it may not.
         """
-        try:
-            parts = urlsplit(endpoint)
-            port = parts.port
-        except ValueError:
-            raise RefusedDestination("the callback endpoint is not a URL") from None
-        host = (parts.hostname or "").lower()
-        if parts.scheme not in {"https", "http"} or not host or parts.username or parts.password or parts.fragment:
-            raise RefusedDestination("a callback endpoint is an https:// URL without user and fragment")
-        port = port or (443 if parts.scheme == "https" else 80)
-        named = host in self._hosts or f"{host}:{port}" in self._hosts
-        addresses = _resolve(host, port)
-        inside = [address for address in addresses if not (named or self._is_allowed(address))]
-        if any(not _is_public(address) for address in inside):
-            raise RefusedDestination(
-                f"the callback endpoint {host} is an internal address; an operator may allow it in webhook_allow"
-            )
-        if parts.scheme == "http" and inside:
-            raise RefusedDestination("a callback endpoint is an https:// URL (http only where webhook_allow names it)")
-        return addresses, port, parts.scheme
+        target = self.target(endpoint)
+        addresses = _resolve(target.host, target.port)
+        self.require(target, addresses)
+        return addresses, target.port, target.scheme
 
-    def _is_allowed(self, address: Address) -> bool:
-        return any(address in network for network in self._networks if network.version == address.version)
+    def target(self, endpoint: str) -> Target:
+        """Return the parts of an endpoint that could be called if its host may be.
+
+        Raises:
+            RefusedDestination: it is malformed, or plain http where that is not allowed.
+        """
+        target = _parse(endpoint)
+        plain = target.scheme == "http" and (_is_loopback(target.host) or self._is_exact(target))
+        if target.scheme != "https" and not plain:
+            raise RefusedDestination(
+                "a callback endpoint is an https:// address (http only where webhook_allow names host:port)"
+            )
+        return target
+
+    def is_named(self, target: Target) -> bool:
+        """Tell whether the operator lists this host by name, so that its addresses need not be."""
+        return target.host in self._names or self._is_exact(target)
+
+    def require(self, target: Target, addresses: Iterable[Address]) -> None:
+        """Refuse a host that is neither listed by name nor by all the addresses it has.
+
+        Raises:
+            RefusedDestination: it is not.
+        """
+        found = list(addresses)
+        if not self.is_named(target) and not (found and all(self._is_listed(address) for address in found)):
+            raise RefusedDestination(
+                f"callbacks are not allowed to {target.host[:100]}; the operator lists every host, address and network "
+                "that may be called in webhook_allow"
+            )
+
+    def _is_exact(self, target: Target) -> bool:
+        return f"{target.host}:{target.port}" in self._names
+
+    def _is_listed(self, address: Address) -> bool:
+        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+        plain = mapped or address
+        return any(plain in network for network in self._networks if network.version == plain.version)
+
+
+def literal(text: str) -> Address | None:
+    """Return the address that a text is, without its zone; None for a name."""
+    try:
+        return ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def _parse(endpoint: str) -> Target:
+    try:
+        parts = urlsplit(endpoint)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        raise RefusedDestination("the callback endpoint is not a URL") from None
+    if not endpoint.isascii() or any(char.isspace() or not char.isprintable() for char in endpoint):
+        raise RefusedDestination("the callback endpoint is not a URL")
+    host = (parts.hostname or "").rstrip(".").lower()
+    if not host or parts.username is not None or parts.password is not None or parts.fragment:
+        raise RefusedDestination("a callback endpoint has a host, and neither user nor fragment")
+    return Target(parts.scheme, host, port)
 
 
 def _resolve(host: str, port: int) -> list[Address]:
@@ -88,10 +149,9 @@ def _resolve(host: str, port: int) -> list[Address]:
     return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
 
 
-def _is_public(address: Address) -> bool:
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    subject = mapped or address
-    return subject.is_global and not subject.is_multicast
+def _is_loopback(host: str) -> bool:
+    address = literal(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
 
 
 def _is_network(entry: str) -> bool:
