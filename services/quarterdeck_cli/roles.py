@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from quarterdeck_ledger import faults
+from quarterdeck_ledger import faults, instruments
 from quarterdeck_ledger.followers import Followers
 from quarterdeck_ledger.keys import FileKeyStore
 from quarterdeck_ledger.ledger import EventLedger
@@ -64,6 +64,7 @@ async def worker(settings: Settings) -> None:
 async def projector(settings: Settings) -> None:
     """Project, erase and dispatch until cancelled. All but the last go on when Temporal is away."""
     from quarterdeck_projector.eraser import Eraser
+    from quarterdeck_projector.levels import Levels
     from quarterdeck_projector.projector import Projector
 
     async with _running(settings, "projector") as store:
@@ -72,6 +73,9 @@ async def projector(settings: Settings) -> None:
             group.create_task(Projector(store, store.pool).run(), name="projector")
             group.create_task(Eraser(ledger, Followers(store.pool)).run(), name="eraser")
             group.create_task(_dispatch(settings, ledger, store), name="dispatcher")
+            if instruments.observing():
+                levels = Levels(store, Followers(store.pool))
+                group.create_task(levels.run(settings.metrics_interval_s), name="levels")
 
 
 ROLES: Final[dict[str, Callable[[Settings], Coroutine[Any, Any, None]]]] = {
@@ -123,10 +127,12 @@ async def _running(settings: Settings, role: str) -> AsyncIterator[PostgresStore
     logs.configure(settings, role)
     traces = telemetry.start(settings, role)
     try:
-        await wait_for_schema(url)
-        async with PostgresStore.open(url, size=settings.database_pool_size) as store:
-            log.info("serving", role=role)
-            yield store
+        # What these roles do of themselves is poll; spans begin at what caused the events that they act on.
+        with telemetry.quiet():
+            await wait_for_schema(url)
+            async with PostgresStore.open(url, size=settings.database_pool_size) as store:
+                log.info("serving", role=role)
+                yield store
     finally:
         if traces is not None:
             traces.close()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from quarterdeck_domain.errors import QuarterdeckError
 from quarterdeck_domain.events import event_id
 from quarterdeck_domain.slices import HotSlice, matches
-from quarterdeck_ledger import faults
+from quarterdeck_ledger import faults, instruments
 from quarterdeck_ledger.entry import parse_entry
 from quarterdeck_ledger.errors import Busy, Expired, Unavailable
 from quarterdeck_ledger.facts import new_events, recorded
@@ -58,6 +58,7 @@ class HotBoundaries:
         self._ledger = ledger
         self._boundaries: dict[tuple[str, str], _Boundary] = {}
 
+    @instruments.execute
     async def execute(self, command: HotSlice, context: Context) -> Executed:
         """Run a command in its turn.
 

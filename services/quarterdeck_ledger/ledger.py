@@ -15,7 +15,7 @@ from quarterdeck_domain.errors import InvalidInput, Refused
 from quarterdeck_domain.events import EventRegistry, NewEvent, RecordedEvent, event_id
 from quarterdeck_domain.ids import check_tenant
 from quarterdeck_domain.slices import HotSlice, Slice
-from quarterdeck_ledger import faults, sealing
+from quarterdeck_ledger import faults, instruments, sealing
 from quarterdeck_ledger.contention import MAX_TRIES, pause
 from quarterdeck_ledger.entry import Draft, Entry, make_draft, parse_entry, same_content
 from quarterdeck_ledger.errors import AppendConflict, Contended, Expired, IdReused
@@ -44,6 +44,7 @@ class EventLedger:
         self._sequencer = sequencer or Sequencer(store)
         self._hot = HotBoundaries(self)
 
+    @instruments.append
     async def append(
         self,
         tenant: str,

@@ -16,7 +16,7 @@ from typing import Final
 from eventsourcing.dcb.api import DCBQueryItem
 
 from quarterdeck_domain.errors import QuarterdeckError
-from quarterdeck_ledger import faults
+from quarterdeck_ledger import faults, instruments
 from quarterdeck_ledger.errors import Busy, Unavailable
 from quarterdeck_ledger.store import Outcome, Store, Submission
 
@@ -28,11 +28,12 @@ BATCHES_UNDER_WAY: Final = 2
 
 
 class _Waiting:
-    __slots__ = ("answer", "size", "submission")
+    __slots__ = ("answer", "context", "size", "submission")
 
     def __init__(self, submission: Submission, answer: asyncio.Future[Outcome]) -> None:
         self.submission = submission
         self.answer = answer
+        self.context = instruments.here()
         self.size = sum(len(draft.prefix) + len(draft.suffix) for draft in submission.drafts)
 
 
@@ -45,6 +46,7 @@ class Sequencer:
         self._max_waiting = max_waiting
         self._lanes: dict[str, deque[_Waiting]] = {}
         self._running: dict[str, set[asyncio.Task[None]]] = {}
+        instruments.QUEUES.add(self)
 
     async def submit(self, tenant: str, submission: Submission) -> Outcome:
         """Return the outcome once it is durable.
@@ -63,6 +65,10 @@ class Sequencer:
             running.add(asyncio.create_task(self._drain(tenant, lane), name=f"append lane {tenant}"))
         return await waiting.answer
 
+    def waiting(self) -> int:
+        """Return how many submissions wait for a batch."""
+        return sum(len(lane) for lane in tuple(self._lanes.values()))
+
     async def close(self) -> None:
         """Wait until everything submitted has been answered."""
         while self._running:
@@ -75,7 +81,8 @@ class Sequencer:
             while lane:
                 batch = take_batch(lane)
                 if batch:
-                    await self._commit(tenant, batch)
+                    with instruments.batch(tenant, batch):
+                        await self._commit(tenant, batch)
                     batch = []
         except BaseException as error:
             # The lane's task is dying (a bug, or shutdown): nobody may be left waiting for an answer.

@@ -23,7 +23,7 @@ from quarterdeck_domain.intent import Intent
 from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_domain.policy.slices import RecordDecision
 from quarterdeck_domain.policy.values import Verdict
-from quarterdeck_ledger import faults
+from quarterdeck_ledger import faults, instruments
 from quarterdeck_ledger.contention import MAX_TRIES, pause
 from quarterdeck_ledger.errors import AppendConflict, Contended, Expired, IdReused
 from quarterdeck_ledger.facts import new_events
@@ -89,6 +89,7 @@ class DecisionPoint:
             raise decided
         return decided
 
+    @instruments.decide
     async def decide_many(
         self, context: Context, asks: Sequence[Ask | InvalidInput], semantic: Semantic = "execute_all"
     ) -> tuple[Decided | InvalidInput, ...]:

@@ -33,6 +33,7 @@ from quarterdeck_domain.slices import boundary
 from quarterdeck_ledger import faults
 from quarterdeck_ledger.followers import Followers
 from quarterdeck_ledger.interface import Context, Ledger
+from quarterdeck_projector import observed
 from quarterdeck_workflows.approval_gate.types import ApprovalGateInput
 from quarterdeck_workflows.approval_gate.workflow import ApprovalGateWorkflow
 from quarterdeck_workflows.callback_delivery.types import CallbackDeliveryInput
@@ -128,7 +129,8 @@ class Dispatcher:
             else:
                 open_approvals.pop(approval_id, None)
         for event in open_approvals.values():
-            await self._open_gate(event)
+            with observed.acting(event):
+                await self._open_gate(event)
         return len(open_approvals)
 
     async def _known_tenants(self) -> list[str]:
@@ -143,7 +145,8 @@ class Dispatcher:
         if handler is None:
             return
         try:
-            await handler(event)
+            with observed.acting(event):
+                await handler(event)
         except RPCError as error:
             if error.status in {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}:
                 raise
@@ -152,6 +155,7 @@ class Dispatcher:
             await self._park(event, repr(error))
 
     async def _park(self, event: RecordedEvent, reason: str) -> None:
+        observed.parked(event)
         log.error("dispatch.parked", tenant=event.tenant, position=event.position, reason=reason)
         workflow_id = f"{event.tenant}/dispatch/{event.position}"
         command = ParkDispatch(position=event.position, workflow_id=workflow_id, reason=reason[:500])
@@ -160,6 +164,7 @@ class Dispatcher:
             actor=SYSTEM,
             command_id=command_id(workflow_id, f"park/{event.id}"),
             causation_position=event.position,
+            traceparent=event.cause.traceparent,
         )
         await self._ledger.execute(command, context)
 

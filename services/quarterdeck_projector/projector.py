@@ -17,6 +17,7 @@ from quarterdeck_domain.errors import QuarterdeckError
 from quarterdeck_ledger import faults
 from quarterdeck_ledger.postgres import translated
 from quarterdeck_ledger.store import Store
+from quarterdeck_projector import observed
 from quarterdeck_projector import rebuild as rebuilding
 from quarterdeck_projector.rebuild import Progress
 from quarterdeck_readmodels import ranges, schema
@@ -168,7 +169,8 @@ class Projector:
                         return position
                     if len(run) == RUN and not self._slots.locked():
                         ahead = asyncio.create_task(self._read(tenant, run.last), name=f"read ahead {tenant}")
-                    written = await self._write(tenant, target, run)
+                    with observed.projecting(tenant, run):
+                        written = await self._write(tenant, target, run)
                 if written is None:
                     return None
                 position = written
@@ -212,6 +214,7 @@ class Projector:
             await asyncio.sleep(0)  # others share this loop
         if run:
             faults.point("project.read")
+            run.causes = observed.causes(entries)
         return run or None
 
     async def _write(self, tenant: str, target: str, run: Run) -> int | None:

@@ -37,6 +37,8 @@ class Run:
         self.first = first
         self.last = last
         self.changes = changes
+        self.causes: tuple[str, ...] = ()
+        """`traceparent`s of what caused its events, where somebody looks and they are few."""
 
     def __len__(self) -> int:
         return self.last - self.first + 1

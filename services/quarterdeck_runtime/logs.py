@@ -16,7 +16,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from quarterdeck_runtime.settings import Settings
-from quarterdeck_runtime.telemetry import current_trace_id
+from quarterdeck_runtime.telemetry import current_span_id, current_trace_id
 
 REDACTED: Final = "[redacted]"
 MAX_DEPTH: Final = 6
@@ -119,6 +119,7 @@ def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventD
     trace_id = current_trace_id()
     if trace_id is not None:
         event.setdefault("trace_id", trace_id)
+        event.setdefault("span_id", current_span_id())
     return event
 
 

@@ -124,6 +124,9 @@ class Settings(BaseSettings):
         1.0, ge=0, le=1, description="Share of the traces begun here that is recorded. A caller's decision is kept."
     )
     metrics_interval_s: float = Field(30, ge=1, le=3600, description="Seconds between exports of metrics.")
+    metrics_by_tenant: bool = Field(
+        False, description="Whether metrics carry the tenant. It multiplies their number, and names customers."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level logged.")
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`json` for machines, `console` for people, `auto`: `console` on a terminal."

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from opentelemetry import metrics, propagate, trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from quarterdeck_ledger import instruments
 from quarterdeck_runtime.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,9 +28,10 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
 
-SCOPE: Final = "quarterdeck"
 UNTRACED: Final = "/sign-in,/healthz,/readyz"
 """Parts of addresses that get no span: a sign-in link's path holds its secret, and probes are noise."""
+_HTTP_LABELS: Final = ("error.type", "http.request.method", "http.response.status_code", "http.route", "url.scheme")
+"""Of HTTP metrics. Never a host: callers choose it, in `Host` and in callbacks, and could make metrics without end."""
 
 _propagator: Final = TraceContextTextMapPropagator()
 
@@ -60,6 +63,7 @@ def start(
     telemetry = _providers(settings, role, spans, reader)
     trace.set_tracer_provider(telemetry.tracers)
     metrics.set_meter_provider(telemetry.meters)
+    instruments.observe(by_tenant=settings.metrics_by_tenant)
     _instrument_clients(telemetry)
     return telemetry
 
@@ -69,24 +73,29 @@ def _providers(settings: Settings, role: str, spans: SpanExporter | None, reader
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+    from opentelemetry.sdk.metrics.view import View
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
     from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+    from quarterdeck_runtime.discretion import DiscreetExporter
 
     resource = Resource.create({"service.name": f"quarterdeck-{role}", "service.namespace": "quarterdeck"})
     tracers = TracerProvider(resource=resource, sampler=ParentBased(TraceIdRatioBased(settings.trace_sample_ratio)))
     base = (settings.otlp_endpoint or "").rstrip("/")
     headers = parse_headers(settings.otlp_headers.get_secret_value() if settings.otlp_headers else "")
     if spans is not None:
-        tracers.add_span_processor(SimpleSpanProcessor(spans))
+        tracers.add_span_processor(SimpleSpanProcessor(DiscreetExporter(spans)))
     elif base:
-        tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{base}/v1/traces", headers=headers)))
+        exporter = DiscreetExporter(OTLPSpanExporter(endpoint=f"{base}/v1/traces", headers=headers))
+        tracers.add_span_processor(BatchSpanProcessor(exporter))
     readers = [reader] if reader is not None else []
     if reader is None and base:
-        exporter = OTLPMetricExporter(endpoint=f"{base}/v1/metrics", headers=headers)
-        readers.append(PeriodicExportingMetricReader(exporter, settings.metrics_interval_s * 1000))
-    return Telemetry(tracers, MeterProvider(resource=resource, metric_readers=readers))
+        sender = OTLPMetricExporter(endpoint=f"{base}/v1/metrics", headers=headers)
+        readers.append(PeriodicExportingMetricReader(sender, settings.metrics_interval_s * 1000))
+    views = [View(instrument_name=f"http.{side}.*", attribute_keys=set(_HTTP_LABELS)) for side in ("client", "server")]
+    return Telemetry(tracers, MeterProvider(resource=resource, metric_readers=readers, views=views))
 
 
 def _instrument_clients(telemetry: Telemetry) -> None:
@@ -149,14 +158,31 @@ def request_context(headers: Mapping[str, str]) -> Context:
     return trace.set_span_in_context(NonRecordingSpan(span), Context())
 
 
+def current_span_id() -> str | None:
+    """Return the id (16 hex digits) of the span of what is being done now."""
+    context = trace.get_current_span().get_span_context()
+    return f"{context.span_id:016x}" if context.is_valid else None
+
+
+def cause_context(traceparent: str | None) -> Context:
+    """Return the context of what caused an event, from the `traceparent` recorded with it; without one, a quiet one."""
+    context = _propagator.extract({"traceparent": traceparent or ""}, Context())
+    return context if trace.get_current_span(context).get_span_context().is_valid else request_context({})
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Record no spans in the block and the tasks it starts, except below causes of their own: for what only polls."""
+    token = attach(request_context({}))
+    try:
+        yield
+    finally:
+        detach(token)
+
+
 def tracer() -> trace.Tracer:
     """Return the tracer of the house's own spans."""
-    return trace.get_tracer(SCOPE)
-
-
-def meter() -> metrics.Meter:
-    """Return the meter of the house's own metrics."""
-    return metrics.get_meter(SCOPE)
+    return trace.get_tracer(instruments.SCOPE)
 
 
 def _random(size: int) -> int:

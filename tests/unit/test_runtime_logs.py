@@ -55,8 +55,9 @@ def test_a_line_says_what_where_and_in_which_trace(lines: io.StringIO) -> None:
     assert (ours["event"], ours["position"], ours["level"], ours["role"]) == ("started", 7, "info", "api")
     assert (theirs["event"], theirs["logger"], theirs["level"]) == ("slow query", "theirs", "warning")
     assert ours["trace_id"] == theirs["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert len(ours["span_id"]) == 16
     assert ours["timestamp"].endswith("Z")
-    assert set(ours) == {"event", "position", "level", "role", "logger", "timestamp", "trace_id"}
+    assert set(ours) == {"event", "position", "level", "role", "logger", "timestamp", "trace_id", "span_id"}
 
 
 def test_less_severe_lines_are_left_out(lines: io.StringIO) -> None:

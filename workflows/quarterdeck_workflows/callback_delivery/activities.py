@@ -22,6 +22,7 @@ from quarterdeck_workflows.callback_delivery.destination import Destinations, Re
 from quarterdeck_workflows.callback_delivery.signature import signed_headers
 from quarterdeck_workflows.callback_delivery.types import AbandonInput, CallbackDeliveryInput
 from quarterdeck_workflows.execution import record
+from quarterdeck_workflows.telemetry import count_callback
 
 
 class CallbackDeliveryActivities:
@@ -59,11 +60,15 @@ class CallbackDeliveryActivities:
         try:
             response = await self._destinations.post(fold.request.callback.endpoint, body, headers)
         except RefusedDestination as error:
+            count_callback(message.tenant, "refused")
             raise ApplicationError(str(error), "destination_refused", non_retryable=True) from None
         except httpx.HTTPError as error:
+            count_callback(message.tenant, "failed")
             raise ApplicationError(f"no answer: {type(error).__name__}", "unreachable") from None
         faults.point("callback.after_send")
-        if not 200 <= response < 300:
+        acknowledged = 200 <= response < 300
+        count_callback(message.tenant, "delivered" if acknowledged else "failed")
+        if not acknowledged:
             raise ApplicationError(f"answered {response}, not 2xx", "not_acknowledged")
         return response
 
@@ -80,6 +85,7 @@ class CallbackDeliveryActivities:
             approval_id=abandoned.approval_id, message_id=abandoned.message_id, abandoned=abandoned.reason
         )
         await record(self._ledger, abandoned.tenant, command, "abandoned")
+        count_callback(abandoned.tenant, "abandoned")
 
 
 def notification(approval: ApprovalFold, base_url: str) -> bytes:
