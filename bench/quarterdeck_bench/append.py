@@ -1,9 +1,10 @@
 """`append`: durable conditional appends beside `eventsourcing`'s DCB recorder on PostgreSQL and UmaDB.
 
-Each append is one event of about 260 bytes with three tags, on the condition that its own new tag has no event
-(and, in the conflict rows, 5 % that repeat a tag and must fail). All three are durable: fsync is on. Ours are asyncio
-tasks in one process through the public `append`; the peers' interfaces are synchronous, so they get a thread a writer.
-Each store holds `QUARTERDECK_BENCH_ROWS` events (1,000,000) before the first measurement.
+Each append is one event of about 260 bytes with three tags, on the condition that its own new tag has no event (and, in
+the conflict rows, 5 % that repeat a tag and must fail). All three are durable: fsync is on. Our event ids follow time
+(UUID version 7), as those of our own commands do; the peers assign positions only. Ours are asyncio tasks in one process
+through the public `append`; the peers' interfaces are synchronous, so they get a thread a writer. Each store holds
+`QUARTERDECK_BENCH_ROWS` events (1,000,000) before the first measurement.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from eventsourcing.dcb.postgres_tt import PostgresDCBRecorderTT
 from eventsourcing.persistence import IntegrityError
 from eventsourcing.postgres import PostgresDatastore
 
+from quarterdeck_api.commands.idempotency import fresh_id
 from quarterdeck_bench.harness import Result, median, percentile, postgres
 from quarterdeck_domain.access.events import ApiKeyRevoked
 from quarterdeck_domain.events import Actor, NewEvent
@@ -174,7 +176,7 @@ class _Ours:
 
 def _event(key: str) -> NewEvent:
     payload = ApiKeyRevoked(key_id=key, principal_id=f"prn_{key[:8]}", reason=PADDING)
-    return NewEvent(id=uuid.uuid4(), payload=payload, actor=ACTOR)
+    return NewEvent(id=fresh_id(), payload=payload, actor=ACTOR)
 
 
 class _Threads:

@@ -132,7 +132,7 @@ async def _look_at_database(url: str) -> str:
 
 async def _stopped(store: Any, tenant: str) -> tuple[int, str] | None:
     async with store.pool.acquire() as connection, connection.transaction():
-        await connection.execute("SELECT set_config('quarterdeck.tenant', $1, true)", tenant)
+        await connection.execute("SELECT ledger.enter($1)", tenant)
         row = await connection.fetchrow(
             "SELECT stopped_at, problem FROM readmodels.progress WHERE tenant_id = $1 AND stopped_at IS NOT NULL",
             tenant,

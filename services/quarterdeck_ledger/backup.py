@@ -211,8 +211,8 @@ class Snapshot:
         statement = (
             "SELECT note, signed_at FROM ledger.checkpoints WHERE tenant_id = $1 AND size > 0 ORDER BY size, signed_at"
         )
-        await self._connection.execute("SELECT set_config('quarterdeck.tenant', $1, true)", tenant)
-        async for row in self._connection.cursor(statement, tenant, prefetch=PAGE):
+        tenant_id = await self._connection.fetchval("SELECT ledger.enter($1)", tenant)
+        async for row in self._connection.cursor(statement, tenant_id, prefetch=PAGE):
             yield KeptCheckpoint(note=row["note"], signed_at=row["signed_at"].isoformat())
 
     async def entries(self, tenant: str) -> AsyncIterator[Sequence[bytes]]:
@@ -244,7 +244,7 @@ async def snapshot(pool: asyncpg.Pool, release: str) -> AsyncIterator[Snapshot]:
                 "serves it, or run `quarterdeck migrate`",
                 found=schema,
             )
-        names = [row["tenant_id"] for row in await connection.fetch("SELECT tenant_id FROM ledger.tenants")]
+        names = [row["name"] for row in await connection.fetch("SELECT name FROM ledger.tenants")]
         ends = [await _end(connection, name) for name in sorted(names)]
         header = Header(
             format="quarterdeck-backup",
@@ -259,9 +259,9 @@ async def snapshot(pool: asyncpg.Pool, release: str) -> AsyncIterator[Snapshot]:
 
 async def _end(connection: Any, tenant: str) -> TenantEnd:
     head = await connection.fetchrow("SELECT * FROM ledger.head($1)", tenant)
-    await connection.execute("SELECT set_config('quarterdeck.tenant', $1, true)", tenant)
+    tenant_id = await connection.fetchval("SELECT ledger.enter($1)", tenant)
     count = await connection.fetchval(
-        "SELECT count(*) FROM ledger.checkpoints WHERE tenant_id = $1 AND size > 0", tenant
+        "SELECT count(*) FROM ledger.checkpoints WHERE tenant_id = $1 AND size > 0", tenant_id
     )
     position = head["position"] if head is not None else 0
     root = merkle.root_of(tuple(head["frontier"])) if position else merkle.EMPTY_ROOT

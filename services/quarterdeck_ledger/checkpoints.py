@@ -36,7 +36,7 @@ from quarterdeck_ledger.signing import SigningKeys
 from quarterdeck_ledger.store import Store, StoredHead
 from quarterdeck_ledger.tiles import TILE_WIDTH
 
-_SET_TENANT: Final = "SELECT set_config('quarterdeck.tenant', $1, true)"
+_ENTER: Final = "SELECT ledger.enter($1)"
 _KEEP: Final = (
     "INSERT INTO ledger.checkpoints (tenant_id, size, root, note) VALUES ($1, $2, $3, $4) RETURNING signed_at"
 )
@@ -88,15 +88,14 @@ class PostgresCheckpoints:
     async def keep(self, tenant: str, size: int, root: bytes, note: bytes) -> datetime:
         """Keep a checkpoint; return the moment by the database's clock."""
         async with translated(), self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(_SET_TENANT, tenant)
-            signed_at: datetime = await connection.fetchval(_KEEP, tenant, size, root, note.decode())
+            tenant_id = await connection.fetchval(_ENTER, tenant)
+            signed_at: datetime = await connection.fetchval(_KEEP, tenant_id, size, root, note.decode())
         return signed_at
 
     async def latest(self, tenant: str) -> SignedCheckpoint | None:
         """Return the largest checkpoint, the last signed of those."""
         async with translated(), self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(_SET_TENANT, tenant)
-            row = await connection.fetchrow(_LATEST, tenant)
+            row = await connection.fetchrow(_LATEST, await connection.fetchval(_ENTER, tenant))
         if row is None:
             return None
         size, signed_at, note = row["size"], row["signed_at"], row["note"].encode()

@@ -86,8 +86,8 @@ class _Locked:
         return await read_on(self._connection, self._tenant, query, after, None, None, False)
 
     async def known(self, ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
-        statement = "SELECT id FROM ledger.events WHERE tenant_id = $1 AND id = ANY ($2)"
-        return {uuid.UUID(str(row["id"])) for row in await self._connection.fetch(statement, self._tenant, list(ids))}
+        statement = "SELECT id FROM ledger.events WHERE tenant_id = ledger.current_tenant_id() AND id = ANY ($1)"
+        return {uuid.UUID(str(row["id"])) for row in await self._connection.fetch(statement, list(ids))}
 
     async def append(self, batch: Sequence[Submission]) -> list[Outcome]:
         return outcomes(await self._connection.fetch(_APPEND, self._tenant, *batch_arguments(batch)))
@@ -170,8 +170,8 @@ class PostgresStore:
     async def tenants(self) -> list[str]:
         """Return the names of the tenants with a log."""
         async with translated():
-            rows = await self.pool.fetch("SELECT tenant_id FROM ledger.tenants ORDER BY tenant_id")
-        return [row["tenant_id"] for row in rows]
+            rows = await self.pool.fetch("SELECT name FROM ledger.tenants ORDER BY name")
+        return [row["name"] for row in rows]
 
     async def leaves(self, tenant: str, after: int, until: int) -> list[bytes]:
         """Return the leaf hashes of `after < position <= until`, in order."""

@@ -20,8 +20,8 @@ from quarterdeck_ledger.entry import tag_hash
 from quarterdeck_ledger.postgres import translated
 
 _OWNER: Final = "SET LOCAL ROLE quarterdeck_owner"
-_SET_TENANT: Final = "SELECT set_config('quarterdeck.tenant', $1, true)"
-_TENANT: Final = "INSERT INTO ledger.tenants (tenant_id) VALUES ($1)"
+_TENANT: Final = "INSERT INTO ledger.tenants (name) VALUES ($1)"
+_ENTER: Final = "SELECT ledger.enter($1)"
 _HEAD: Final = """
 INSERT INTO ledger.heads (tenant_id, position, recorded_at, frontier)
 VALUES ($1, $2, coalesce($3::timestamptz, '-infinity'), $4)
@@ -94,7 +94,7 @@ async def restore(url: str, file: BinaryIO, progress: Progress | None = None) ->
 
 
 async def _require_empty(connection: Any) -> None:
-    tenants = [row["tenant_id"] for row in await connection.fetch("SELECT tenant_id FROM ledger.tenants LIMIT 5")]
+    tenants = [row["name"] for row in await connection.fetch("SELECT name FROM ledger.tenants LIMIT 5")]
     if tenants:
         raise NotEmpty(
             f"there is a log here already ({', '.join(tenants)}): restore into an empty installation", tenants=tenants
@@ -103,21 +103,21 @@ async def _require_empty(connection: Any) -> None:
 
 async def _write(connection: Any, backup: Backup, section: Section, progress: Progress | None) -> None:
     end, frontier, last = section.end, b"", None
-    await connection.execute(_SET_TENANT, end.tenant)
     await connection.execute(_TENANT, end.tenant)
+    tenant_id = await connection.fetchval(_ENTER, end.tenant)
     for page in backup.entries(section):
         frontier = merkle.append_leaves(frontier, page.first - 1, page.leaves)
-        await _write_page(connection, end.tenant, page)
+        await _write_page(connection, tenant_id, page)
         last = page.entries[-1].recorded_at
         if progress is not None:
             progress(end.tenant, page.first + len(page.raw) - 1, end.position)
     # A tenant whose first append was refused has a head and no event.
-    await connection.execute(_HEAD, end.tenant, end.position, last, merkle.split_frontier(frontier, end.position))
+    await connection.execute(_HEAD, tenant_id, end.position, last, merkle.split_frontier(frontier, end.position))
     kept = [(item.size, item.signed_at, item.root, item.note.decode()) for item in section.checkpoints]
-    await connection.execute(_CHECKPOINTS, end.tenant, *_columns(kept, 4))
+    await connection.execute(_CHECKPOINTS, tenant_id, *_columns(kept, 4))
 
 
-async def _write_page(connection: Any, tenant: str, page: Page) -> None:
+async def _write_page(connection: Any, tenant_id: int, page: Page) -> None:
     places = range(page.first, page.first + len(page.raw))
     rows = [
         (place, entry.id, entry.type, entry.recorded_at, raw, leaf)
@@ -129,9 +129,9 @@ async def _write_page(connection: Any, tenant: str, page: Page) -> None:
         for tag in {tag_hash(text) for text in entry.tags}
     ]
     nodes = [(node[0] // merkle.TILE_HEIGHT, node[1], found) for node, found in page.nodes]
-    await connection.execute(_EVENTS, tenant, *_columns(rows, 6))
-    await connection.execute(_TAGS, tenant, *_columns(tags, 2))
-    await connection.execute(_NODES, tenant, *_columns(nodes, 3))
+    await connection.execute(_EVENTS, tenant_id, *_columns(rows, 6))
+    await connection.execute(_TAGS, tenant_id, *_columns(tags, 2))
+    await connection.execute(_NODES, tenant_id, *_columns(nodes, 3))
 
 
 def _columns(rows: Iterable[tuple[Any, ...]], count: int) -> list[list[Any]]:

@@ -258,6 +258,6 @@ async def _tags(store: PostgresStore, tenant: str, after: int, until: int) -> di
 
 async def _within(store: PostgresStore, tenant: str, statement: str, *arguments: Any) -> list[Any]:
     async with store.pool.acquire() as connection, connection.transaction():
-        await connection.execute("SELECT set_config('quarterdeck.tenant', $1, true)", tenant)
-        rows: list[Any] = await connection.fetch(statement, tenant, *arguments)
+        tenant_id = await connection.fetchval("SELECT ledger.enter($1)", tenant)
+        rows: list[Any] = await connection.fetch(statement, tenant_id, *arguments)
     return rows

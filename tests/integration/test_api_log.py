@@ -304,7 +304,8 @@ async def test_an_altered_log_signs_nothing_more(migrated_database: Callable[[],
         await api.services.checkpointer.checkpoint("acme")
         connection = await asyncpg.connect(url)
         await connection.execute("ALTER TABLE ledger.heads NO FORCE ROW LEVEL SECURITY")
-        await connection.execute("UPDATE ledger.heads SET frontier[1] = sha256(frontier[1]) WHERE tenant_id = 'acme'")
+        acme = await connection.fetchval("SELECT ledger.enter('acme')")
+        await connection.execute("UPDATE ledger.heads SET frontier[1] = sha256(frontier[1]) WHERE tenant_id = $1", acme)
         await connection.close()
         with pytest.raises(LogRewound):
             await api.services.checkpointer.checkpoint("acme")

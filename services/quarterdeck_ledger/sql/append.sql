@@ -20,6 +20,7 @@ CREATE FUNCTION ledger.append(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
+    tenant     int;
     head       record;
     now_at     timestamptz;
     moment     text;
@@ -41,14 +42,13 @@ DECLARE
     level      int;
     hash       bytea;
 BEGIN
-    PERFORM set_config('quarterdeck.tenant', p_tenant, true);
+    tenant := ledger.enter(p_tenant);
     SELECT h.position, h.recorded_at, h.frontier INTO head
-        FROM ledger.heads h WHERE h.tenant_id = p_tenant FOR NO KEY UPDATE;
+        FROM ledger.heads h WHERE h.tenant_id = tenant FOR NO KEY UPDATE;
     IF NOT FOUND THEN
-        INSERT INTO ledger.tenants VALUES (p_tenant) ON CONFLICT DO NOTHING;
-        INSERT INTO ledger.heads VALUES (p_tenant, 0, '-infinity', '{}') ON CONFLICT DO NOTHING;
+        tenant := ledger.begin(p_tenant);
         SELECT h.position, h.recorded_at, h.frontier INTO head
-            FROM ledger.heads h WHERE h.tenant_id = p_tenant FOR NO KEY UPDATE;
+            FROM ledger.heads h WHERE h.tenant_id = tenant FOR NO KEY UPDATE;
     END IF;
     now_at := greatest(clock_timestamp(), head.recorded_at);
     moment := to_char(now_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
@@ -59,8 +59,8 @@ BEGIN
                 AS q(caller, after, tag, more, types)
             CROSS JOIN LATERAL (
                 SELECT 1 FROM ledger.tags t
-                    WHERE t.tenant_id = p_tenant AND t.tag = q.tag AND t.position > q.after
-                    AND (q.more IS NULL AND q.types IS NULL OR ledger.fits(p_tenant, t.position, q.more, q.types))
+                    WHERE t.tenant_id = tenant AND t.tag = q.tag AND t.position > q.after
+                    AND (q.more IS NULL AND q.types IS NULL OR ledger.fits(tenant, t.position, q.more, q.types))
                     LIMIT 1
             ) AS hit;
         IF array_position(cond_tag, NULL) IS NOT NULL THEN
@@ -69,7 +69,7 @@ BEGIN
                 WHERE q.tag IS NULL AND CASE WHEN q.types IS NULL THEN head.position > q.after ELSE EXISTS (
                     SELECT 1 FROM unnest(string_to_array(q.types, E'\x1f')) AS k(type)
                         CROSS JOIN LATERAL (SELECT 1 FROM ledger.events e
-                            WHERE e.tenant_id = p_tenant AND e.type = k.type AND e.position > q.after LIMIT 1) e) END;
+                            WHERE e.tenant_id = tenant AND e.type = k.type AND e.position > q.after LIMIT 1) e) END;
         END IF;
     END IF;
     SELECT array_agg(l.caller::int) INTO late
@@ -78,7 +78,7 @@ BEGIN
 
     LOOP
         IF suspects IS NOT NULL THEN
-            verdicts := ledger.verdicts(p_tenant, caller_events, ids, suspects, conflicted, late);
+            verdicts := ledger.verdicts(tenant, caller_events, ids, suspects, conflicted, late);
             SELECT array_agg(u.id ORDER BY u.ord), array_agg(u.type ORDER BY u.ord),
                     array_agg(u.prefix ORDER BY u.ord), array_agg(u.suffix ORDER BY u.ord)
                 INTO w_ids, w_types, w_prefixes, w_suffixes
@@ -96,7 +96,7 @@ BEGIN
         BEGIN
             WITH written AS (
                 INSERT INTO ledger.events
-                    SELECT p_tenant, r.position, r.id, r.type, now_at, r.entry, sha256('\x00'::bytea || r.entry)
+                    SELECT tenant, r.position, r.id, r.type, now_at, r.entry, sha256('\x00'::bytea || r.entry)
                     FROM (
                         SELECT head.position + u.ord AS position, u.id, u.type,
                             u.prefix || convert_to('"position":' || head.position + u.ord || ',"recorded_at":"'
@@ -117,7 +117,7 @@ BEGIN
 
     IF leaves IS NOT NULL THEN
         INSERT INTO ledger.tags
-            SELECT p_tenant, u.tag, head.position + u.event FROM unnest(w_event, w_tag) AS u(event, tag);
+            SELECT tenant, u.tag, head.position + u.event FROM unnest(w_event, w_tag) AS u(event, tag);
 
         -- RFC 6962, one leaf at a time: a leaf merges with every finished subtree to its left.
         stack := head.frontier;
@@ -132,7 +132,7 @@ BEGIN
                 carry := carry >> 1;
                 level := level + 1;
                 IF level & 7 = 0 THEN
-                    INSERT INTO ledger.tree_nodes VALUES (p_tenant, level >> 3, size >> level, hash);
+                    INSERT INTO ledger.tree_nodes VALUES (tenant, level >> 3, size >> level, hash);
                 END IF;
             END LOOP;
             depth := depth + 1;
@@ -141,7 +141,7 @@ BEGIN
         END LOOP;
 
         UPDATE ledger.heads SET position = size, recorded_at = now_at, frontier = stack[1:depth]
-            WHERE tenant_id = p_tenant;
+            WHERE tenant_id = tenant;
         PERFORM pg_notify('ledger', p_tenant || ' ' || size);
     END IF;
 
@@ -172,7 +172,7 @@ $$;
 -- Why the suspects among a batch's callers do not pass. Ids come before conditions: whoever repeats itself hears where
 -- its events already are. A suspect with nothing against it is left out: it passes.
 CREATE FUNCTION ledger.verdicts(
-    p_tenant text, caller_events int[], ids uuid[], suspects int[], conflicted int[], late int[]
+    p_tenant int, caller_events int[], ids uuid[], suspects int[], conflicted int[], late int[]
 ) RETURNS jsonb LANGUAGE sql STABLE SET search_path = '' AS $$
     SELECT coalesce(jsonb_object_agg(s.caller, jsonb_build_object('status', CASE
             WHEN s.known = s.events AND s.high - s.low = s.events - 1 THEN 'repeated'
@@ -191,3 +191,14 @@ CREATE FUNCTION ledger.verdicts(
     ) s
     WHERE s.known > 0 OR s.caller = ANY (conflicted) OR s.caller = ANY (late)
 $$;
+
+-- Begin a tenant's log: there must be a row to lock, so that two who decide on an empty log are rivals, too.
+CREATE FUNCTION ledger.begin(p_tenant text) RETURNS int LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    tenant int;
+BEGIN
+    INSERT INTO ledger.tenants (name) VALUES (p_tenant) ON CONFLICT DO NOTHING;
+    tenant := ledger.enter(p_tenant);
+    INSERT INTO ledger.heads VALUES (tenant, 0, '-infinity', '{}') ON CONFLICT DO NOTHING;
+    RETURN tenant;
+END $$;
