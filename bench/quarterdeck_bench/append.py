@@ -2,7 +2,7 @@
 
 Each append is one event of about 260 bytes with three tags, on the condition that its own new tag has no event (and, in
 the conflict rows, 5 % that repeat a tag and must fail). All three are durable: fsync is on. Our event ids follow time
-(UUID version 7), as those of our own commands do; the peers assign positions only. Ours are asyncio tasks in one process
+(UUID version 7), as those of our own commands do; peers assign positions only. Ours are asyncio tasks in one process
 through the public `append`; the peers' interfaces are synchronous, so they get a thread a writer. Each store holds
 `QUARTERDECK_BENCH_ROWS` events (1,000,000) before the first measurement.
 """
