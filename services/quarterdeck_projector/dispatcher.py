@@ -8,12 +8,14 @@ and the others go on; one that an operator releases is handled again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import structlog
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from quarterdeck_domain.access.values import SYSTEM
@@ -36,6 +38,7 @@ from quarterdeck_ledger.interface import Context, Ledger
 from quarterdeck_projector import observed
 from quarterdeck_workflows.approval_gate.types import ApprovalGateInput
 from quarterdeck_workflows.approval_gate.workflow import ApprovalGateWorkflow
+from quarterdeck_workflows.callback_delivery.task import task_of
 from quarterdeck_workflows.callback_delivery.types import CallbackDeliveryInput
 from quarterdeck_workflows.callback_delivery.workflow import CallbackDeliveryWorkflow
 from quarterdeck_workflows.client import TASK_QUEUE
@@ -47,12 +50,6 @@ _POLL_S: Final = 1.0
 _RETRY_S: Final = 1.0
 _SETTLING: Final = (ApprovalGranted, ApprovalDenied, ApprovalExpired, ApprovalCancelled)
 _HANDLED: Final[tuple[type[Event], ...]] = (ApprovalRequested, *_SETTLING, CallbackResent, DispatchReleased)
-_EVENT_OF_STATUS: Final = {
-    ApprovalGranted.type: "approved",
-    ApprovalDenied.type: "denied",
-    ApprovalExpired.type: "expired",
-    ApprovalCancelled.type: "cancelled",
-}
 log = structlog.get_logger(__name__)
 
 
@@ -193,9 +190,12 @@ class Dispatcher:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
         faults.point("dispatch.after_signal")
-        request = await self._request(event.tenant, settled.approval_id)
-        wanted = request.callback if request is not None else None
-        if wanted is not None and (not wanted.events or _EVENT_OF_STATUS[event.type] in wanted.events):
+        task = await task_of(self._ledger, event.tenant, settled.approval_id, until=event.position)
+        wanted = task.request.callback if task is not None else None
+        # A bundle is told of once: by the event that ended its last item.
+        if task is None or wanted is None or task.status == "pending":
+            return
+        if not wanted.events or task.status in wanted.events:
             await self._deliver(event, settled.approval_id, str(event.id))
 
     async def _resend(self, event: RecordedEvent) -> None:
@@ -203,14 +203,16 @@ class Dispatcher:
         await self._deliver(event, resent.approval_id, resent.message_id)
 
     async def _deliver(self, event: RecordedEvent, approval_id: str, message_id: str) -> None:
-        await self._temporal.start_workflow(
-            CallbackDeliveryWorkflow.run,
-            CallbackDeliveryInput(event.tenant, approval_id, message_id),
-            id=delivery_id(event.tenant, approval_id, event.position),
-            task_queue=self._task_queue,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        )
+        # One that ended well was dispatched before, by somebody who did not live to say so: there is nothing to do.
+        with contextlib.suppress(WorkflowAlreadyStartedError):
+            await self._temporal.start_workflow(
+                CallbackDeliveryWorkflow.run,
+                CallbackDeliveryInput(event.tenant, approval_id, message_id),
+                id=delivery_id(event.tenant, approval_id, event.position),
+                task_queue=self._task_queue,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            )
 
     async def _release(self, event: RecordedEvent) -> None:
         released: Any = event.payload
