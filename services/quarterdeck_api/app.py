@@ -47,5 +47,5 @@ def create_app(services: Services) -> FastAPI:
     )
     app.add_middleware(LastResort)
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(RequestTrace)
+    app.add_middleware(RequestTrace, access_log=services.settings.access_log)
     return app

@@ -6,6 +6,8 @@ Plain ASGI, so that streams in both directions stay streams. Nothing here looks 
 from __future__ import annotations
 
 import asyncio
+import re
+import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -22,6 +24,8 @@ from quarterdeck_ledger import faults
 from quarterdeck_runtime.telemetry import current_trace_id, request_context
 
 MAX_KEYS: Final = 20_000
+REQUEST_ID: Final = "x-request-id"
+PROBES: Final = frozenset({"/healthz", "/readyz"})
 SECURITY_HEADERS: Final = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -33,6 +37,7 @@ SECURITY_HEADERS: Final = {
 }
 """Set on every answer that does not set them itself. There is no CORS header: other origins read nothing."""
 
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = structlog.get_logger(__name__)
 
 
@@ -83,21 +88,51 @@ class TokenBuckets:
 
 
 class RequestTrace:
-    """Puts every request into a trace, its caller's or a new one, so that logs and problems can name it."""
+    """Puts every request into a trace, its caller's or a new one, and gives it an id: logs and problems name both.
 
-    def __init__(self, app: ASGIApp) -> None:
+    With `access_log`, a line tells of every request how it ended: by its route, never by its address, whose path may
+    hold a sign-in link and whose query may hold anything.
+    """
+
+    def __init__(self, app: ASGIApp, *, access_log: bool = False) -> None:
         self._app = app
+        self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] not in ("http", "websocket") or current_trace_id() is not None:
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        token = attach(request_context(Headers(scope=scope)))
+        headers = Headers(scope=scope)
+        token = attach(request_context(headers)) if current_trace_id() is None else None
+        given = headers.get(REQUEST_ID, "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        bound = structlog.contextvars.bind_contextvars(request_id=request_id)
+        status, began = 0, time.monotonic()
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+            await send(message)
+
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, noted)
         finally:
-            detach(token)
+            if self._access_log and scope["type"] == "http":
+                _tell(scope, status, time.monotonic() - began)
+            structlog.contextvars.reset_contextvars(**bound)
+            if token is not None:
+                detach(token)
+
+
+def _tell(scope: Scope, status: int, seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", None)
+    if route not in PROBES:
+        _log.info(
+            "request", method=scope["method"], route=route, status=status or None, duration_ms=round(seconds * 1000, 1)
+        )
 
 
 class SecurityHeaders:

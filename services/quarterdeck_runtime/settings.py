@@ -131,6 +131,9 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`json` for machines, `console` for people, `auto`: `console` on a terminal."
     )
+    access_log: bool = Field(
+        False, description="Whether the API logs a line for every request: its route and how it ended, never its query."
+    )
 
     max_body_bytes: int = Field(65_536, ge=1_024, le=16_777_216, description="Longest request body accepted, in bytes.")
     request_timeout_s: float = Field(
