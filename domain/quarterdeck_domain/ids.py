@@ -23,6 +23,14 @@ def make_id(prefix: str, value: uuid.UUID) -> str:
     return f"{prefix}_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
 
 
+def uuid_of(value: str) -> uuid.UUID:
+    """Return the UUID of an id that `make_id` made."""
+    number = 0
+    for char in value.rpartition("_")[2]:
+        number = number << 5 | _ALPHABET.index(char)
+    return uuid.UUID(int=number)
+
+
 def check_id(value: str, prefix: str) -> str:
     """Return the id unchanged.
 

@@ -219,10 +219,3 @@ class Dispatcher:
         position = released.parked_position
         for parked in await self._ledger.read(event.tenant, after=position - 1, until=position):
             await self._handle(parked)
-
-    async def _request(self, tenant: str, approval_id: str) -> ApprovalRequested | None:
-        query = boundary(((ApprovalRequested,), (f"approval:{approval_id}",)))
-        for event in await self._ledger.read(tenant, query, limit=1):
-            if isinstance(event.payload, ApprovalRequested):
-                return event.payload
-        return None

@@ -1,4 +1,4 @@
-"""Callbacks: signed, delivered once, never to an internal address unless allowed. Serves DC-03, DC-07."""
+"""Callbacks: signed, delivered once for each task, only where the operator allows. Serves DC-03, DC-07."""
 
 from __future__ import annotations
 
@@ -6,22 +6,30 @@ import asyncio
 import base64
 import json
 import socket
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 from gate_world import WEBHOOK_KEY, House, open_approval, recorded, running_worker, settled
 from standardwebhooks import Webhook
 
+from quarterdeck_domain.approvals.bundles import as_bundle, bundle_id, item_ids
 from quarterdeck_domain.approvals.events import (
     ApprovalDenied,
+    ApprovalGranted,
+    ApprovalRequested,
     Callback,
     CallbackAbandoned,
     CallbackDelivered,
 )
+from quarterdeck_domain.events import Cause, NewEvent, event_id
+from quarterdeck_domain.slices import boundary
 from quarterdeck_workflows.callback_delivery import destination
 from quarterdeck_workflows.callback_delivery.destination import Destinations, RefusedDestination
 from quarterdeck_workflows.callback_delivery.signature import shared_secret
+from quarterdeck_workflows.callback_delivery.task import task_of
 
 DIGEST = "sha256-action-v1:" + "a" * 64
 Received = tuple[dict[str, str], bytes]
@@ -81,6 +89,54 @@ async def test_an_event_nobody_asked_for_is_not_sent(house: House) -> None:
         await house.dispatcher.advance("acme")
         await _until(house, told, CallbackDelivered.type)
     assert [json.loads(body)["task"]["id"] for _, body in received] == [told]
+
+
+async def bundle_of_two(house: House, callback: Callback) -> tuple[str, tuple[str, ...]]:
+    """Record two requests that were asked for together, as one command does; return their task's id and their own."""
+    pattern = await open_approval(house, expires_in_s=3600, callback=callback)
+    (event,) = await house.ledger.read("acme", boundary(((ApprovalRequested,), (f"approval:{pattern}",))))
+    value, command = as_bundle(uuid.uuid4()), uuid.uuid4()
+    ids = item_ids(value, 2)
+    items = [
+        NewEvent(
+            id=event_id(command, index),
+            payload=msgspec.structs.replace(event.payload, approval_id=name),
+            actor=event.actor,
+            cause=Cause(command_id=str(command)),
+        )
+        for index, name in enumerate(ids)
+    ]
+    await house.ledger.append("acme", items)
+    return bundle_id(value), ids
+
+
+async def test_a_bundle_is_told_of_once_by_its_own_handle(house: House) -> None:
+    """The requester knows one task: it hears when the last item has ended, and what the task came to."""
+    async with endpoint(204) as (url, received), running_worker(house, Destinations(["127.0.0.0/8"])):
+        mixed, (first, second) = await bundle_of_two(house, Callback(endpoint=url, events=("partial",)))
+        deaf, (third, fourth) = await bundle_of_two(house, Callback(endpoint=url, events=("approved", "partial")))
+        until = await house.ledger.now()
+        await settled(house, ApprovalGranted(approval_id=second, action_digest=DIGEST, approved_until=until))
+        await house.dispatcher.advance("acme")
+        for approval in (first, third, fourth):
+            await settled(house, ApprovalDenied(approval_id=approval, action_digest=DIGEST))
+        await house.dispatcher.advance("acme")
+        await _until(house, first, CallbackDelivered.type)
+    ((headers, body),) = received
+    assert json.loads(body) == {
+        "state": "opaque",
+        "task": {
+            "id": mixed,
+            "status": "partial",
+            "status_endpoint": f"https://quarterdeck.example/access/v1/requests/{mixed}",
+        },
+    }
+    Webhook(shared_secret(WEBHOOK_KEY)).verify(body.decode(), headers)
+    for approval in (second, third, fourth):
+        assert CallbackDelivered.type not in await recorded(house, approval)
+    task = await task_of(house.ledger, "acme", fourth)
+    assert task is not None
+    assert (task.id, task.status) == (deaf, "denied")
 
 
 async def test_an_internal_address_is_a_dead_letter(house: House) -> None:

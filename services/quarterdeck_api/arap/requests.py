@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from quarterdeck_api.arap.actors import verify_chain
 from quarterdeck_api.arap.binding import bind
-from quarterdeck_api.arap.bundle import APPROVAL, AllOrNone, as_bundle, bundle_id, item_ids, uuid_of
+from quarterdeck_api.arap.bundle import AllOrNone
 from quarterdeck_api.arap.callbacks import check_callback
 from quarterdeck_api.arap.errors import DuplicateRequest, InvalidTaskState, on_the_wire
 from quarterdeck_api.arap.submission import Item, Submission, parse_submission
@@ -22,13 +22,14 @@ from quarterdeck_api.authzen.subjects import require_may_ask
 from quarterdeck_api.authzen.wire import bounded_text, issuer, request_fingerprint
 from quarterdeck_api.commands.idempotency import command_id, fresh_id
 from quarterdeck_api.services import Services
+from quarterdeck_domain.approvals.bundles import APPROVAL, as_bundle, bundle_id, item_ids
 from quarterdeck_domain.approvals.errors import AlreadyRequested
 from quarterdeck_domain.approvals.events import ApprovalRequested
 from quarterdeck_domain.approvals.slices import CancelApproval, RequestApproval
 from quarterdeck_domain.checks import MAX_REASON, legible
 from quarterdeck_domain.errors import InvalidInput, QuarterdeckError, Refused, WrongState
 from quarterdeck_domain.events import RecordedEvent, event_id
-from quarterdeck_domain.ids import make_id
+from quarterdeck_domain.ids import make_id, uuid_of
 from quarterdeck_domain.intent import acting_for
 from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_domain.slices import Slice

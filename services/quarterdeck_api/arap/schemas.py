@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from quarterdeck_api.arap.submission import EVENTS, JUSTIFICATION, MAX_ITEMS
+from quarterdeck_api.arap.submission import EVENTS, JUSTIFICATION
 from quarterdeck_api.authzen.schemas import ACTION, CONTEXT, ENTITY
+from quarterdeck_domain.approvals.bundles import MAX_ITEMS
 from quarterdeck_domain.approvals.slices_request import MAX_ENDPOINT
 from quarterdeck_domain.checks import MAX_COMMENT, MAX_REASON
 

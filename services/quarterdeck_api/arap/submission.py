@@ -16,6 +16,7 @@ import msgspec
 from quarterdeck_api.arap.errors import InvalidDenialBinding
 from quarterdeck_api.authzen.subjects import Actor, act_chain, optional_text
 from quarterdeck_api.authzen.wire import bounded_object, bounded_text, parse_stamp
+from quarterdeck_domain.approvals.bundles import MAX_ITEMS
 from quarterdeck_domain.approvals.events import Callback
 from quarterdeck_domain.approvals.slices_request import MAX_ENDPOINT, MAX_OPAQUE
 from quarterdeck_domain.checks import MAX_COMMENT
@@ -24,7 +25,6 @@ from quarterdeck_domain.intent import Intent
 from quarterdeck_policy import jcs
 from quarterdeck_policy.authzen import intent_of
 
-MAX_ITEMS: Final = 20
 MAX_EVALUATION_ID: Final = 100
 MAX_TEMPLATE: Final = 100
 JUSTIFICATION: Final = "business_justification"

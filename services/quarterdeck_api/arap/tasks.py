@@ -13,16 +13,16 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from quarterdeck_api.arap.bundle import APPROVAL, BUNDLE, is_bundle, item_ids, uuid_of
 from quarterdeck_api.arap.errors import TaskExpired, UnknownTask
-from quarterdeck_api.arap.submission import MAX_ITEMS
 from quarterdeck_api.auth.caller import Caller
 from quarterdeck_api.authzen import tokens
 from quarterdeck_api.authzen.reevaluation import approval_claims
 from quarterdeck_api.authzen.state import ApprovalState, is_id, read_approvals, read_decision, read_electorate
 from quarterdeck_api.authzen.wire import REQUESTS_PATH, stamp
 from quarterdeck_api.services import Services
+from quarterdeck_domain.approvals.bundles import APPROVAL, BUNDLE, MAX_ITEMS, is_bundle, item_ids
 from quarterdeck_domain.approvals.values import Vote, open_stage
+from quarterdeck_domain.ids import uuid_of
 from quarterdeck_domain.policy.events import DecisionRecorded
 
 HANDLE_LIVES: Final = timedelta(hours=24)

@@ -13,13 +13,12 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from quarterdeck_domain.approvals.slices import RecordCallback
-from quarterdeck_domain.approvals.values import ApprovalFold
-from quarterdeck_domain.slices import boundary
 from quarterdeck_ledger import faults
 from quarterdeck_ledger.interface import Ledger
 from quarterdeck_ledger.signing import SigningKey
 from quarterdeck_workflows.callback_delivery.destination import Destinations, RefusedDestination
 from quarterdeck_workflows.callback_delivery.signature import signed_headers
+from quarterdeck_workflows.callback_delivery.task import AskedTask, task_of
 from quarterdeck_workflows.callback_delivery.types import AbandonInput, CallbackDeliveryInput
 from quarterdeck_workflows.execution import record
 from quarterdeck_workflows.telemetry import count_callback
@@ -48,17 +47,15 @@ class CallbackDeliveryActivities:
         Raises:
             ApplicationError: `destination_refused` (not retried), or the endpoint did not acknowledge (retried).
         """
-        fold = ApprovalFold(message.approval_id)
-        for event in await self._ledger.read(message.tenant, boundary(*fold.needs())):
-            fold.apply(event)
-        if fold.request is None or fold.request.callback is None:
+        task = await task_of(self._ledger, message.tenant, message.approval_id)
+        if task is None or task.request.callback is None:
             raise ApplicationError("this approval has no callback", "not_found", non_retryable=True)
-        body = notification(fold, self._base_url)
+        body = notification(task, self._base_url)
         moment = await self._ledger.now()
         headers = signed_headers(self._key(message.tenant), message.message_id, moment, body)
         faults.point("callback.before_send")
         try:
-            response = await self._destinations.post(fold.request.callback.endpoint, body, headers)
+            response = await self._destinations.post(task.request.callback.endpoint, body, headers)
         except RefusedDestination as error:
             count_callback(message.tenant, "refused")
             raise ApplicationError(str(error), "destination_refused", non_retryable=True) from None
@@ -88,14 +85,12 @@ class CallbackDeliveryActivities:
         count_callback(abandoned.tenant, "abandoned")
 
 
-def notification(approval: ApprovalFold, base_url: str) -> bytes:
+def notification(task: AskedTask, base_url: str) -> bytes:
     """Return the body: state as it came, and the task. Never a result: the requester fetches that over its own door."""
-    request = approval.request
-    assert request is not None  # noqa: S101
-    task = {
-        "id": request.approval_id,
-        "status": approval.status,
-        "status_endpoint": f"{base_url}/access/v1/requests/{request.approval_id}",
+    shown = {
+        "id": task.id,
+        "status": task.status,
+        "status_endpoint": f"{base_url}/access/v1/requests/{task.id}",
     }
-    state = {} if request.callback_state is None else {"state": request.callback_state}
-    return json.dumps({**state, "task": task}, separators=(",", ":")).encode()
+    state = {} if task.request.callback_state is None else {"state": task.request.callback_state}
+    return json.dumps({**state, "task": shown}, separators=(",", ":")).encode()
