@@ -26,7 +26,7 @@ from quarterdeck_domain.policy.values import Verdict
 from quarterdeck_ledger import faults, instruments
 from quarterdeck_ledger.contention import MAX_TRIES, pause
 from quarterdeck_ledger.errors import AppendConflict, Contended, Expired, IdReused
-from quarterdeck_ledger.facts import new_events
+from quarterdeck_ledger.facts import new_events, recorded
 from quarterdeck_ledger.interface import Context, Ledger
 from quarterdeck_policy.authzen import Semantic, intent_of, parse_json
 from quarterdeck_policy.basis import Basis, ReadyBundle, first_basis, next_basis, ready_bundle, subject_at
@@ -34,7 +34,6 @@ from quarterdeck_policy.decisions import (
     Ask,
     Decided,
     make_decision,
-    recorded_event,
     same_request,
     verdict_of,
     with_guards,
@@ -226,17 +225,13 @@ class DecisionPoint:
         faults.point("decision.after_record")
         if not placed.repeated:
             basis.advance(placed.last, placed.recorded_at)
-        verdicts = [item[1] for item in made if not isinstance(item, InvalidInput)]
-        answers = iter(
-            Decided(
-                event=recorded_event(context, events[index], index, placed),
-                decision=decisions[index],
-                verdict=verdicts[index],
-                repeated=placed.repeated,
-            )
-            for index in range(len(decisions))
+        facts = iter(recorded(context.tenant, events, placed))
+        return tuple(
+            item
+            if isinstance(item, InvalidInput)
+            else Decided(event=next(facts), decision=item[0], verdict=item[1], repeated=placed.repeated)
+            for item in made
         )
-        return tuple(item if isinstance(item, InvalidInput) else next(answers) for item in made)
 
     async def _recorded_before(
         self, context: Context, asks: Sequence[Ask | InvalidInput]

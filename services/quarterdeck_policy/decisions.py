@@ -9,12 +9,12 @@ import msgspec
 from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery
 
 from quarterdeck_domain.errors import InvalidInput
-from quarterdeck_domain.events import NewEvent, RecordedEvent, event_id
+from quarterdeck_domain.events import RecordedEvent, event_id
 from quarterdeck_domain.ids import make_id
 from quarterdeck_domain.intent import Intent, action_digest
 from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_domain.policy.values import SubjectFacts, Verdict
-from quarterdeck_ledger.interface import Appended, Context
+from quarterdeck_ledger.interface import Context
 from quarterdeck_policy.authzen import CanonicalIntent, binding_context, request_text
 from quarterdeck_policy.basis import ReadyBundle
 from quarterdeck_policy.engine import NO_POLICY, failed
@@ -95,21 +95,6 @@ def verdict_of(decision: DecisionRecorded) -> Verdict:
         obligations=decision.obligations,
         approval_path=decision.approval_path,
         errors=decision.errors,
-    )
-
-
-def recorded_event(context: Context, event: NewEvent, index: int, placed: Appended) -> RecordedEvent:
-    """Return the index-th event of an append as it was recorded."""
-    tags = {*event.payload.tags(), *event.tags, f"actor:{event.actor.principal}"}
-    return RecordedEvent(
-        tenant=context.tenant,
-        position=placed.first + index,
-        id=event.id,
-        recorded_at=placed.recorded_at,
-        actor=event.actor,
-        cause=event.cause,
-        tags=tuple(sorted(tags)),
-        payload=event.payload,
     )
 
 
