@@ -44,6 +44,7 @@ class Approval:
     grant: Entry | None = None
     granted_at: int = 0
     used: str | None = None
+    told_at: datetime = BEGINNING
 
 
 @dataclass
@@ -165,7 +166,8 @@ class Tally:
             and decision["data"]["action_digest"] == data["action_digest"],
             "it is not about this, or asks nobody",
         )
-        self.approvals[data["approval_id"]] = Approval(data, at(entry["recorded_at"]), entry["position"])
+        now = at(entry["recorded_at"])
+        self.approvals[data["approval_id"]] = Approval(data, now, entry["position"], told_at=now)
 
     @staticmethod
     def open(approval: Approval, now: datetime) -> bool:
@@ -193,6 +195,14 @@ class Tally:
         need("decided while open", approval.end is None, f"{voter} votes on what is {approval.end}")
         need("decided in time", at(entry["recorded_at"]) <= at(approval.request["expires_at"]), f"{voter} is too late")
         approval.votes[voter] = data
+
+    def reminded(self, entry: Entry, data: Entry) -> None:
+        """The people who may decide are told again."""
+        approval, now = self.approvals[data["approval_id"]], at(entry["recorded_at"])
+        due = approval.told_at + timedelta(seconds=approval.request["remind_after_s"])
+        need("told when due", now + self.set_back >= due, f"{data['approval_id']} is told of too soon")
+        need("decided while open", approval.end is None, f"{data['approval_id']} is {approval.end}")
+        approval.told_at = now
 
     def end(self, entry: Entry, data: Entry) -> None:
         """An approval ends."""
@@ -294,6 +304,7 @@ _HANDLERS: dict[str, Any] = {
     "policy_bundle.mode_changed": Tally.mode_changed,
     "approval.requested": Tally.requested,
     "approval.vote_cast": Tally.voted,
+    "approval.reminded": Tally.reminded,
     "grant.minted": Tally.minted,
     "grant.redeemed": Tally.redeemed,
     "grant.revoked": Tally.revoked,

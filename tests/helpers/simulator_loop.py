@@ -17,6 +17,8 @@ from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
 IDLE_LIMIT = 100_000
+SLOW, SLOW_S = 0.1, 2.0
+"""How often an answer is so slow that the next timer overtakes it, and how slow answers are at most."""
 
 
 class Died(BaseException):
@@ -199,6 +201,11 @@ class SimulatorLoop(asyncio.AbstractEventLoop):
         if not choices:
             if not self._timers:
                 return False
+            self.now = self._timers[0][0]
+            self._fire()
+            return True
+        if arriving and self._timers and self._timers[0][0] <= self.now + SLOW_S and self._rng.random() < SLOW:
+            # Something takes its time, and what was to happen a little later happens first.
             self.now = self._timers[0][0]
             self._fire()
             return True

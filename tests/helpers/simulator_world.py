@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from simulator_loop import PROCESS, Died, Process, SimulatorLoop
+from simulator_loop import PROCESS, Died, Process, SimulatorLoop, Stuck
 from simulator_store import Connection, IndexedStore, LogLock
 from simulator_temporal import Temporal, answering
 
@@ -297,7 +297,7 @@ class World:
             Violation: a client never got one, or something broke that no fault explains.
         """
         try:
-            with faults.installed(self):
+            with faults.installed(self), _an_end():
                 ended = self.loop.run(lambda: all(task.done() for task in self.clients))
                 self.healed = True
                 if ended and then is not None:
@@ -344,6 +344,11 @@ class World:
         except QuarterdeckError as error:
             if not answer.done():
                 answer.set_exception(error)
+        except Exception as error:
+            if not answer.done():
+                broken = Violation("nothing unforeseen", repr(error))
+                broken.__cause__ = error
+                answer.set_exception(broken)
         else:
             if not answer.done():
                 answer.set_result(result)
@@ -376,6 +381,14 @@ async def _pause(loop: SimulatorLoop, seconds: float) -> None:
     future = loop.create_future()
     loop.call_later(seconds, future.set_result, None)
     await future
+
+
+@contextlib.contextmanager
+def _an_end() -> Iterator[None]:
+    try:
+        yield
+    except Stuck as error:
+        raise Violation("everything ends", str(error)) from error
 
 
 def _silent(_event: str, **_: object) -> None:
