@@ -102,18 +102,17 @@ class RecordedEvent(msgspec.Struct, frozen=True, kw_only=True):
         return self.payload.type
 
 
-def event_id(command_id: uuid.UUID | str, index: int) -> uuid.UUID:
+def event_id(command_id: uuid.UUID, index: int) -> uuid.UUID:
     """Derive the id of a command's index-th event, so that a repeated command repeats its ids.
 
     A command id of version 7 lends its milliseconds to its events' ids (version 8, RFC 9562 section 5.8): ids that
     follow time lie together in the log's index, which makes appending cheaper.
     """
     derived = uuid.uuid5(EVENT_NAMESPACE, f"{command_id}/{index}")
-    command = command_id if isinstance(command_id, uuid.UUID) else uuid.UUID(command_id)
-    if command.version != 7:
+    if command_id.version != 7:
         return derived
     low = derived.int & ((1 << 80) - 1) & ~(0xF << 76)
-    return uuid.UUID(int=command.int >> 80 << 80 | 0x8 << 76 | low)
+    return uuid.UUID(int=command_id.int >> 80 << 80 | 0x8 << 76 | low)
 
 
 class EventRegistry:

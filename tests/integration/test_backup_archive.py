@@ -12,6 +12,7 @@ import io
 import json
 import random
 import stat
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,13 @@ from quarterdeck_projector.projector import Projector
 
 TENANTS = ("acme", "beta")
 ACTOR = Actor(principal="prn_1", kind="human")
+
+
+def named(text: str) -> uuid.UUID:
+    """Return the command id that stands for a text."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, text)
+
+
 Databases = Callable[[], str]
 
 
@@ -55,7 +63,7 @@ async def fill(url: str, keys: Path, rounds: int = 6) -> None:
                 await ledger.append(
                     tenant,
                     [
-                        NewEvent(id=event_id(f"{tenant}{start}", place), payload=payload, actor=ACTOR)
+                        NewEvent(id=event_id(named(f"{tenant}{start}"), place), payload=payload, actor=ACTOR)
                         for place, payload in enumerate(page)
                     ],
                 )
@@ -129,11 +137,11 @@ async def test_a_restored_log_is_the_same_to_the_last_row(
         assert await invariants.check_read_models(store) == []
         head = (await ledger.head("acme")).position
         placed = await ledger.append(
-            "acme", [NewEvent(id=event_id("more", 0), payload=example(PrincipalErased), actor=ACTOR)]
+            "acme", [NewEvent(id=event_id(named("more"), 0), payload=example(PrincipalErased), actor=ACTOR)]
         )
         assert placed.first == head + 1
         repeated = await ledger.append(
-            "acme", [NewEvent(id=event_id("acme0", 0), payload=beginning("acme")[0], actor=ACTOR)]
+            "acme", [NewEvent(id=event_id(named("acme0"), 0), payload=beginning("acme")[0], actor=ACTOR)]
         )
         assert (repeated.first, repeated.repeated) == (1, True)
 
@@ -144,8 +152,10 @@ async def test_a_backup_is_of_one_moment(original: str, tmp_path: Path) -> None:
     async with PostgresStore.open(original, size=2) as store, backup.snapshot(store.pool, "test") as found:
         end = found.header.tenants[0].position
         other = EventLedger(store, keys)
-        await other.append("acme", [NewEvent(id=event_id("m", 0), payload=example(PrincipalErased), actor=ACTOR)])
-        await other.append("new", [NewEvent(id=event_id("n", 0), payload=beginning("new")[0], actor=ACTOR)])
+        await other.append(
+            "acme", [NewEvent(id=event_id(named("m"), 0), payload=example(PrincipalErased), actor=ACTOR)]
+        )
+        await other.append("new", [NewEvent(id=event_id(named("n"), 0), payload=beginning("new")[0], actor=ACTOR)])
         with archive.writing(tmp_path / "b.qd") as writer:
             await backup.write(found, writer)
         assert (await other.head("acme")).position == end + 1
@@ -382,7 +392,7 @@ async def test_an_erased_person_stays_erased_in_an_older_backup(migrated_databas
     person = PrincipalRegistered(principal_id="prn_ada", kind="human", display_name="Ada", email="ada@example.test")
     async with PostgresStore.open(url, size=1) as store:
         ledger = EventLedger(store, keys)
-        await ledger.append("acme", [NewEvent(id=event_id("ada", 0), payload=person, actor=ACTOR)])
+        await ledger.append("acme", [NewEvent(id=event_id(named("ada"), 0), payload=person, actor=ACTOR)])
         assert (await ledger.read("acme"))[0].payload == person
     await take(url, tmp_path / "b.qd")
     assert await keys.destroy("acme", "prn_ada")
