@@ -17,6 +17,7 @@ from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_ledger.server import wait_for_schema
 from quarterdeck_runtime import logs, telemetry
+from quarterdeck_runtime.probes import Check, NotReady, Probes
 from quarterdeck_runtime.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ async def worker(settings: Settings) -> None:
     from quarterdeck_workflows.callback_delivery.activities import CallbackDeliveryActivities
     from quarterdeck_workflows.callback_delivery.destination import Destinations
 
-    async with _running(settings, "worker") as store:
+    async with _running(settings, "worker") as (store, probes):
         ledger = EventLedger(store, FileKeyStore(settings.keys / "subjects"))
         signing = FileSigningKeys(settings.keys / "signing")
         temporal = await temporal_client(settings)
@@ -57,7 +58,9 @@ async def worker(settings: Settings) -> None:
             settings.base_url,
         )
         made = make_worker(temporal, ApprovalGateActivities(ledger), delivery, task_queue=settings.temporal_task_queue)
+        probes.watch("temporal", _answers(temporal))
         async with running(made, temporal):
+            probes.started()
             await asyncio.Event().wait()
 
 
@@ -67,12 +70,13 @@ async def projector(settings: Settings) -> None:
     from quarterdeck_projector.levels import Levels
     from quarterdeck_projector.projector import Projector
 
-    async with _running(settings, "projector") as store:
+    async with _running(settings, "projector") as (store, probes):
         ledger = EventLedger(store, FileKeyStore(settings.keys / "subjects"))
         async with asyncio.TaskGroup() as group:
             group.create_task(Projector(store, store.pool).run(), name="projector")
             group.create_task(Eraser(ledger, Followers(store.pool)).run(), name="eraser")
-            group.create_task(_dispatch(settings, ledger, store), name="dispatcher")
+            group.create_task(_dispatch(settings, ledger, store, probes), name="dispatcher")
+            probes.started()
             if instruments.observing():
                 levels = Levels(store, Followers(store.pool))
                 group.create_task(levels.run(settings.metrics_interval_s), name="levels")
@@ -108,34 +112,53 @@ async def temporal_client(settings: Settings, patience_s: float = _PATIENCE_S) -
             await asyncio.sleep(_RETRY_S)
 
 
-async def _dispatch(settings: Settings, ledger: EventLedger, store: PostgresStore) -> None:
+async def _dispatch(settings: Settings, ledger: EventLedger, store: PostgresStore, probes: Probes) -> None:
     from quarterdeck_projector.dispatcher import Dispatcher
 
+    probes.watch("temporal", _not_connected)
     while True:
         try:
             temporal = await temporal_client(settings)
         except RuntimeError as error:
             log.warning("dispatch.no_temporal", error=str(error))
             continue
+        probes.watch("temporal", _answers(temporal))
         await Dispatcher(ledger, Followers(store.pool), temporal, task_queue=settings.temporal_task_queue).run()
 
 
 @contextlib.asynccontextmanager
-async def _running(settings: Settings, role: str) -> AsyncIterator[PostgresStore]:
+async def _running(settings: Settings, role: str) -> AsyncIterator[tuple[PostgresStore, Probes]]:
     url = _database_url(settings)
     _allow_faults(settings)
     logs.configure(settings, role)
     traces = telemetry.start(settings, role)
     try:
         # What these roles do of themselves is poll; spans begin at what caused the events that they act on.
+        probes = Probes()
+        probes.watch("database", lambda: wait_for_schema(url, 0))
         with telemetry.quiet():
-            await wait_for_schema(url)
-            async with PostgresStore.open(url, size=settings.database_pool_size) as store:
-                log.info("serving", role=role)
-                yield store
+            async with probes.serving(settings.host, settings.probe_port):
+                await wait_for_schema(url)
+                async with PostgresStore.open(url, size=settings.database_pool_size) as store:
+                    log.info("serving", role=role)
+                    yield store, probes
     finally:
         if traces is not None:
             traces.close()
+
+
+def _answers(temporal: Client) -> Check:
+    """Return a check that Temporal's frontend answers."""
+
+    async def check() -> None:
+        if not await temporal.service_client.check_health():
+            raise NotReady("does not serve")
+
+    return check
+
+
+async def _not_connected() -> None:
+    raise NotReady("not connected yet")
 
 
 def _allow_faults(settings: Settings) -> None:

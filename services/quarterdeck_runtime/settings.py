@@ -67,6 +67,13 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(8480, ge=1, le=65535, description="Port the API listens on.")
+    probe_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port on which a worker or projector answers `/healthz` and `/readyz`, at `host`. Unset: nowhere. "
+        "(The API answers them on its own port.)",
+    )
     trusted_proxies: Words = Field(
         (), description="Addresses and networks of reverse proxies whose `X-Forwarded-For` and `-Proto` are believed."
     )
