@@ -22,6 +22,8 @@ _EVERYTHING: Final = 2**62
 _APPEND: Final = "SELECT * FROM ledger.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)"
 _READ: Final = "SELECT * FROM ledger.read($1,$2,$3,$4,$5,$6,$7,$8)"
 _SEPARATOR: Final = "\x1f"
+# The last is what the driver says when a server's farewell has come and the end of the connection has not yet.
+_AWAY: Final = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 async def _keep_session(connection: Any) -> None:
@@ -65,7 +67,7 @@ async def translated() -> AsyncIterator[None]:
     """Turn what the driver raises when the database is away into `Unavailable`, once, here."""
     try:
         yield
-    except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.exceptions.QueryCanceledError) as error:
+    except (*_AWAY, asyncpg.exceptions.QueryCanceledError) as error:
         raise Unavailable(f"PostgreSQL does not answer: {error}") from error
     except asyncpg.PostgresError as error:
         # Classes 08 (connection), 53 (resources, disk full), 57 (shutdown), 58 (system), 55P03 (lock timeout), 25006.

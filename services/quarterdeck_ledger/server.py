@@ -48,7 +48,13 @@ async def wait_for_schema(url: str, patience_s: float = 60.0) -> None:
             if await is_current(url):
                 return
             problem = "its schema is of another release: run `quarterdeck migrate`, or upgrade this program"
-        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        except (
+            OSError,
+            TimeoutError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+        ) as error:
             problem = str(error)
         if asyncio.get_running_loop().time() > end:
             raise Unavailable(f"PostgreSQL is not ready: {problem}")

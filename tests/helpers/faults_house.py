@@ -200,6 +200,14 @@ class FaultHouse:
         self.kill(name)
         return self.spawn(name, faults, **settings)
 
+    def revive(self) -> list[str]:
+        """Start again, as a supervisor does, the roles that gave up because the database was away when they began."""
+        dead = [name for name, role in self.roles.items() if role.dead]
+        for name in dead:
+            assert "PostgreSQL" in self.tail(name)[-500:], f"{name} ended for another reason:\n{self.tail(name)}"
+            self.spawn(name)
+        return dead
+
     async def ready(self, name: str) -> None:
         """Wait until an API answers that it is ready."""
         connection = Connection(self.ports[int(name.partition("-")[2])])
