@@ -70,7 +70,7 @@ def make_draft(
         InvalidInput: outside the canonical profile, too long, or too many or too long tags.
     """
     ordered = tuple(sorted(set(tags)))
-    if len(ordered) > MAX_TAGS or any(len(tag) > MAX_TAG_LENGTH for tag in ordered):
+    if len(ordered) > MAX_TAGS or max(map(len, ordered), default=0) > MAX_TAG_LENGTH:
         raise InvalidInput(f"at most {MAX_TAGS} tags of {MAX_TAG_LENGTH} characters", tags=len(ordered))
     prefix = b"".join(
         (
@@ -83,8 +83,8 @@ def make_draft(
             f',"id":"{event_id}",'.encode(),
         )
     )
-    tail = {"tags": ordered, "tenant": tenant, "type": event_type, "version": version}
-    suffix = canonical.encode(tail, max_bytes=_LIMIT)[1:]
+    tags_bytes = canonical.encode(ordered, max_bytes=_LIMIT, depth=1)
+    suffix = b'"tags":' + tags_bytes + b"," + _tail_bytes(tenant, event_type, version)
     if len(prefix) + len(suffix) > _LIMIT:
         raise InvalidInput(f"the event's entry has more than {canonical.MAX_BYTES} bytes", limit=canonical.MAX_BYTES)
     return Draft(id=event_id, type=event_type, tags=ordered, prefix=prefix, suffix=suffix)
@@ -93,6 +93,11 @@ def make_draft(
 @lru_cache(maxsize=1024)
 def _actor_bytes(actor: Actor) -> bytes:
     return canonical.encode(msgspec.to_builtins(actor), depth=1)
+
+
+@lru_cache(maxsize=1024)
+def _tail_bytes(tenant: str, event_type: str, version: int) -> bytes:
+    return canonical.encode({"tenant": tenant, "type": event_type, "version": version}, max_bytes=_LIMIT)[1:]
 
 
 def complete(draft: Draft, position: int, recorded_at: datetime) -> bytes:
@@ -121,6 +126,7 @@ def format_time(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+@lru_cache(maxsize=16_384)
 def tag_hash(tag: str) -> int:
     """Return the signed 64-bit hash under which a tag is indexed."""
     return int.from_bytes(hashlib.blake2b(tag.encode(), digest_size=8).digest(), "big", signed=True)
