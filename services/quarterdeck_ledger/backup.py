@@ -7,8 +7,8 @@ so personal fields stay sealed: `keyfile` keeps keys, apart. `docs/operations/ba
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, BinaryIO, Final, Literal, Protocol
 
@@ -211,19 +211,30 @@ class Snapshot:
         statement = (
             "SELECT note, signed_at FROM ledger.checkpoints WHERE tenant_id = $1 AND size > 0 ORDER BY size, signed_at"
         )
-        tenant_id = await self._connection.fetchval("SELECT ledger.enter($1)", tenant)
-        async for row in self._connection.cursor(statement, tenant_id, prefetch=PAGE):
-            yield KeptCheckpoint(note=row["note"], signed_at=row["signed_at"].isoformat())
+        async with translated():
+            tenant_id = await self._connection.fetchval("SELECT ledger.enter($1)", tenant)
+            cursor = await self._connection.cursor(statement, tenant_id)
+        while True:
+            async with translated():
+                rows = await cursor.fetch(PAGE)
+            for row in rows:
+                yield KeptCheckpoint(note=row["note"], signed_at=row["signed_at"].isoformat())
+            if not rows:
+                return
 
     async def entries(self, tenant: str) -> AsyncIterator[Sequence[bytes]]:
         """Yield a tenant's entries in pages, oldest first."""
         after = 0
-        while found := await read_on(self._connection, tenant, None, after, None, PAGE, False):
+        while True:
+            async with translated():
+                found = await read_on(self._connection, tenant, None, after, None, PAGE, False)
+            if not found:
+                return
             yield [entry for _, entry in found]
             after = found[-1][0]
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def snapshot(pool: asyncpg.Pool, release: str) -> AsyncIterator[Snapshot]:
     """Look at every log as of one moment, for as long as the block lasts. Nobody waits for it.
 
@@ -231,30 +242,34 @@ async def snapshot(pool: asyncpg.Pool, release: str) -> AsyncIterator[Snapshot]:
         InvalidInput: the database's schema is of another release.
         Unavailable: the database does not answer.
     """
-    async with (
-        translated(),
-        pool.acquire() as connection,
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
-        now = await connection.fetchval("SELECT clock_timestamp()")
-        schema = await connection.fetchval("SELECT max(version_num) FROM schema_version")
-        if schema != current_schema():
-            raise InvalidInput(
-                f"the database has schema {schema}, this release {current_schema()}: back up with the release that "
-                "serves it, or run `quarterdeck migrate`",
-                found=schema,
-            )
-        names = [row["name"] for row in await connection.fetch("SELECT name FROM ledger.tenants")]
-        ends = [await _end(connection, name) for name in sorted(names)]
-        header = Header(
-            format="quarterdeck-backup",
-            version=1,
-            created_at=now.isoformat(),
-            schema=schema,
-            release=release,
-            tenants=tuple(ends),
-        )
+    async with contextlib.AsyncExitStack() as stack:
+        # Only what speaks to the database: what goes wrong inside the block is not the database's.
+        async with translated():
+            connection = await stack.enter_async_context(pool.acquire())
+            await stack.enter_async_context(connection.transaction(isolation="repeatable_read", readonly=True))
+            header = await _header(connection, release)
         yield Snapshot(connection, header)
+
+
+async def _header(connection: Any, release: str) -> Header:
+    now = await connection.fetchval("SELECT clock_timestamp()")
+    schema = await connection.fetchval("SELECT max(version_num) FROM schema_version")
+    if schema != current_schema():
+        raise InvalidInput(
+            f"the database has schema {schema}, this release {current_schema()}: back up with the release that "
+            "serves it, or run `quarterdeck migrate`",
+            found=schema,
+        )
+    names = [row["name"] for row in await connection.fetch("SELECT name FROM ledger.tenants")]
+    ends = [await _end(connection, name) for name in sorted(names)]
+    return Header(
+        format="quarterdeck-backup",
+        version=1,
+        created_at=now.isoformat(),
+        schema=schema,
+        release=release,
+        tenants=tuple(ends),
+    )
 
 
 async def _end(connection: Any, tenant: str) -> TenantEnd:
