@@ -110,7 +110,7 @@ def _check(value: object, depth: int) -> None:
         for key, item in value.items():  # type: ignore[attr-defined]
             if type(key) is not str or not key.isascii():
                 raise NotCanonical(f"object key {str(key)[:40]!r} is not ASCII text")
-            if item is None or type(item) is str and item.isascii():
+            if item is None or (type(item) is str and item.isascii()):
                 continue  # most of what there is, without a call
             _check(item, depth + 1)
     elif kind is list or kind is tuple:
