@@ -48,7 +48,7 @@ def examine(data_dir: str | None) -> list[Finding]:
     except Exception as error:
         return [*findings, ("settings", False, str(error), "see docs/configuration.md")]
     findings.append(("settings", True, f"data in {settings.data_dir.expanduser()}", ""))
-    checks: tuple[Callable[[Any], Finding], ...] = (_directory, _disk, _keys, _database, _temporal, _api)
+    checks: tuple[Callable[[Any], Finding], ...] = (_directory, _disk, _keys, _database, _temporal, _api, _telemetry)
     return [*findings, *(check(settings) for check in checks)]
 
 
@@ -159,3 +159,28 @@ def _api(settings: Any) -> Finding:
     except httpx.HTTPError as error:
         return ("api", False, f"port {settings.port}: {type(error).__name__}", "quarterdeck up")
     return ("api", answer.status_code == 200, answer.text[:200], "look into logs/api.log in the data directory")
+
+
+def _telemetry(settings: Any) -> Finding:
+    if settings.otlp_endpoint is None:
+        return ("telemetry", True, "off: no QUARTERDECK_OTLP_ENDPOINT", "")
+    import httpx
+
+    from quarterdeck_runtime.telemetry import parse_headers
+
+    base = settings.otlp_endpoint.rstrip("/")
+    headers = parse_headers(settings.otlp_headers.get_secret_value() if settings.otlp_headers else "")
+    try:
+        # An export of nothing: whoever speaks OTLP accepts it.
+        answer = httpx.post(
+            f"{base}/v1/traces",
+            content=b"",
+            headers={**headers, "content-type": "application/x-protobuf"},
+            timeout=3,
+            trust_env=False,
+        )
+    except httpx.HTTPError as error:
+        return ("telemetry", False, f"{base}: {type(error).__name__}", "start the collector, or unset the endpoint")
+    seen = f"{base} answers {answer.status_code}"
+    advice = "check QUARTERDECK_OTLP_ENDPOINT and _HEADERS: this does not take OTLP over HTTP"
+    return ("telemetry", answer.status_code == 200, seen, advice)

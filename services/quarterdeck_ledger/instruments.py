@@ -72,6 +72,16 @@ def _histogram(
     )
 
 
+def as_markdown() -> str:
+    """Return the catalogue as the table in `docs/operations/observability.md`; a test compares them."""
+    rows = (
+        f"| `{metric.name}` | {metric.kind} | {metric.unit.strip('{}')} | {metric.role} "
+        f"| {', '.join(f'`{name}`' for name in metric.attributes) or '–'} | {metric.description} |\n"
+        for metric in sorted(CATALOGUE.values())
+    )
+    return "| metric | kind | unit | process | attributes | meaning |\n|---|---|---|---|---|---|\n" + "".join(rows)
+
+
 class _Switch:
     on: bool = False
     by_tenant: bool = False

@@ -71,8 +71,8 @@ class Settings(BaseSettings):
         None,
         ge=1,
         le=65535,
-        description="Port on which a worker or projector answers `/healthz` and `/readyz`, at `host`. Unset: nowhere. "
-        "(The API answers them on its own port.)",
+        description="Port on which a worker or projector answers `/healthz` and `/readyz`, at `host`; the API does so "
+        "on its own port. Unset: nowhere.",
     )
     trusted_proxies: Words = Field(
         (), description="Addresses and networks of reverse proxies whose `X-Forwarded-For` and `-Proto` are believed."

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from otlp_receiver import Receiver, receiving, serving
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 HELPERS = Path(__file__).parents[1] / "helpers"
@@ -45,59 +44,19 @@ asyncio.run(main(*sys.argv[1:]))
 """.replace("TRACE_ID", TRACE)
 
 
-class Receiver:
-    """What a collector got."""
-
-    def __init__(self) -> None:
-        self.spans: list[Any] = []
-        self.metrics: set[str] = set()
-        self.headers: list[str | None] = []
-        self.raw = b""
-
-
 @pytest.fixture
-def receiver() -> Iterator[tuple[str, Receiver]]:
+def receiver() -> Iterator[Receiver]:
     """An OTLP receiver on loopback."""
-    got = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            if self.headers.get("content-encoding") == "gzip":
-                import gzip
-
-                body = gzip.decompress(body)
-            got.raw += body
-            got.headers.append(self.headers.get("x-team"))
-            if self.path == "/v1/traces":
-                for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                    got.spans += [span for scope in resource.scope_spans for span in scope.spans]
-            else:
-                for found in ExportMetricsServiceRequest.FromString(body).resource_metrics:
-                    got.metrics |= {metric.name for scope in found.scope_metrics for metric in scope.metrics}
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}", got
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with receiving() as got:
+        yield got
 
 
 def test_one_trace_spans_request_and_append_and_holds_no_secret(
-    receiver: tuple[str, Receiver], migrated_database: Callable[[], str], tmp_path: Path
+    receiver: Receiver, migrated_database: Callable[[], str], tmp_path: Path
 ) -> None:
     """The caller's trace goes on through route and statements into the event; a link's page has no span at all."""
-    endpoint, got = receiver
     run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROGRAM, migrated_database(), endpoint, str(tmp_path)],
+        [sys.executable, "-W", "error", "-c", PROGRAM, migrated_database(), receiver.endpoint, str(tmp_path)],
         env={"PYTHONPATH": str(HELPERS), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
@@ -105,21 +64,67 @@ def test_one_trace_spans_request_and_append_and_holds_no_secret(
         timeout=120,
     )
     assert run.returncode == 0, run.stderr
-    traced = [span for span in got.spans if span.trace_id.hex() == TRACE]
-    names = {span.name for span in traced}
-    assert "POST /v1/commands/register_principal" in names
-    statements = [
-        attribute.value.string_value
-        for span in traced
-        for attribute in span.attributes
-        if attribute.key in ("db.query.text", "db.statement")
-    ]
-    assert any("ledger.append" in text for text in statements)
+    traced = receiver.of(TRACE)
+    assert "POST /v1/commands/register_principal" in {span.name for span in traced}
+    assert any("ledger.append" in span.attributes.get("db.query.text", "") for span in traced)
     recorded = run.stdout.strip().split("-")
     assert recorded[1] == TRACE
-    assert recorded[2] in {span.span_id.hex() for span in traced}
-    assert "http.server.request.duration" in got.metrics
-    assert set(got.headers) == {"ours"}
-    assert b"sign-in" not in got.raw
-    assert b"qdl_acme_" not in got.raw
-    assert b"Grace" not in got.raw
+    assert recorded[2] in {span.span_id for span in traced}
+    assert {"http.server.request.duration", "quarterdeck.append.duration"} <= receiver.metrics()
+    assert {headers.get("x-team") for headers in receiver.headers} == {"ours"}
+    assert b"sign-in" not in receiver.raw
+    assert b"qdl_acme_" not in receiver.raw
+    assert b"Grace" not in receiver.raw
+
+
+def test_tenants_are_on_metrics_only_where_an_operator_says_so(
+    receiver: Receiver, migrated_database: Callable[[], str], tmp_path: Path
+) -> None:
+    """By default no metric has one; then each of an append's has."""
+    for wanted in ("false", "true"):
+        receiver.points.clear()
+        run = subprocess.run(
+            [sys.executable, "-W", "error", "-c", PROGRAM, migrated_database(), receiver.endpoint, str(tmp_path)],
+            env={"PYTHONPATH": str(HELPERS), "PATH": "/usr/bin:/bin", "QUARTERDECK_METRICS_BY_TENANT": wanted},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert run.returncode == 0, run.stderr
+        found = {point.attributes.get("quarterdeck.tenant") for point in receiver.points if "append" in point.metric}
+        assert found == ({None, "acme"} if wanted == "true" else {None})
+
+
+def test_the_doctor_says_whether_the_collector_takes_telemetry(receiver: Receiver, tmp_path: Path) -> None:
+    """Off, taken, not taken by something else, nobody there: each with what to do."""
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    def look(endpoint: str | None) -> tuple[bool, str]:
+        environment = {"PATH": "/usr/bin:/bin", "QUARTERDECK_DATA_DIR": str(tmp_path)}
+        if endpoint is not None:
+            environment |= {"QUARTERDECK_OTLP_ENDPOINT": endpoint, "QUARTERDECK_OTLP_HEADERS": "x-team=ours"}
+        run = subprocess.run(
+            [sys.executable, "-m", "quarterdeck_cli", "doctor", "--json"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
+        (found,) = [item for item in json.loads(run.stdout) if item["check"] == "telemetry"]
+        assert "ours" not in run.stdout
+        return found["ok"], found["seen"]
+
+    assert look(None) == (True, "off: no QUARTERDECK_OTLP_ENDPOINT")
+    assert look(receiver.endpoint) == (True, f"{receiver.endpoint} answers 200")
+    assert receiver.headers[-1]["x-team"] == "ours"
+    with serving(Elsewhere) as address:
+        assert look(address) == (False, f"{address} answers 404")
+    assert look("http://127.0.0.1:1") == (False, "http://127.0.0.1:1: ConnectError")
