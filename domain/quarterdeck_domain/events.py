@@ -145,7 +145,11 @@ class EventRegistry:
         return self._personal.get(event_type, ())
 
     def subject_field(self, event_type: str) -> str:
-        """Return the name of the field that holds the data subject of a type's personal fields."""
+        """Return the name of the field that holds the data subject of a type's personal fields.
+
+        Raises:
+            ValueError: the type has none.
+        """
         field = self._by_type[event_type].data_subject
         if field is None:
             raise ValueError(f"event type {event_type!r} has no data subject")

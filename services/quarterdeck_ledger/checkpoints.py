@@ -102,26 +102,6 @@ class PostgresCheckpoints:
         return SignedCheckpoint(size=size, root=row["root"], signed_at=signed_at, note=note)
 
 
-class MemoryCheckpoints:
-    """Checkpoints in this process's memory, for tests."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._latest: dict[str, SignedCheckpoint] = {}
-
-    async def keep(self, tenant: str, size: int, root: bytes, note: bytes) -> datetime:
-        """Keep a checkpoint; return the moment by the store's clock."""
-        signed_at = await self._store.now()
-        known = self._latest.get(tenant)
-        if known is None or size >= known.size:
-            self._latest[tenant] = SignedCheckpoint(size=size, root=root, signed_at=signed_at, note=note)
-        return signed_at
-
-    async def latest(self, tenant: str) -> SignedCheckpoint | None:
-        """Return the largest checkpoint, the last signed of those."""
-        return self._latest.get(tenant)
-
-
 class Checkpointer:
     """Signs the logs of a store, and proves what is in them."""
 

@@ -22,8 +22,7 @@ from quarterdeck_ledger.errors import AppendConflict, Contended, Expired, IdReus
 from quarterdeck_ledger.facts import all_tags, new_events, recorded
 from quarterdeck_ledger.hot import HotBoundaries
 from quarterdeck_ledger.interface import Appended, Context, Executed, Head
-from quarterdeck_ledger.keys import KeyStore, MemoryKeyStore
-from quarterdeck_ledger.memory import MemoryStore
+from quarterdeck_ledger.keys import KeyStore
 from quarterdeck_ledger.sequencer import Sequencer
 from quarterdeck_ledger.store import Outcome, Store, Submission
 
@@ -234,8 +233,3 @@ class EventLedger:
             tags=entry.tags,
             payload=self.registry.from_data(entry.type, entry.version, data),
         )
-
-
-def MemoryLedger() -> EventLedger:  # noqa: N802  reads as the class it stands for
-    """Return a ledger in memory, for unit tests."""
-    return EventLedger(MemoryStore(), MemoryKeyStore())

@@ -100,7 +100,11 @@ class People:
                 pass
 
     def find(self, principal_id: str | None) -> Principal | None:
-        """Return a principal, or None if it was never registered."""
+        """Return a principal, or None if it was never registered.
+
+        Raises:
+            LookupError: this fold was not asked to know it: its boundary is too narrow.
+        """
         if principal_id is not None and principal_id not in self.ids and principal_id != SYSTEM.principal:
             raise LookupError(f"{principal_id!r} is outside what this fold was asked to know")
         return None if principal_id is None else self._known.get(principal_id)
@@ -204,7 +208,11 @@ class CommandSlice(Slice):
         self.people.apply(event)
 
     def require_open(self) -> None:
-        """Refuse in a closed tenant."""
+        """Refuse in a closed tenant.
+
+        Raises:
+            WrongState: it is closed.
+        """
         if self._closed_at is not None:
             raise WrongState("this tenant is closed; its log can only be read", closed_at=self._closed_at)
 

@@ -44,7 +44,11 @@ def may_see(caller: Caller, state: ApprovalState) -> bool:
 
 
 async def show_approval(services: Services, caller: Caller, state: ApprovalState, now: datetime) -> dict[str, Any]:
-    """Return an approval in full."""
+    """Return an approval in full.
+
+    Raises:
+        NotFound: the decision that it asks on is not in the log.
+    """
     (why_not,) = await why_not_decide(services, caller, (state,), now)
     event = await read_decision(services.ledger, caller.tenant, state.request.decision_id)
     if event is None or not isinstance(event.payload, DecisionRecorded):

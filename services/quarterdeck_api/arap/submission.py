@@ -26,7 +26,6 @@ from quarterdeck_policy import jcs
 from quarterdeck_policy.authzen import intent_of
 
 MAX_EVALUATION_ID: Final = 100
-MAX_TEMPLATE: Final = 100
 JUSTIFICATION: Final = "business_justification"
 EVENTS: Final = ("approved", "denied", "expired", "cancelled", "failed", "partial")
 
