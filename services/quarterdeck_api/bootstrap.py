@@ -95,7 +95,9 @@ async def serve(settings: Settings) -> None:
     logs.configure(settings, "api")
     traces = telemetry.start(settings, "api")
     try:
-        async with running(settings) as services:
+        async with contextlib.AsyncExitStack() as stack:
+            with telemetry.quiet():
+                services = await stack.enter_async_context(running(settings))
             app = create_app(services)
             telemetry.instrument_app(app, traces)
             _log.info("serving", address=settings.base_url, listening=f"{settings.host}:{settings.port}")
