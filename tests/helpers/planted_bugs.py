@@ -20,11 +20,12 @@ from quarterdeck_domain.access.slices import DeactivatePrincipal, RevokeRole
 from quarterdeck_domain.approvals import slices_vote, values
 from quarterdeck_domain.approvals.slices import CastVote, RedeemGrant, RemindApproval, ReportEffect
 from quarterdeck_domain.approvals.values import ApprovalFold, GrantFold, SameAction
+from quarterdeck_domain.errors import Refused
 from quarterdeck_domain.events import NewEvent
 from quarterdeck_domain.policy.events import BundleModeChanged, DecisionRecorded
 from quarterdeck_domain.slices import Decision, boundary
 from quarterdeck_ledger import ledger, memory, sequencer
-from quarterdeck_ledger.errors import Unavailable
+from quarterdeck_ledger.errors import Expired, Unavailable
 from quarterdeck_ledger.hot import HotBoundaries
 from quarterdeck_ledger.interface import Appended, Executed
 from quarterdeck_ledger.ledger import EventLedger
@@ -34,6 +35,7 @@ from quarterdeck_ledger.store import Outcome
 from quarterdeck_policy import decisions
 from quarterdeck_projector.dispatcher import NAME, Dispatcher
 from quarterdeck_workflows import execution
+from quarterdeck_workflows.approval_gate import activities
 from quarterdeck_workflows.approval_gate.activities import ApprovalGateActivities
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -379,7 +381,7 @@ def permitted_without_a_policy(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(decisions, "NO_POLICY", msgspec.structs.replace(decisions.NO_POLICY, outcome="permit"))
 
 
-@bug("journeys", 600, "everything ends", "gates agree with the log")
+@bug("journeys", 2_500, "everything ends", "gates agree with the log")
 def dispatcher_advances_before_it_acts(patch: pytest.MonkeyPatch) -> None:
     """The dispatcher's place is moved first, and it never looks back at what is open."""
 
@@ -401,7 +403,7 @@ def dispatcher_advances_before_it_acts(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Dispatcher, "reconcile", never)
 
 
-@bug("journeys", 600, "everything ends", "gates agree with the log")
+@bug("journeys", 2_500, "everything ends", "gates agree with the log")
 def lost_gates_not_rebuilt(patch: pytest.MonkeyPatch) -> None:
     """When Temporal has lost its data, nobody starts the gates of open approvals again."""
 
@@ -421,6 +423,28 @@ def gate_effects_repeated_on_retry(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(RemindApproval, "decide", believing)
     patch.setattr(execution, "command_id", lambda *_: _fresh_id())
+
+
+@bug("journeys", 2_500, "everything ends", "gates agree with the log")
+def gate_that_fails_over_a_late_reminder(patch: pytest.MonkeyPatch) -> None:
+    """A reminder that comes too late to be recorded fails its gate for good. (It did; a schedule found it.)"""
+    record = execution.record
+
+    class Strict:
+        def __init__(self, inner: Any) -> None:
+            self._inner = inner
+
+        async def execute(self, command: Any, context: Any) -> Executed:
+            try:
+                found: Executed = await self._inner.execute(command, context)
+            except Expired as error:
+                raise Refused(error.message) from error
+            return found
+
+    async def strictly(inner: Any, tenant: str, command: Any, step: str) -> bool:
+        return await record(Strict(inner), tenant, command, step)  # type: ignore[arg-type]
+
+    patch.setattr(activities, "record", strictly)
 
 
 @bug("journeys", 200, "everything ends", "gates agree with the log")

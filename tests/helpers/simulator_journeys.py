@@ -276,7 +276,7 @@ async def _look(api: Api, approval_id: str) -> str | None:
 
 @cache
 def base() -> tuple[IndexedStore, MemoryKeyStore]:
-    """Return the log that journeys begin with: people, a path of about a minute, a policy in force and another one."""
+    """Return the log that journeys begin with: people, a path of less than a minute, a policy in force and another one."""
     store, keys = IndexedStore(lambda: T0), MemoryKeyStore()
     asyncio.run(_furnish(EventLedger(store, keys)))
     return store, keys
@@ -285,7 +285,7 @@ def base() -> tuple[IndexedStore, MemoryKeyStore]:
 async def _furnish(ledger: EventLedger) -> None:
     for event in house().events:
         await ledger.append(TENANT, [NewEvent(id=event.id, payload=event.payload, actor=event.actor)])
-    quick = path(path_version=2, remind_after_s=20, expires_after_s=60, grant_lifetime_s=40)
+    quick = path(path_version=2, remind_after_s=14, expires_after_s=45, grant_lifetime_s=40)
     await ledger.append(TENANT, [NewEvent(id=uuid.UUID(int=1_000), payload=quick, actor=SYSTEM)])
     text = BundleText(policies=POLICY)
     for number, command in enumerate(

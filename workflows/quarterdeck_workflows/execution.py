@@ -9,6 +9,7 @@ from quarterdeck_domain.access.values import SYSTEM
 from quarterdeck_domain.errors import Refused, WrongState
 from quarterdeck_domain.slices import Slice
 from quarterdeck_ledger import faults
+from quarterdeck_ledger.errors import AppendConflict, Contended, Expired
 from quarterdeck_ledger.interface import Context, Ledger
 from quarterdeck_workflows.ids import command_id
 from quarterdeck_workflows.telemetry import current_traceparent
@@ -31,8 +32,12 @@ async def record(ledger: Ledger, tenant: str, command: Slice, step: str) -> bool
     try:
         await ledger.execute(command, context)
         faults.point("gate.after_append")
-    except WrongState:
+    except (WrongState, Expired):
+        # Expired: it was true when it was decided and no longer when it was to be recorded. The caller looks again.
         return False
+    except (AppendConflict, Contended):
+        # Others were faster, often: nothing is wrong with the command, so Temporal may try it again.
+        raise
     except Refused as error:
         raise ApplicationError(error.message, error.code, non_retryable=True) from error
     return True
