@@ -10,8 +10,10 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import random
 import stat
+import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -404,3 +406,29 @@ async def test_an_erased_person_stays_erased_in_an_older_backup(migrated_databas
         assert [item async for item in invariants.check_log(store, "acme")] == []
     assert isinstance(found.payload, PrincipalRegistered)
     assert found.payload.email is None
+
+
+async def test_a_database_of_ones_own_is_backed_up_and_restored(
+    original: str, fresh_database: Databases, tmp_path: Path
+) -> None:
+    """By the commands themselves, over its address; the new one need not even have a schema."""
+    other = fresh_database()
+
+    async def run(url: str, *words: str) -> dict[str, Any]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "quarterdeck_cli", *words, "--json", "--data-dir", str(tmp_path)),
+            env=dict(os.environ) | {"QUARTERDECK_DATABASE_URL": url, "QUARTERDECK_LOG_ORIGIN": "log"},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        assert process.returncode == 0, err.decode()
+        found: dict[str, Any] = json.loads(out)
+        return found
+
+    made = await run(original, "backup", str(tmp_path / "b.qd"))
+    assert made["sha256"] == hashlib.sha256((tmp_path / "b.qd").read_bytes()).hexdigest()
+    restored = await run(other, "restore", str(tmp_path / "b.qd"))
+    assert restored["tenants"] == restored["read_models"] == made["tenants"]
+    assert await content(other) == await content(original)
+    assert (await run(other, "verify", "--live"))["ok"] is True
