@@ -53,7 +53,7 @@ async def test_what_can_never_succeed_ends_the_workflow() -> None:
     with pytest.raises(ApplicationError) as caught:
         await run(Refusing(NotFound("no such approval")))
     assert caught.value.non_retryable
-    assert caught.value.details == (NotFound.code,)
+    assert caught.value.type == NotFound.code
 
 
 async def test_a_retry_repeats_its_command_id() -> None:

@@ -39,5 +39,5 @@ async def record(ledger: Ledger, tenant: str, command: Slice, step: str) -> bool
         # Others were faster, often: nothing is wrong with the command, so Temporal may try it again.
         raise
     except Refused as error:
-        raise ApplicationError(error.message, error.code, non_retryable=True) from error
+        raise ApplicationError(error.message, type=error.code, non_retryable=True) from error
     return True

@@ -32,7 +32,7 @@ class ApprovalGateActivities:
         for event in await self._ledger.read(gate.tenant, boundary(*fold.needs())):
             fold.apply(event)
         if fold.request is None or fold.told_at is None:
-            raise ApplicationError(f"no approval {gate.approval_id}", "not_found", non_retryable=True)
+            raise ApplicationError(f"no approval {gate.approval_id}", type="not_found", non_retryable=True)
         now = await self._ledger.now()
         return GateState(
             status=fold.status,

@@ -49,7 +49,7 @@ class CallbackDeliveryActivities:
         """
         task = await task_of(self._ledger, message.tenant, message.approval_id)
         if task is None or task.request.callback is None:
-            raise ApplicationError("this approval has no callback", "not_found", non_retryable=True)
+            raise ApplicationError("this approval has no callback", type="not_found", non_retryable=True)
         body = notification(task, self._base_url)
         moment = await self._ledger.now()
         headers = signed_headers(self._key(message.tenant), message.message_id, moment, body)
@@ -58,15 +58,15 @@ class CallbackDeliveryActivities:
             response = await self._destinations.post(task.request.callback.endpoint, body, headers)
         except RefusedDestination as error:
             count_callback(message.tenant, "refused")
-            raise ApplicationError(str(error), "destination_refused", non_retryable=True) from None
+            raise ApplicationError(str(error), type="destination_refused", non_retryable=True) from None
         except httpx.HTTPError as error:
             count_callback(message.tenant, "failed")
-            raise ApplicationError(f"no answer: {type(error).__name__}", "unreachable") from None
+            raise ApplicationError(f"no answer: {type(error).__name__}", type="unreachable") from None
         faults.point("callback.after_send")
         acknowledged = 200 <= response < 300
         count_callback(message.tenant, "delivered" if acknowledged else "failed")
         if not acknowledged:
-            raise ApplicationError(f"answered {response}, not 2xx", "not_acknowledged")
+            raise ApplicationError(f"answered {response}, not 2xx", type="not_acknowledged")
         return response
 
     @activity.defn
