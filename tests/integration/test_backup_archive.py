@@ -432,3 +432,46 @@ async def test_a_database_of_ones_own_is_backed_up_and_restored(
     assert restored["tenants"] == restored["read_models"] == made["tenants"]
     assert await content(other) == await content(original)
     assert (await run(other, "verify", "--live"))["ok"] is True
+
+
+async def test_a_restore_that_is_killed_leaves_nothing(
+    original: str, migrated_database: Databases, tmp_path: Path
+) -> None:
+    """In the middle of its rows; run again, it does it all."""
+    await take(original, tmp_path / "b.qd")
+    other = migrated_database()
+    blocker, watcher = await asyncpg.connect(other), await asyncpg.connect(other)
+    try:
+        block = blocker.transaction()
+        await block.start()
+        await blocker.execute("LOCK TABLE ledger.tree_nodes IN EXCLUSIVE MODE")  # events and tags are written by then
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "quarterdeck_cli", "restore", "b.qd", "--json"),
+            cwd=tmp_path,
+            env=dict(os.environ) | {"QUARTERDECK_DATABASE_URL": other, "QUARTERDECK_DATA_DIR": str(tmp_path)},
+            stdout=asyncio.subprocess.DEVNULL,
+        )
+        async with asyncio.timeout(30):
+            while not await watcher.fetchval(_WAITING):
+                await watcher.execute("SELECT pg_sleep(0.02)")
+        process.kill()
+        await process.wait()
+        await block.rollback()
+        async with asyncio.timeout(30):
+            while await watcher.fetchval(_OTHERS):
+                await watcher.execute("SELECT pg_sleep(0.02)")
+    finally:
+        await blocker.close()
+        await watcher.close()
+    assert all(rows == [] for rows in (await content(other)).values())
+    with (tmp_path / "b.qd").open("rb") as file:
+        await restore(other, file)
+    found, before = await content(other), await content(original)
+    assert [row[1:] for row in found["events"]] == [row[1:] for row in before["events"]]
+
+
+_OTHERS = "SELECT count(*) > 0 FROM pg_locks WHERE relation = 'ledger.events'::regclass AND pid <> pg_backend_pid()"
+_WAITING = """
+SELECT count(*) > 0 FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%ledger.tree_nodes%'
+"""
