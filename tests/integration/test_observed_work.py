@@ -187,3 +187,21 @@ def test_levels_are_the_worst_or_the_sum_unless_tenants_are_wanted() -> None:
         [{"quarterdeck.tenant": "acme"}, 3],
         [{"quarterdeck.tenant": "beta"}, 7],
     ]
+
+
+def test_while_nobody_looks_nothing_is_in_the_way() -> None:
+    """Without a collector the measured methods are the plain ones, and a batch's measurement is one shared object."""
+    program = """
+from quarterdeck_ledger import instruments
+from quarterdeck_ledger.hot import HotBoundaries
+from quarterdeck_ledger.ledger import EventLedger
+from quarterdeck_policy.decision_point import DecisionPoint
+
+methods = (EventLedger.append, HotBoundaries.execute, DecisionPoint.decide_many)
+assert not any(hasattr(method, "__wrapped__") for method in methods)
+assert instruments.batch("acme", ()) is instruments.batch("acme", ())
+assert instruments.here() is None
+instruments.observe()
+assert (EventLedger.append.__wrapped__, HotBoundaries.execute.__wrapped__, DecisionPoint.decide_many.__wrapped__) == methods
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60)
