@@ -114,7 +114,8 @@ class RequestTrace:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+                # A standard's doors echo the caller's own, whatever it looks like.
+                MutableHeaders(scope=message).setdefault(REQUEST_ID, request_id)
             await send(message)
 
         try:
