@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import errno
+import itertools
 import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol
+
+import pytest
 
 from quarterdeck_embedded import EmbeddedPostgres, process
 
@@ -43,11 +45,8 @@ class SmallDisk:
         with self._ballast.open("ab", buffering=0) as ballast:
             for size in _CHUNKS:
                 chunk = bytes(size)
-                try:
-                    while True:
-                        ballast.write(chunk)
-                except OSError as error:
-                    assert error.errno == errno.ENOSPC, error
+                with pytest.raises(OSError, match="No space left"):
+                    all(ballast.write(chunk) for _ in itertools.count())
 
     def free(self, _postgres: EmbeddedPostgres) -> None:
         """Give the room back."""
