@@ -22,6 +22,7 @@ from quarterdeck_runtime.settings import Settings
 
 if TYPE_CHECKING:
     from temporalio.client import Client, TLSConfig
+    from temporalio.runtime import Runtime
 
 _PATIENCE_S: Final = 60.0
 _RETRY_S: Final = 0.2
@@ -50,7 +51,7 @@ async def worker(settings: Settings) -> None:
     async with _running(settings, "worker") as (store, probes):
         ledger = EventLedger(store, FileKeyStore(settings.keys / "subjects"))
         signing = FileSigningKeys(settings.keys / "signing")
-        temporal = await temporal_client(settings)
+        temporal = await temporal_client(settings, runtime=_temporal_runtime(settings, "worker"))
         delivery = CallbackDeliveryActivities(
             ledger,
             lambda tenant: signing.current(tenant, "webhook"),
@@ -89,7 +90,9 @@ ROLES: Final[dict[str, Callable[[Settings], Coroutine[Any, Any, None]]]] = {
 }
 
 
-async def temporal_client(settings: Settings, patience_s: float = _PATIENCE_S) -> Client:
+async def temporal_client(
+    settings: Settings, patience_s: float = _PATIENCE_S, *, runtime: Runtime | None = None
+) -> Client:
     """Connect to Temporal, waiting a while for it to come up.
 
     Raises:
@@ -104,7 +107,11 @@ async def temporal_client(settings: Settings, patience_s: float = _PATIENCE_S) -
     while True:
         try:
             return await connect(
-                settings.temporal_address, namespace=settings.temporal_namespace, api_key=key, tls=_tls(settings)
+                settings.temporal_address,
+                namespace=settings.temporal_namespace,
+                api_key=key,
+                tls=_tls(settings),
+                runtime=runtime,
             )
         except RuntimeError:
             if asyncio.get_running_loop().time() > end:
@@ -115,10 +122,11 @@ async def temporal_client(settings: Settings, patience_s: float = _PATIENCE_S) -
 async def _dispatch(settings: Settings, ledger: EventLedger, store: PostgresStore, probes: Probes) -> None:
     from quarterdeck_projector.dispatcher import Dispatcher
 
+    runtime = _temporal_runtime(settings, "projector")
     probes.watch("temporal", _not_connected)
     while True:
         try:
-            temporal = await temporal_client(settings)
+            temporal = await temporal_client(settings, runtime=runtime)
         except RuntimeError as error:
             log.warning("dispatch.no_temporal", error=str(error))
             continue
@@ -145,6 +153,17 @@ async def _running(settings: Settings, role: str) -> AsyncIterator[tuple[Postgre
     finally:
         if traces is not None:
             traces.close()
+
+
+def _temporal_runtime(settings: Settings, role: str) -> Runtime | None:
+    """Return what sends the Temporal SDK's own metrics to the collector, where there is one."""
+    from quarterdeck_workflows.client import measured_runtime
+
+    if settings.otlp_endpoint is None:
+        return None
+    headers = telemetry.parse_headers(settings.otlp_headers.get_secret_value() if settings.otlp_headers else "")
+    every_s = settings.metrics_interval_s
+    return measured_runtime(settings.otlp_endpoint, headers, every_s=every_s, service=f"quarterdeck-{role}")
 
 
 def _answers(temporal: Client) -> Check:

@@ -200,7 +200,8 @@ def _ready(http: httpx.Client) -> bool:
 def _settled(got: Receiver) -> bool:
     """Tell whether the metrics have caught up with what was done."""
     open_gates = got.latest("quarterdeck.gates.open")
-    return got.metrics() >= set(CATALOGUE) - {"quarterdeck.append.conflicts"} and set(open_gates.values()) == {0.0}
+    wanted = {*CATALOGUE, "temporal_activity_execution_latency"} - {"quarterdeck.append.conflicts"}
+    return got.metrics() >= wanted and set(open_gates.values()) == {0.0}
 
 
 def test_one_trace_spans_request_append_projection_workflow_activity_and_callback(world: World) -> None:
@@ -272,12 +273,15 @@ def test_every_metric_of_ours_arrives(world: World) -> None:
     for point in world.got.points:
         metric = CATALOGUE.get(point.metric)
         if metric is None:
-            assert point.metric.startswith("http."), point.metric
+            assert point.metric.startswith(("http.", "temporal_")), point.metric
             continue
         assert point.unit == metric.unit
         assert set(point.attributes) == set(metric.attributes), point
         if metric.role in ROLES:
             assert point.service == f"quarterdeck-{metric.role}"
+    own = [point for point in world.got.points if point.metric.startswith("temporal_")]
+    assert {point.service for point in own} == {"quarterdeck-worker", "quarterdeck-projector"}
+    assert "temporal_activity_execution_latency" in {point.metric for point in own}
     assert world.got.latest("quarterdeck.callbacks") == {(("quarterdeck.outcome", "delivered"),): 1.0}
     assert world.got.latest("quarterdeck.decision.duration") == {(("quarterdeck.outcome", "approval_required"),): 1.0}
     assert set(world.got.latest("quarterdeck.projector.lag").values()) == {0.0}
