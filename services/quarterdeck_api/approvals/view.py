@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from quarterdeck_api.approvals.text import visible, visible_json
-from quarterdeck_api.arap.bundle import AllOrNone
+from quarterdeck_api.arap.all_or_none import AllOrNone
 from quarterdeck_api.auth.caller import Caller
 from quarterdeck_api.authzen.answers import obligations
 from quarterdeck_api.authzen.state import ApprovalState, read_decision

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from quarterdeck_api.arap.actors import verify_chain
+from quarterdeck_api.arap.all_or_none import AllOrNone
 from quarterdeck_api.arap.binding import bind
-from quarterdeck_api.arap.bundle import AllOrNone
 from quarterdeck_api.arap.callbacks import check_callback
 from quarterdeck_api.arap.errors import DuplicateRequest, InvalidTaskState, on_the_wire
 from quarterdeck_api.arap.submission import Item, Submission, parse_submission
