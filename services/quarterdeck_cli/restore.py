@@ -57,7 +57,8 @@ def restore(
         with database(settings, new=True) as found:
             reached = asyncio.run(_restore(found, file, quiet=json))
         aside = _set_aside(settings.keys / "checkpoints", rewound)
-    _tell(source, header, reached, aside, json=json)
+    keyless = not (settings.keys / "signing").is_dir()
+    _tell(source, header, reached, aside, keyless=keyless, json=json)
 
 
 def restore_keys(source: Source, data_dir: DataDir = None, json: AsJson = False) -> None:
@@ -121,17 +122,24 @@ def _set_aside(directory: Path, rewound: dict[str, tuple[int, int]]) -> list[str
     return moved
 
 
-def _tell(source: Path, header: Header, reached: dict[str, int], aside: list[str], *, json: bool) -> None:
+def _tell(
+    source: Path, header: Header, reached: dict[str, int], aside: list[str], *, keyless: bool, json: bool
+) -> None:
     positions = {end.tenant: end.position for end in header.tenants}
     behind = {tenant: at for tenant, at in reached.items() if at < positions[tenant]}
     if json:
         shown = {"file": str(source), "created_at": header.created_at, "tenants": positions}
-        print_json({**shown, "read_models": reached, "set_aside": aside})
+        print_json({**shown, "read_models": reached, "set_aside": aside, "keys": not keyless})
     else:
         for tenant, position in positions.items():
             typer.echo(f" ✔ {tenant}: {position:,} events, as of {header.created_at}")
         for path in aside:
             typer.echo(f" ! what was signed beyond this backup is kept in {path}: tell those who hold checkpoints")
+        if keyless:
+            typer.echo(
+                " ! there are no keys here: what was sealed stays sealed, and new keys would sign. Bring them back"
+            )
+            typer.echo("   before the first start:  quarterdeck restore-keys SOURCE")
         typer.echo(" Next:  quarterdeck verify --live --checkpoint KEPT   then  quarterdeck up")
     for tenant, position in behind.items():
         typer.secho(f" ! {tenant}: the read models stand at {position}; this release cannot read on", err=True)

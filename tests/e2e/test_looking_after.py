@@ -235,3 +235,9 @@ def test_refusals_change_nothing(operator: Operator) -> None:
     assert operator.refused("tenants", "list", "--data-dir", "fresh")["code"] == "embedded"
     assert not (operator.home / "fresh").exists()
     assert not list(operator.home.glob("*.partial-*"))
+    done = operator.run("restore", "log.qd", "--data-dir", "fresh")  # without keys it says so, before anything signs
+    assert done.returncode == 0, done.stderr
+    assert "there are no keys here" in done.stdout
+    assert not (operator.home / "fresh" / "keys" / "signing").exists()
+    operator.parsed("restore-keys", "keys.qd", "--data-dir", "fresh")
+    assert operator.parsed("verify", "--live", "--data-dir", "fresh")["ok"] is True

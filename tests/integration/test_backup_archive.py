@@ -430,6 +430,7 @@ async def test_a_database_of_ones_own_is_backed_up_and_restored(
     assert made["sha256"] == hashlib.sha256((tmp_path / "b.qd").read_bytes()).hexdigest()
     restored = await run(other, "restore", str(tmp_path / "b.qd"))
     assert restored["tenants"] == restored["read_models"] == made["tenants"]
+    assert restored["keys"] is True
     assert await content(other) == await content(original)
     assert (await run(other, "verify", "--live"))["ok"] is True
 
