@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import pytest
+from faults_house import children
 
 from quarterdeck_embedded import EmbeddedPostgres, process
 
@@ -73,10 +74,7 @@ class Quota:
             return  # it ended; the next one has no quota
         # As whoever the server runs as: no other privilege is needed then.
         alike = process.prefix(unprivileged=True)
-        children = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(server)], capture_output=True, text=True, check=False
-        )
-        for pid in (server, *map(int, children.stdout.split())):
+        for pid in (server, *children(postgres)):
             words = [*alike, "prlimit", "--pid", str(pid), f"--fsize={size}:"]
             done = subprocess.run(words, capture_output=True, text=True, check=False)
             assert done.returncode == 0 or "No such process" in done.stderr, done.stderr

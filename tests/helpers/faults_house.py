@@ -20,6 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
+import psutil
 from api_house import House, new_id
 from faults_http import Connection, Lost, request
 
@@ -237,11 +238,7 @@ class FaultHouse:
 
     def backends(self) -> list[int]:
         """Return the process ids of PostgreSQL's own processes."""
-        postmaster = self.postgres.pid
-        found = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(postmaster)], capture_output=True, text=True, check=False
-        )
-        return [int(word) for word in found.stdout.split()]
+        return children(self.postgres)
 
     def tail(self, name: str) -> str:
         """Return the end of a role's log."""
@@ -293,6 +290,12 @@ class FaultHouse:
             for name, kind, role in PEOPLE:
                 await furnished.add(TENANT, name, role, kind=kind)  # type: ignore[arg-type]
             self.keys, self.ids = furnished.keys, furnished.ids
+
+
+def children(postgres: EmbeddedPostgres) -> list[int]:
+    """Return the process ids of a running server's own processes."""
+    assert postgres.pid is not None
+    return [child.pid for child in psutil.Process(postgres.pid).children()]
 
 
 @contextlib.contextmanager
