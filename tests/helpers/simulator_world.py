@@ -114,6 +114,7 @@ class RememberingLedger(EventLedger):
         return found[1]
 
 
+OPENED_AT_MOST = 2_000
 _OPENED: dict[int, tuple[Entry, RecordedEvent]] = {}
 _parse = lru_cache(maxsize=4096)(parse_entry)
 
@@ -186,6 +187,8 @@ class World:
     ) -> None:
         """`span` is how many hits of fault points are drawn from for the faults of this schedule."""
         global _rng
+        if len(_OPENED) > OPENED_AT_MOST:
+            _OPENED.clear()
         self.rng = _rng = rng
         self.loop = SimulatorLoop(rng)
         self.loop.now = begin_s
