@@ -30,6 +30,7 @@ from quarterdeck_workflows.callback_delivery import destination
 from quarterdeck_workflows.callback_delivery.destination import Destinations, RefusedDestination
 from quarterdeck_workflows.callback_delivery.signature import shared_secret
 from quarterdeck_workflows.callback_delivery.task import task_of
+from quarterdeck_workflows.callback_delivery.workflow import TRY
 
 DIGEST = "sha256-action-v1:" + "a" * 64
 Received = tuple[dict[str, str], bytes]
@@ -137,6 +138,17 @@ async def test_a_bundle_is_told_of_once_by_its_own_handle(house: House) -> None:
     task = await task_of(house.ledger, "acme", fourth)
     assert task is not None
     assert (task.id, task.status) == (deaf, "denied")
+
+
+def test_an_endpoint_may_be_away_for_a_day() -> None:
+    """The first tries come quickly, the last one after more than a day; then it is a dead letter."""
+    waits_s: list[float] = []
+    for number in range(TRY.maximum_attempts - 1):
+        assert TRY.maximum_interval is not None
+        wait = TRY.initial_interval * TRY.backoff_coefficient**number
+        waits_s.append(min(wait, TRY.maximum_interval).total_seconds())
+    assert sum(waits_s[:4]) < 60
+    assert 24 * 3600 < sum(waits_s) < 36 * 3600
 
 
 async def test_an_internal_address_is_a_dead_letter(house: House) -> None:

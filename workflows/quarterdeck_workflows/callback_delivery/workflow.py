@@ -13,12 +13,13 @@ with workflow.unsafe.imports_passed_through():
     from quarterdeck_workflows.callback_delivery.activities import CallbackDeliveryActivities
     from quarterdeck_workflows.callback_delivery.types import AbandonInput, CallbackDeliveryInput
 
-_TRY: Final = RetryPolicy(
+TRY: Final = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     backoff_coefficient=3,
     maximum_interval=timedelta(hours=6),
-    maximum_attempts=9,
+    maximum_attempts=14,
 )
+"""Eight tries within the first twenty minutes, the last one after 26 hours."""
 _RECORD: Final = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30))
 
 
@@ -34,7 +35,7 @@ class CallbackDeliveryWorkflow:
                 CallbackDeliveryActivities.send_callback,
                 message,
                 start_to_close_timeout=timedelta(seconds=30),
-                retry_policy=_TRY,
+                retry_policy=TRY,
             )
         except ActivityError as error:
             reason = str(error.cause or error)[:500]
