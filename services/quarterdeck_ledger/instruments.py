@@ -118,16 +118,16 @@ class Level:
         self, name: str, unit: str, role: str, description: str, *, over: Callable[[Iterable[float]], float]
     ) -> None:
         metric = _declared(name, "gauge", unit, role, (), description)
-        self._values: Mapping[str, float] = {}
+        self.values: Mapping[str, float] = {}
         self._over = over
         _meter.create_observable_gauge(metric.name, [self._observe], metric.unit, metric.description)
 
     def show(self, values: Mapping[str, float]) -> None:
         """Replace what is shown: a value for each tenant."""
-        self._values = dict(values)
+        self.values = dict(values)
 
     def _observe(self, _options: CallbackOptions) -> list[Observation]:
-        values = self._values
+        values = self.values
         if not values:
             return []
         if _switch.by_tenant:
