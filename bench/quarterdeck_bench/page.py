@@ -78,8 +78,8 @@ async def _run(url: str, directory: Path, rounds: int) -> Result:
     samples: dict[str, list[list[float]]] = {}
     exports: list[float] = []
     async with _house(url, directory) as (services, token, first):
-        ours, peer = _Client(create_app(services), "/graphql", token), _Client(_peer_app(), "/graphql")
-        export = _Client(create_app(services), "/v1/log/events", token)
+        ours, peer = Client(create_app(services), "/graphql", token), Client(_peer_app(), "/graphql")
+        export = Client(create_app(services), "/v1/log/events", token)
         cases = {
             "bare Strawberry": (peer, PEER),
             "quarterdeck, now": (ours, PLAIN),
@@ -113,7 +113,7 @@ def _judge(samples: dict[str, list[list[float]]], exports: list[float]) -> Resul
     return {"name": "page", "value": value, "goal": goal, "ok": ok, "rows": rows, "note": note}
 
 
-async def _measure(cases: dict[str, tuple[_Client, str]]) -> dict[str, list[float]]:
+async def _measure(cases: dict[str, tuple[Client, str]]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {name: [] for name in cases}
     gc.collect()
     for _ in range(CALLS):
@@ -124,7 +124,7 @@ async def _measure(cases: dict[str, tuple[_Client, str]]) -> dict[str, list[floa
     return found
 
 
-async def _exported(client: _Client) -> float:
+async def _exported(client: Client) -> float:
     began = time.perf_counter()
     lines = (await client.get(f"limit={APPROVALS}")).count(b"\n")
     return lines / (time.perf_counter() - began)
@@ -138,7 +138,7 @@ def _check(name: str, answer: dict[str, Any]) -> None:
     assert len(page["edges"][0]["node"]) >= 10, name
 
 
-class _Client:
+class Client:
     """Calls an application in this process, without a network or a client library in the way."""
 
     def __init__(self, app: Any, path: str, token: str = "") -> None:
