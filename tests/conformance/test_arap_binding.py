@@ -455,6 +455,21 @@ async def test_nobody_in_the_chain_decides_nor_who_owns_one(ars: World) -> None:
     assert done.json()["status"] == "approved"
 
 
+async def test_whoever_signs_in_as_the_subject_does_not_decide(module_database: str, tmp_path: Path) -> None:
+    """Eligibility: an enforcement point names people as the identity provider does."""
+    provider = "https://idp.example.test"
+    async with world(module_database, tmp_path, oidc_issuer=provider, oidc_audience="quarterdeck") as ars:
+        body = {"principal_id": ars.id("carol"), "issuer": provider, "subject": "carol-at-idp"}
+        assert (await ars.api.command("link_identity", body, by=(ars.tenant, "admin"))).status_code == 200
+        for subject in (
+            {"type": "user", "id": "carol-at-idp"},
+            {"type": "user", "id": "x", "properties": {"act": {"sub": "carol-at-idp"}}},
+        ):
+            task = await ars.request("pep", subject=subject)
+            assert_problem(await ars.vote(task["id"], by="carol"), 403, f"{OURS}not_allowed")
+            assert (await ars.vote(task["id"], by="dave")).json()["status"] == "approved"
+
+
 async def test_the_same_action_under_another_bound_context_is_another_request(ars: World) -> None:
     """Binding: the context that policy reads is bound, so an open request under another says nothing about this."""
     first = await ars.request("bot", context={"region": "eu"})

@@ -29,7 +29,7 @@ from approval_world import (
 )
 from given import T0, TENANT, Log, acting, agent, named, prn, registered
 
-from quarterdeck_domain.access.events import PrincipalDeactivated, TenantClosed
+from quarterdeck_domain.access.events import IdentityLinked, PrincipalDeactivated, TenantClosed
 from quarterdeck_domain.access.slices import TransferOwnership
 from quarterdeck_domain.approvals.errors import AlreadyRequested, ExpiredDenial, InvalidDenialBinding, NotRequestable
 from quarterdeck_domain.approvals.events import (
@@ -363,6 +363,18 @@ class TestRequesters:
         log.given(registered("fay", "approver"))
         log.when(TransferOwnership(principal_id=prn("bot2"), owner=prn("fay"), actor=acting("ada")))
         log.refuses(vote("fay"), NotAllowed, "answer for")
+
+    def test_whoever_has_the_account_that_is_named(self) -> None:
+        log = house().given(registered("pep", "agent", kind="service", owner="dora"))
+        pep, mine = acting("pep", "service"), "sha256:" + "e" * 64
+        log.given(IdentityLinked(principal_id=prn("emil"), issuer="https://idp.example", identity=mine))
+        other = IdentityLinked(principal_id=prn("cleo"), issuer="https://idp.example", identity="sha256:" + "f" * 64)
+        log.given(other, decided(subject="user:emil@example.com"), by=pep)
+        (request,) = log.when(ask(pep, subject="user:emil@example.com", identities=[mine]))
+        assert isinstance(request, ApprovalRequested)
+        assert set(request.requesters) == {prn(name) for name in ("pep", "dora", "emil")}
+        log.refuses(vote("emil"), NotAllowed, "requested")
+        log.when(vote("cleo"))
 
     def test_nobody_is_named_who_was_not_evaluated_for(self) -> None:
         house().given(decided(), by=AGENT).refuses(ask(actors=[prn("emil")]), InvalidDenialBinding)

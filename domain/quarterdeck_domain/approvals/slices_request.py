@@ -8,6 +8,7 @@ from typing import Final
 
 from eventsourcing.dcb.api import DCBQuery
 
+from quarterdeck_domain.access.events import IdentityLinked
 from quarterdeck_domain.access.values import SYSTEM, CommandSlice
 from quarterdeck_domain.approvals.errors import (
     AlreadyRequested,
@@ -44,7 +45,8 @@ class RequestApproval(CommandSlice):
     Everything about the action is taken from that decision, not from the asker. `subject` and `resource`
     (`type:id`), `binding_hash` and `action_digest` are of what is asked for, and must be the decision's; so must
     `actors`, the ids that its subject names in `properties.act`, nearest first. None of them may vote, nor may who owns
-    one.
+    one, nor whoever has one of the `identities`: digests of the accounts that subject and actors may be at an identity
+    provider.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class RequestApproval(CommandSlice):
         action_digest: str,
         actor: Actor,
         actors: Iterable[str] = (),
+        identities: Iterable[str] = (),
         justification: str | None = None,
         client: str | None = None,
         requested_until: datetime | None = None,
@@ -70,6 +73,8 @@ class RequestApproval(CommandSlice):
         named = (principal_of(ref) for ref in (*self.actors, subject, resource))
         self._named = tuple(name for name in named if name is not None)
         super().__init__(actor, *self._named)
+        self.identities = frozenset(identities)
+        self._linked: dict[str, str] = {}
         self.approval_id = approval_id
         self.decision_id = decision_id
         self.subject = _bounded_ref(subject, "subject")
@@ -95,6 +100,7 @@ class RequestApproval(CommandSlice):
         return boundary(
             ((DecisionRecorded,), (f"decision:{self.decision_id}",)),
             ((ApprovalPathPublished,), ()),
+            *(((IdentityLinked,), (f"identity:{identity}",)) for identity in sorted(self.identities)),
             *self._same.needs(),
             *self.house(),
         )
@@ -105,6 +111,8 @@ class RequestApproval(CommandSlice):
         match event.payload:
             case DecisionRecorded(decision_id=self.decision_id) as decision:
                 self._decision, self._decided_at, self._decided_for = decision, event.recorded_at, event.actor
+            case IdentityLinked(identity=identity, principal_id=person) if identity in self.identities:
+                self._linked[identity] = person
             case ApprovalPathPublished(path_id=path_id) as path:
                 self._paths[path_id] = path
             case _:
@@ -184,7 +192,8 @@ class RequestApproval(CommandSlice):
         wanting = (self.actor.principal, *self.actor.on_behalf_of, *self._named)
         found = (self.people.find(name) for name in wanting)
         owners = (person.owner for person in found if person is not None and person.owner is not None)
-        return tuple(dict.fromkeys((*wanting, *owners)))
+        # Accounts are humans': nobody owns them.
+        return tuple(dict.fromkeys((*wanting, *sorted(self._linked.values()), *owners)))
 
 
 class _OnApproval(CommandSlice):

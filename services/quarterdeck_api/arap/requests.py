@@ -22,6 +22,7 @@ from quarterdeck_api.authzen.subjects import require_may_ask
 from quarterdeck_api.authzen.wire import bounded_text, issuer, request_fingerprint
 from quarterdeck_api.commands.idempotency import command_id, fresh_id
 from quarterdeck_api.services import Services
+from quarterdeck_domain.access.credentials import identity_digest
 from quarterdeck_domain.approvals.bundles import APPROVAL, as_bundle, bundle_id, item_ids
 from quarterdeck_domain.approvals.errors import AlreadyRequested
 from quarterdeck_domain.approvals.events import ApprovalRequested
@@ -76,7 +77,7 @@ async def _submit_anew(services: Services, caller: Caller, body: Mapping[str, An
     decisions = [await bind(services, caller, item, submission.actors, now) for item in submission.items]
     if len({decision.action_digest for decision in decisions}) != len(decisions):
         raise InvalidInput("two items ask for the same action", field="items")
-    command = _command(caller, submission, decisions, fresh_id())
+    command = _command(caller, submission, decisions, fresh_id(), services.settings.oidc_issuer)
     try:
         executed = await services.ledger.execute(command, context)
     except AlreadyRequested as error:
@@ -137,18 +138,32 @@ async def _check(services: Services, caller: Caller, submission: Submission) -> 
         await check_callback(submission.callback.endpoint, services.settings.webhook_allow)
 
 
-def _command(caller: Caller, submission: Submission, decisions: Sequence[DecisionRecorded], new: uuid.UUID) -> Slice:
+def _command(
+    caller: Caller,
+    submission: Submission,
+    decisions: Sequence[DecisionRecorded],
+    new: uuid.UUID,
+    provider: str | None,
+) -> Slice:
     ids = item_ids(as_bundle(new), len(submission.items)) if submission.bundled else (make_id(APPROVAL, new),)
     commands = [
-        _request(caller, submission, item, decision, approval_id)
+        _request(caller, submission, item, decision, approval_id, provider)
         for item, decision, approval_id in zip(submission.items, decisions, ids, strict=True)
     ]
     return AllOrNone(commands) if submission.bundled else commands[0]
 
 
 def _request(
-    caller: Caller, submission: Submission, item: Item, decision: DecisionRecorded, approval_id: str
+    caller: Caller,
+    submission: Submission,
+    item: Item,
+    decision: DecisionRecorded,
+    approval_id: str,
+    provider: str | None,
 ) -> RequestApproval:
+    actors = () if decision.request is None else acting_for(decision.request)
+    # Whoever enforces may name a person as the identity provider does.
+    named = (item.intent.subject.id, *actors)
     return RequestApproval(
         approval_id=approval_id,
         decision_id=decision.decision_id,
@@ -158,7 +173,8 @@ def _request(
         # The actor may have moved to client.actor, which is in the digest: the decision's own is the one that counts.
         action_digest=decision.action_digest,
         actor=caller.actor,
-        actors=() if decision.request is None else acting_for(decision.request),
+        actors=actors,
+        identities=[identity_digest(caller.tenant, provider, name) for name in named] if provider is not None else (),
         justification=submission.justification,
         client=submission.client,
         requested_until=item.requested_until,
