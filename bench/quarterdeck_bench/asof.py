@@ -125,7 +125,9 @@ async def _measure(ask: Ask, positions: list[int], rounds: int) -> Found:
     return found
 
 
-def _through_reader(reader: Reader) -> dict[str, Ask]:
+def _through_reader(reader: Reader | None) -> dict[str, Ask]:
+    assert reader is not None
+
     def question(row: type[Row], where: Mapping[str, object] | None) -> Ask:
         async def ask(position: int | None) -> object:
             async with reader.at(TENANT, position) as record:
@@ -143,7 +145,7 @@ def _through_graphql(client: Client) -> dict[str, Ask]:
     def question(name: str, selection: str) -> Ask:
         async def ask(position: int | None) -> object:
             moment = "now" if position is None else f"at(position:{position})"
-            answer = json.loads(await client.ask("{%s{%s}}" % (moment, selection % PAGE)))
+            answer = json.loads(await client.ask("{" + moment + "{" + selection % PAGE + "}}"))
             assert "errors" not in answer, (name, answer["errors"])
             return answer
 

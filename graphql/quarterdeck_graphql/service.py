@@ -8,6 +8,7 @@ Source: GraphQL over HTTP, stage 2 draft; persisted documents by `documentId` as
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any, Final
 
 import msgspec
@@ -71,12 +72,20 @@ def parse_request(body: bytes) -> Request:
     if len(body) > MAX_BODY_BYTES:
         raise InvalidInput(f"a request has at most {MAX_BODY_BYTES} bytes", limit=MAX_BODY_BYTES)
     try:
-        return msgspec.json.decode(body, type=Request)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        request = msgspec.json.decode(body, type=Request)
+        # Of two equal keys one reader takes the first, another the last: none is right.
+        json.loads(body, object_pairs_hook=_unique)
+        return request
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         raise InvalidInput(
-            "the body is a JSON object with `query` or `documentId`, and `variables` and `operationName` if need be; "
-            "batches are not answered"
+            "the body is a JSON object with `query` or `documentId`, and `variables` and `operationName` if need be, "
+            "no key twice; batches are not answered"
         ) from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("an object has the same key twice")
 
 
 async def answer(

@@ -7,7 +7,7 @@ events that name it, those it recorded, and those of a thing of its own when it 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Final
 
@@ -22,6 +22,7 @@ from quarterdeck_graphql.events import NAMES_ITS_OWNER, TimelineEntry, show_entr
 from quarterdeck_graphql.node import Connection, check_first, page
 from quarterdeck_graphql.selection import selects
 from quarterdeck_ledger.entry import MAX_TAG_LENGTH, Entry
+from quarterdeck_readmodels.tables import storable
 
 MAX_TAGS: Final = 8
 MAX_TYPES: Final = 40
@@ -37,6 +38,7 @@ TAG_OF: Final = {
 }
 """By what an id begins with: the kind under which the log tags its object."""
 _TICK: Final = timedelta(microseconds=1)
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @strawberry.input(description="Which events a timeline has. What is left out asks for nothing.")
@@ -91,7 +93,9 @@ async def select(context: Context, wanted: TimelineFilter | None) -> Selected:
     ]
     if items == [DCBQueryItem(types=[], tags=[])]:
         items = []
-    after = 0 if wanted.from_ is None else await context.log.position_at(context.tenant, wanted.from_ - _TICK)
+    after = 0
+    if wanted.from_ is not None and wanted.from_ > _FIRST:
+        after = await context.log.position_at(context.tenant, wanted.from_ - _TICK)
     until = None if wanted.to is None else await context.log.position_at(context.tenant, wanted.to)
     return Selected(query=DCBQuery(items=items), after=after, until=until)
 
@@ -131,6 +135,8 @@ def _checked(name: str, values: Sequence[str] | None, limit: int) -> tuple[str, 
         raise InvalidInput(
             f"`{name}` takes at most {limit} values of 1 to {MAX_TAG_LENGTH} characters", field=name, limit=limit
         )
+    if any(storable(value) != value for value in found):
+        raise InvalidInput(f"`{name}` takes values without NUL and lone surrogates", field=name)
     return found
 
 

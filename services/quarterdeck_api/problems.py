@@ -26,6 +26,7 @@ from quarterdeck_runtime.telemetry import current_trace_id
 URN: Final = "urn:quarterdeck:problem:"
 MEDIA_TYPE: Final = "application/problem+json"
 CHALLENGE: Final = 'Bearer realm="quarterdeck"'
+MAX_DETAIL: Final = 2_000
 
 _log = structlog.get_logger(__name__)
 
@@ -135,7 +136,8 @@ def problem_of(error: QuarterdeckError) -> JSONResponse:
         extensions["details"] = details
     if status >= 500:
         extensions["trace_id"] = current_trace_id()
-    return problem(status, error.code, title_of(error.code), hidden or error.message, headers=headers, **extensions)
+    detail = hidden or _shortened(error.message)
+    return problem(status, error.code, title_of(error.code), detail, headers=headers, **extensions)
 
 
 def status_of(error: QuarterdeckError) -> int:
@@ -175,7 +177,7 @@ def install(app: FastAPI) -> None:
             InvalidInput.code,
             title_of(InvalidInput.code),
             "the request does not fit what this route takes",
-            errors=[{"where": _where(item["loc"]), "what": item["msg"]} for item in error.errors()[:20]],
+            errors=[{"where": _where(item["loc"]), "what": _shortened(item["msg"])} for item in error.errors()[:20]],
         )
 
     @app.exception_handler(HTTPException)
@@ -183,6 +185,11 @@ def install(app: FastAPI) -> None:
         phrase = HTTPStatus(error.status_code).phrase
         code = phrase.lower().replace(" ", "_").replace("-", "_")
         return problem(error.status_code, code, phrase, headers=error.headers)
+
+
+def _shortened(text: str) -> str:
+    # Messages of parsers quote what they were given, however long it was.
+    return text if len(text) <= MAX_DETAIL else f"{text[:MAX_DETAIL]}…"
 
 
 def _where(location: Sequence[object]) -> str:

@@ -8,6 +8,8 @@ from typing import Final
 from eventsourcing.dcb.api import DCBQuery, DCBQueryItem
 
 from quarterdeck_api.services import Services
+from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_readmodels.tables import storable
 
 PAGE: Final = 1_000
 
@@ -32,5 +34,12 @@ async def pages(
 
 
 def by_type_and_tag(types: Sequence[str], tags: Sequence[str]) -> DCBQuery | None:
-    """Return the query of events of any of these types with all of these tags; None for everything."""
+    """Return the query of events of any of these types with all of these tags; None for everything.
+
+    Raises:
+        InvalidInput: a type or a tag that no event can have: it holds a NUL or no Unicode.
+    """
+    for text in (*types, *tags):
+        if storable(text) != text:
+            raise InvalidInput("a type or a tag holds neither NUL nor lone surrogates", found=repr(text)[:100])
     return DCBQuery([DCBQueryItem(list(types), list(tags))]) if types or tags else None
