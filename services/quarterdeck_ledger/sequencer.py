@@ -25,6 +25,8 @@ MAX_BATCH_BYTES: Final = 4 * 2**20
 MAX_WAITING: Final = 10_000
 BATCHES_UNDER_WAY: Final = 2
 """While the database writes one batch, the callers of the other are answered and bring their next ones."""
+WORTH_SHARING: Final = 16
+"""Fewer than this go together: two transactions would cost more than waiting for one another does."""
 
 
 class _Waiting:
@@ -37,6 +39,24 @@ class _Waiting:
         self.size = sum(len(draft.prefix) + len(draft.suffix) for draft in submission.drafts)
 
 
+class _Lane:
+    __slots__ = ("tasks", "waiting", "writing")
+
+    def __init__(self) -> None:
+        self.waiting: deque[_Waiting] = deque()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.writing = 0
+
+    def share(self) -> int:
+        """Return how many of those waiting the next batch takes: half, if there is none for it to take turns with.
+
+        Who is answered together comes again together. Without this they would all be in one batch for ever, and the
+        database and this process would wait for each other.
+        """
+        together = len(self.waiting)
+        return together if self.writing else max(WORTH_SHARING, (together + 1) // 2)
+
+
 class Sequencer:
     """Collects concurrent appends into batches, a lane per tenant, over one store."""
 
@@ -44,8 +64,7 @@ class Sequencer:
         """`max_waiting` bounds how many submissions a tenant may have waiting in this process."""
         self._store = store
         self._max_waiting = max_waiting
-        self._lanes: dict[str, deque[_Waiting]] = {}
-        self._running: dict[str, set[asyncio.Task[None]]] = {}
+        self._lanes: dict[str, _Lane] = {}
         instruments.QUEUES.add(self)
 
     async def submit(self, tenant: str, submission: Submission) -> Outcome:
@@ -55,48 +74,61 @@ class Sequencer:
             Busy: the lane is full; nothing was recorded.
             Unavailable: the store does not answer; whether it was recorded is unknown.
         """
-        lane = self._lanes.setdefault(tenant, deque())
-        if len(lane) >= self._max_waiting:
-            raise Busy(f"{len(lane)} appends are waiting for {tenant}; try again shortly", retry_after_s=1)
+        lane = self._lanes.get(tenant)
+        if lane is None:
+            lane = self._lanes[tenant] = _Lane()
+        if len(lane.waiting) >= self._max_waiting:
+            raise Busy(f"{len(lane.waiting)} appends are waiting for {tenant}; try again shortly", retry_after_s=1)
         waiting = _Waiting(submission, asyncio.get_running_loop().create_future())
-        lane.append(waiting)
-        running = self._running.setdefault(tenant, set())
-        if len(running) < BATCHES_UNDER_WAY:
-            running.add(asyncio.create_task(self._drain(tenant, lane), name=f"append lane {tenant}"))
+        lane.waiting.append(waiting)
+        self._set_off(tenant, lane)
         return await waiting.answer
 
     def waiting(self) -> int:
         """Return how many submissions wait for a batch."""
-        return sum(len(lane) for lane in tuple(self._lanes.values()))
+        return sum(len(lane.waiting) for lane in tuple(self._lanes.values()))
 
     async def close(self) -> None:
         """Wait until everything submitted has been answered."""
-        while self._running:
-            tasks = [task for running in self._running.values() for task in running]
+        while self._lanes:
+            tasks = [task for lane in self._lanes.values() for task in lane.tasks]
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _drain(self, tenant: str, lane: deque[_Waiting]) -> None:
+    def _set_off(self, tenant: str, lane: _Lane) -> None:
+        if len(lane.tasks) < BATCHES_UNDER_WAY:
+            lane.tasks.add(asyncio.create_task(self._drain(tenant, lane), name=f"append lane {tenant}"))
+
+    async def _drain(self, tenant: str, lane: _Lane) -> None:
         batch: list[_Waiting] = []
         try:
-            while lane:
-                batch = take_batch(lane)
+            while lane.waiting:
+                batch = take_batch(lane.waiting, lane.share())
                 if batch:
-                    with instruments.batch(tenant, batch):
-                        await self._commit(tenant, batch)
+                    await self._write(tenant, lane, batch)
                     batch = []
         except BaseException as error:
             # The lane's task is dying (a bug, or shutdown): nobody may be left waiting for an answer.
-            for waiting in (*batch, *lane):
+            for waiting in (*batch, *lane.waiting):
                 _fail(waiting, Unavailable(f"the append lane of {tenant} stopped: {error!r}"))
-            lane.clear()
+            lane.waiting.clear()
             raise
         finally:
             # No await between finding the lane empty and this: a newcomer starts a new task.
-            running = self._running[tenant]
-            running.discard(asyncio.current_task())
-            if not running:
-                del self._running[tenant]
+            task = asyncio.current_task()
+            if task is not None:
+                lane.tasks.discard(task)
+            if not lane.tasks:
                 self._lanes.pop(tenant, None)
+
+    async def _write(self, tenant: str, lane: _Lane, batch: list[_Waiting]) -> None:
+        lane.writing += 1
+        try:
+            if lane.waiting:
+                self._set_off(tenant, lane)
+            with instruments.batch(tenant, batch):
+                await self._commit(tenant, batch)
+        finally:
+            lane.writing -= 1
 
     async def _commit(self, tenant: str, batch: list[_Waiting]) -> None:
         try:
@@ -120,15 +152,15 @@ class Sequencer:
                     waiting.answer.set_result(outcome)
 
 
-def take_batch(lane: deque[_Waiting]) -> list[_Waiting]:
-    """Take submissions that cannot touch one another from the front of a lane, within the limits of a batch."""
+def take_batch(lane: deque[_Waiting], most: int) -> list[_Waiting]:
+    """Take at most so many submissions that cannot touch one another from a lane's front, as one batch can hold."""
     batch: list[_Waiting] = []
     passed_over: list[_Waiting] = []
     ids: set[object] = set()
     tags: set[str] = set()
     types: set[str] = set()
     events = size = 0
-    while lane and events < MAX_BATCH_EVENTS and size < MAX_BATCH_BYTES:
+    while lane and len(batch) < most and events < MAX_BATCH_EVENTS and size < MAX_BATCH_BYTES:
         waiting = lane.popleft()
         if waiting.answer.cancelled():
             continue
