@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
+from quarterdeck_readmodels.schema import hashed
 from quarterdeck_readmodels.tables import COMMON, Row, columns
 
 _FIXED: Final = "tenant_id = $1 AND {0}created_position > $2 AND {0}created_position <= $3"
@@ -79,11 +80,13 @@ def _fits(row: type[Row], column: str, number: int) -> str:
 
 def _narrowed(table: str, shown: str, lead: str, number: int, rest: str, order: str, *, then: bool) -> str:
     # One index walk a value, in page order; what is current and what has ended have an index each.
-    same = f"hashtextextended(t.{lead}, 0) = hashtextextended(u.value, 0) AND t.{lead} = u.value{rest}"
+    same = f"t.{hashed(lead)} = u.hash AND t.{lead} = u.value{rest}"
     begun = " AND t.from_position <= $5" if then else ""
     walk = f"SELECT * FROM {table} t WHERE t.{_FIXED.format('t.')}{begun} AND {same}"  # noqa: S608
     versions = f"({walk} AND t.to_position IS NULL ORDER BY t.{order} LIMIT $4)"
     if then:
         versions += f" UNION ALL ({walk} AND t.to_position > $5 ORDER BY t.{order} LIMIT $4)"
-    return f"""SELECT {shown} FROM unnest(${number}::text[]) AS u(value)
+    return f"""SELECT {shown} FROM (
+            SELECT value, hashtextextended(value, 0) AS hash FROM unnest(${number}::text[]) AS x(value) OFFSET 0
+        ) AS u
         CROSS JOIN LATERAL ({versions}) t ORDER BY t.{order} LIMIT $4"""  # noqa: S608
