@@ -79,13 +79,18 @@ def _fits(row: type[Row], column: str, number: int) -> str:
 
 
 def _narrowed(table: str, shown: str, lead: str, number: int, rest: str, order: str, *, then: bool) -> str:
-    # One index walk a value, in page order; what is current and what has ended have an index each.
+    # One index walk a value, in page order; what is current and what has ended have an index each. What is current
+    # comes first: once it fills the page, only what has ended and lies between can be on it, and that is little.
     same = f"t.{hashed(lead)} = u.hash AND t.{lead} = u.value{rest}"
     begun = " AND t.from_position <= $5" if then else ""
     walk = f"SELECT * FROM {table} t WHERE t.{_FIXED.format('t.')}{begun} AND {same}"  # noqa: S608
-    versions = f"({walk} AND t.to_position IS NULL ORDER BY t.{order} LIMIT $4)"
+    versions = f"{walk} AND t.to_position IS NULL ORDER BY t.{order} LIMIT $4"
     if then:
-        versions += f" UNION ALL ({walk} AND t.to_position > $5 ORDER BY t.{order} LIMIT $4)"
+        beyond, last = (">", "min") if order.endswith("DESC") else ("<", "max")
+        full = f"(SELECT {last}(l.created_position) FROM live l HAVING count(*) >= $4)"  # noqa: S608
+        between = f"t.created_position {beyond} coalesce({full}, {'$2' if beyond == '>' else '$3 + 1'})"
+        versions = f"""WITH live AS MATERIALIZED ({versions}) SELECT * FROM live UNION ALL (
+            {walk} AND t.to_position > $5 AND {between} ORDER BY t.{order} LIMIT $4)"""  # noqa: S608
     return f"""SELECT {shown} FROM (
             SELECT value, hashtextextended(value, 0) AS hash FROM unnest(${number}::text[]) AS x(value) OFFSET 0
         ) AS u

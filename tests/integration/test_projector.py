@@ -21,6 +21,7 @@ from quarterdeck_projector.projector import Projector
 from quarterdeck_readmodels.catalogue import ROWS
 from quarterdeck_readmodels.folding import Unfoldable
 from quarterdeck_readmodels.reader import NotYet, Reader, Record
+from quarterdeck_readmodels.tables import columns
 
 ACTOR = Actor(principal="prn_test", kind="service")
 
@@ -166,6 +167,25 @@ async def test_pages_neither_skip_nor_repeat_while_the_log_grows(world: World) -
             await world.append(stream.take(2))
             await world.project()
         assert walked == whole
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_narrowed_pages_hold_what_the_whole_page_holds(world: World, seed: int) -> None:
+    """Of any moment, in both orders, whatever has ended since: narrowing is leaving out."""
+    await world.append(Stream(seed).take(400))
+    await world.project()
+    chooser = random.Random(seed)
+    for row, name in [(row, name) for row in ROWS for name in row.filters if columns(row)[name] == "text"]:
+        for position in (*chooser.sample(range(1, 400), 6), 400):
+            newest_first = chooser.random() < 0.5
+            async with world.reader.at("acme", position) as record:
+                whole = (await record.page(row, first=1000, newest_first=newest_first)).rows
+                for value in {getattr(item, name) for item in whole} - {None}:
+                    fitting = [item for item in whole if getattr(item, name) == value]
+                    for first in (1, 2, 7):
+                        page = await record.page(row, first=first, newest_first=newest_first, where={name: [value]})
+                        assert page.rows == fitting[:first], (row.table, name, value, position, newest_first)
+                        assert page.more == (len(fitting) > first)
 
 
 async def test_difference_of_two_moments(world: World) -> None:
