@@ -175,7 +175,7 @@ async def test_narrowed_pages_hold_what_the_whole_page_holds(world: World, seed:
     await world.append(Stream(seed).take(400))
     await world.project()
     chooser = random.Random(seed)
-    for row, name in [(row, name) for row in ROWS for name in row.filters if columns(row)[name] == "text"]:
+    for row, name in [(table, name) for table in ROWS for name in table.filters if columns(table)[name] == "text"]:
         for position in (*chooser.sample(range(1, 400), 6), 400):
             newest_first = chooser.random() < 0.5
             async with world.reader.at("acme", position) as record:
