@@ -15,6 +15,12 @@ from quarterdeck_readmodels.tables import Row, columns
 
 LIVE: Final = "readmodels"
 SHADOW: Final = "readmodels_shadow"
+CURRENT: Final = "coalesce(to_position, -1) = -1"
+"""That a row has no end, in words of which PostgreSQL does not know that they say `to_position IS NULL`.
+
+The index of the page of now is made with these, those of narrowed pages are not. So a narrowed question never walks
+the page's index instead of its own, as statistics would have it wherever nearly all rows have the same value.
+"""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +120,7 @@ def _table(schema: str, row: type[Row]) -> list[str]:
     CHECK (created_position <= from_position AND from_position < to_position)
 ) WITH (fillfactor = 90)""",
         # The page of now. Unique: no object has two current versions, and no event begins two objects of a kind.
-        f"CREATE UNIQUE INDEX {row.table}_now ON {name} (tenant_id, created_position) WHERE to_position IS NULL",
+        f"CREATE UNIQUE INDEX {row.table}_now ON {name} (tenant_id, created_position) WHERE {CURRENT}",
         # The page of then: objects in the order in which they began, each one's version found by the primary key.
         f"CREATE UNIQUE INDEX {row.table}_born ON {name} (tenant_id, created_position) "
         "WHERE from_position = created_position",

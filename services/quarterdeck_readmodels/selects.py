@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from quarterdeck_readmodels.schema import hashed
+from quarterdeck_readmodels.schema import CURRENT, hashed
 from quarterdeck_readmodels.tables import COMMON, Row, columns
 
 _FIXED: Final = "tenant_id = $1 AND {0}created_position > $2 AND {0}created_position <= $3"
@@ -34,10 +34,10 @@ def page(schema: str, row: type[Row], narrow: tuple[str, ...], *, then: bool, ne
     lead = next((column for column in narrow if columns(row)[column] != "jsonb"), None)
     rest = "".join(f" AND {_fits(row, column, number)}" for column, number in numbered.items() if column != lead)
     if lead is not None:
-        return _narrowed(table, names(row), lead, numbered[lead], rest, order, then=then)
+        return _narrowed(table, names(row), lead, numbered[lead], rest, newest_first, then=then)
     if not then:
         return f"""SELECT {names(row)} FROM {table} t
-            WHERE t.{_FIXED.format("t.")} AND t.to_position IS NULL{rest} ORDER BY t.{order} LIMIT $4"""  # noqa: S608
+            WHERE t.{_FIXED.format("t.")} AND {CURRENT}{rest} ORDER BY t.{order} LIMIT $4"""  # noqa: S608
     return f"""SELECT {names(row)} FROM {table} b CROSS JOIN LATERAL (
             SELECT * FROM {table} v WHERE v.tenant_id = $1 AND v.id = b.id AND v.from_position <= $5
             ORDER BY v.from_position DESC LIMIT 1
@@ -78,20 +78,25 @@ def _fits(row: type[Row], column: str, number: int) -> str:
     return f"t.{column} ?| ${number}::text[]" if columns(row)[column] == "jsonb" else f"t.{column} = ANY (${number})"
 
 
-def _narrowed(table: str, shown: str, lead: str, number: int, rest: str, order: str, *, then: bool) -> str:
+def _narrowed(table: str, shown: str, lead: str, number: int, rest: str, newest_first: bool, *, then: bool) -> str:
     # One index walk a value, in page order; what is current and what has ended have an index each. What is current
     # comes first: once it fills the page, only what has ended and lies between can be on it, and that is little.
-    same = f"t.{hashed(lead)} = u.hash AND t.{lead} = u.value{rest}"
-    begun = " AND t.from_position <= $5" if then else ""
-    walk = f"SELECT * FROM {table} t WHERE t.{_FIXED.format('t.')}{begun} AND {same}"  # noqa: S608
-    versions = f"{walk} AND t.to_position IS NULL ORDER BY t.{order} LIMIT $4"
+    order = "DESC" if newest_first else "ASC"
+
+    def walk(which: str, low: str, high: str) -> str:
+        return f"""SELECT * FROM {table} t WHERE t.tenant_id = $1 AND t.{hashed(lead)} = u.hash AND t.{lead} = u.value
+            AND t.created_position > {low} AND t.created_position <= {high}{rest} AND {which}
+            ORDER BY t.created_position {order} LIMIT $4"""  # noqa: S608
+
     if then:
-        beyond, last = (">", "min") if order.endswith("DESC") else ("<", "max")
-        full = f"(SELECT {last}(l.created_position) FROM live l HAVING count(*) >= $4)"  # noqa: S608
-        between = f"t.created_position {beyond} coalesce({full}, {'$2' if beyond == '>' else '$3 + 1'})"
-        versions = f"""WITH live AS MATERIALIZED ({versions}) SELECT * FROM live UNION ALL (
-            {walk} AND t.to_position > $5 AND {between} ORDER BY t.{order} LIMIT $4)"""  # noqa: S608
+        low, high = ("min(created_position)", "$3") if newest_first else ("$2", "max(created_position) - 1")
+        ends = f"""SELECT CASE WHEN count(*) >= $4 THEN {low} ELSE $2 END AS low,
+            CASE WHEN count(*) >= $4 THEN {high} ELSE $3 END AS high FROM live"""  # noqa: S608
+        versions = f"""WITH live AS MATERIALIZED ({walk("t.to_position IS NULL AND t.from_position <= $5", "$2", "$3")})
+            SELECT * FROM live UNION ALL SELECT ended.* FROM ({ends}) b CROSS JOIN LATERAL (
+                {walk("t.from_position <= $5 AND t.to_position > $5", "b.low", "b.high")}) ended"""  # noqa: S608
+    else:
+        versions = walk("t.to_position IS NULL", "$2", "$3")
     return f"""SELECT {shown} FROM (
             SELECT value, hashtextextended(value, 0) AS hash FROM unnest(${number}::text[]) AS x(value) OFFSET 0
-        ) AS u
-        CROSS JOIN LATERAL ({versions}) t ORDER BY t.{order} LIMIT $4"""  # noqa: S608
+        ) AS u CROSS JOIN LATERAL ({versions}) t ORDER BY t.created_position {order} LIMIT $4"""  # noqa: S608
