@@ -97,7 +97,7 @@ def run(rounds: int) -> Result:
     ok = all(ratio <= GOAL for ratio in value.values())
     note = (
         f"{POSITIONS} positions spread over the whole log, {rounds} rounds. The worst question counts, of those whose "
-        "page of now holds as many rows as the one of then: to find nothing and to find something are different questions."
+        "page of now holds as many rows as the one of then: finding nothing and finding something are two questions."
     )
     goal = {"then_by_now": GOAL}
     return {"name": "asof", "value": value, "goal": goal, "ok": ok, "rows": rows, "note": note}

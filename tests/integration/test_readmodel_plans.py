@@ -11,6 +11,7 @@ import pytest
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_projector.projector import Projector
 from quarterdeck_readmodels import schema, selects
+from quarterdeck_readmodels.approvals import Approval
 from quarterdeck_readmodels.catalogue import ROWS
 from quarterdeck_readmodels.schema import LIVE, hashed
 from quarterdeck_readmodels.tables import columns
@@ -58,3 +59,22 @@ async def test_a_whole_page_walks_an_index(migrated_database: Callable[[], str],
                 plan = await explained(connection, query)
                 assert sum("Index Cond" in line for line in plan) == (2 if then else 1), (row.table, *plan)
                 assert not any("Seq Scan" in line or "Sort" in line for line in plan), (row.table, *plan)
+
+
+async def test_statistics_do_not_lead_a_narrowed_page_astray(migrated_database: Callable[[], str]) -> None:
+    """Where nearly all rows have one value, a question for another value still goes by its own index."""
+    async with PostgresStore.open(migrated_database()) as store:
+        await Projector(store, store.pool).prepare()
+        async with store.pool.acquire() as connection:
+            async with connection.transaction():
+                await schema.enter(connection, LIVE, "acme")
+                await connection.execute(
+                    f"""INSERT INTO {LIVE}.approvals (tenant_id, id, created_position, from_position, status)
+                        SELECT 'acme', 'apr_' || n, n, n, 'approved' FROM generate_series(1, 5000) n"""
+                )
+            await connection.execute(f"ANALYZE {LIVE}.approvals")
+            async with connection.transaction():
+                await schema.enter(connection, LIVE, "acme")
+                query = selects.page(LIVE, Approval, ("status",), then=False, newest_first=True)
+                plan = "\n".join(await explained(connection, query))
+                assert "using approvals_status_now" in plan, plan
