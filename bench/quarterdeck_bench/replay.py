@@ -38,6 +38,8 @@ from quarterdeck_readmodels.tables import Row
 
 ROWS: Final = int(os.environ.get("QUARTERDECK_BENCH_ROWS", "1000000"))
 FILLED: Final = "readmodels_filled"
+_PEER_INSERT: Final = 100
+"""With a few thousand events in one insert, the peer's driver and the server wait for each other for ever."""
 GOAL: Final = {"share_of_unnest": 0.4, "x_eventsourcing_read": 3}
 
 
@@ -167,9 +169,13 @@ def _copy(runner: asyncio.Runner, url: str, peer: PostgresApplicationRecorder) -
 
     position = 0
     while entries := runner.run(page(position)):
-        peer.insert_events(
-            [StoredEvent(uuid.UUID(int=place // 20), place % 20 + 1, "bench:Event", entry) for place, entry in entries]
-        )
+        for start in range(0, len(entries), _PEER_INSERT):
+            peer.insert_events(
+                [
+                    StoredEvent(uuid.UUID(int=place // 20), place % 20 + 1, "bench:Event", entry)
+                    for place, entry in entries[start : start + _PEER_INSERT]
+                ]
+            )
         position = entries[-1][0]
 
 
