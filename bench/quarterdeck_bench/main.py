@@ -26,9 +26,12 @@ def run() -> None:
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
     print(machine(), flush=True)
-    results = [run_one(name, options.rounds) for name in (NAMES if options.name == "all" else (options.name,))]
-    if options.name == "all":
-        write_results(options.results, results)
+    results: list[Result] = []
+    for name in NAMES if options.name == "all" else (options.name,):
+        results.append(run_one(name, options.rounds))
+        if options.name == "all":
+            # After each: what an hour has found is not lost by what the next minute breaks.
+            write_results(options.results, results)
     sys.exit(0 if all(result["ok"] for result in results) else 1)
 
 
