@@ -21,6 +21,13 @@ from quarterdeck_ledger.store import Locked, Outcome, StoredHead, Submission
 _EVERYTHING: Final = 2**62
 _APPEND: Final = "SELECT * FROM ledger.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)"
 _READ: Final = "SELECT * FROM ledger.read($1,$2,$3,$4,$5,$6,$7,$8)"
+# A page of everything needs no function around it, which would hold the whole page before its first row leaves.
+# Entering comes first because the rest depends on it; were it otherwise, row-level security would refuse, not answer.
+# There is one row to enter, so the order within is the order without; ordering once more would sort the page on disk.
+_READ_ALL: Final = """SELECT e.position, e.entry FROM ledger.enter($1) AS t(tenant_id) CROSS JOIN LATERAL (
+    SELECT v.position, v.entry FROM ledger.events v
+    WHERE v.tenant_id = t.tenant_id AND v.position > $2 AND v.position <= $3 ORDER BY v.position LIMIT $4
+) e"""
 _SEPARATOR: Final = "\x1f"
 # The last is what the driver says when a server's farewell has come and the end of the connection has not yet.
 _AWAY: Final = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -202,9 +209,12 @@ async def read_on(
     backwards: bool,
 ) -> list[tuple[int, bytes]]:
     """Read on a pool, or on the connection whose transaction holds the log's lock."""
-    items = query_arrays(query)
     last = _EVERYTHING if until is None else until
-    rows = await executor.fetch(_READ, tenant, after, last, _EVERYTHING if limit is None else limit, backwards, *items)
+    most = _EVERYTHING if limit is None else limit
+    if query is None and not backwards:
+        rows = await executor.fetch(_READ_ALL, tenant, after, last, most)
+    else:
+        rows = await executor.fetch(_READ, tenant, after, last, most, backwards, *query_arrays(query))
     found = [(row["position"], row["entry"]) for row in rows]
     if query is None or not any(item.tags for item in query.items):
         return found
