@@ -199,9 +199,9 @@ def _ready(http: httpx.Client) -> bool:
 
 def _settled(got: Receiver) -> bool:
     """Tell whether the metrics have caught up with what was done."""
-    open_gates = got.latest("quarterdeck.gates.open")
     wanted = {*CATALOGUE, "temporal_activity_execution_latency"} - {"quarterdeck.append.conflicts"}
-    return got.metrics() >= wanted and set(open_gates.values()) == {0.0}
+    falling = ("quarterdeck.gates.open", "quarterdeck.projector.lag", "quarterdeck.dispatcher.lag")
+    return got.metrics() >= wanted and all(set(got.latest(name).values()) == {0.0} for name in falling)
 
 
 def test_one_trace_spans_request_append_projection_workflow_activity_and_callback(world: World) -> None:
