@@ -7,26 +7,28 @@ turns the direction of writing: whatever a reader could not see is written out, 
 from __future__ import annotations
 
 import json as jsonlib
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from quarterdeck_domain import text as shown
-
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
+_WRITTEN_OUT: Final = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"))
+_INVISIBLE: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Letters and marks that look like nothing."""
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _STEPS: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 
 
 def visible(value: object) -> str:
     """Return text from outside with everything written out that cannot be seen, line ends too."""
-    return shown.visible(str(value))
+    return "".join(char if _plain(char) else _escape(char) for char in str(value))
 
 
 def lines(text: str) -> list[str]:
@@ -144,3 +146,19 @@ def _paragraph(columns: Sequence[str], row: Sequence[str]) -> Iterator[tuple[str
     yield row[0], "bold"
     named = (f"{name} {cell}" for name, cell in zip(columns[1:], row[1:], strict=True) if cell)
     yield f"  {' · '.join(named)}", ""
+
+
+def _plain(char: str) -> bool:
+    if " " <= char <= "~":
+        return True
+    return not (
+        unicodedata.category(char) in _WRITTEN_OUT
+        or char in _INVISIBLE
+        or "\ufe00" <= char <= "\ufe0f"
+        or "\U000e0100" <= char <= "\U000e01ef"
+    )
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"

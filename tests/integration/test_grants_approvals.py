@@ -16,7 +16,7 @@ from access_world import OURS, World, assert_problem, submission, world
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quarterdeck_domain.text import visible, visible_json
+from quarterdeck_api.approvals.text import visible, visible_json
 
 LIST = "/v1/approvals"
 

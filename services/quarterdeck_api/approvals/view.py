@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from quarterdeck_api.approvals.text import visible, visible_json
 from quarterdeck_api.arap.all_or_none import AllOrNone
 from quarterdeck_api.auth.caller import Caller
 from quarterdeck_api.authzen.answers import obligations
@@ -25,7 +26,6 @@ from quarterdeck_domain.checks import MAX_COMMENT
 from quarterdeck_domain.errors import NotFound, QuarterdeckError
 from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_domain.slices import boundary
-from quarterdeck_domain.text import visible, visible_json
 
 PEOPLE: Final = frozenset({"administrator", "approver", "auditor", "operator"})
 MAX_CLIENT: Final = 4_000
