@@ -1,10 +1,11 @@
 """`append`: durable conditional appends beside `eventsourcing`'s DCB recorder on PostgreSQL and UmaDB.
 
 Each append is one event of about 260 bytes with three tags, on the condition that its own new tag has no event (and, in
-the conflict rows, 5 % that repeat a tag and must fail). All three are durable: fsync is on. Our event ids follow time
-(UUID version 7), as those of our own commands do; peers assign positions only. Ours are asyncio tasks in one process
-through the public `append`; the peers' interfaces are synchronous, so they get a thread a writer. Each store holds
-`QUARTERDECK_BENCH_ROWS` events (1,000,000) before the first measurement.
+the conflict rows, 5 % that repeat a tag and must fail). All three are durable: fsync is on. What is new follows time
+(UUID version 7), as what our own commands make does: the event's id, and the tag that the condition asks for, which all
+three stores get alike. One more row has new tags in random order; it is not judged. Peers assign positions only. Ours
+are asyncio tasks in one process through the public `append`; the peers' interfaces are synchronous, so they get a
+thread a writer. Each store holds `QUARTERDECK_BENCH_ROWS` events (1,000,000) before the first measurement.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import tempfile
 import threading
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -35,6 +37,7 @@ from quarterdeck_api.commands.idempotency import fresh_id
 from quarterdeck_bench.harness import Result, median, percentile, postgres
 from quarterdeck_domain.access.events import ApiKeyRevoked
 from quarterdeck_domain.events import Actor, NewEvent
+from quarterdeck_domain.ids import make_id
 from quarterdeck_embedded import EmbeddedPostgres
 from quarterdeck_ledger.errors import AppendConflict
 from quarterdeck_ledger.keys import MemoryKeyStore
@@ -46,13 +49,22 @@ ROWS: Final = int(os.environ.get("QUARTERDECK_BENCH_ROWS", "1000000"))
 SECONDS: Final = float(os.environ.get("QUARTERDECK_BENCH_SECONDS", "3"))
 PADDING: Final = "x" * 150
 ACTOR: Final = Actor(principal="prn_bench", kind="service")
+PRINCIPALS: Final = [make_id("prn", fresh_id()) for _ in range(1000)]
 Sample = tuple[float, list[float]]
+Case = tuple[int, float, str]
+"""How many writers, what share of conflicts, and whether new tags follow time."""
 
 
 def run(rounds: int) -> Result:
     """Measure all three in interleaved rounds."""
-    cases = [(1, 0.0), (8, 0.0), (64, 0.0), (64, 0.05)]
-    samples: dict[tuple[str, int, float], list[Sample]] = {}
+    cases: list[Case] = [
+        (1, 0.0, "by time"),
+        (8, 0.0, "by time"),
+        (64, 0.0, "by time"),
+        (64, 0.05, "by time"),
+        (64, 0.0, "random"),
+    ]
+    samples: dict[tuple[str, Case], list[Sample]] = {}
     with (
         postgres() as server,
         _umadb() as umadb_url,
@@ -65,43 +77,41 @@ def run(rounds: int) -> Result:
             peer.fill(ROWS)
             print(f"filled {name} with {ROWS:,} events in {time.perf_counter() - started:.0f} s", flush=True)
         for number in range(rounds):
-            for writers, share in cases:
+            for case in cases:
                 for name, peer in peers.items():
-                    samples.setdefault((name, writers, share), []).append(peer.measure(writers, share))
+                    samples.setdefault((name, case), []).append(peer.measure(*case))
             print(f"round {number + 1} of {rounds}", flush=True)
     return _judge(cases, samples)
 
 
-def _judge(cases: list[tuple[int, float]], samples: dict[tuple[str, int, float], list[Sample]]) -> Result:
+def _judge(cases: list[Case], samples: dict[tuple[str, Case], list[Sample]]) -> Result:
     rows = []
-    rate: dict[tuple[str, int, float], float] = {}
-    tail: dict[tuple[str, int, float], float] = {}
-    for key, found in samples.items():
-        rate[key] = median([sample[0] for sample in found])
-        tail[key] = median([percentile(sample[1], 0.99) * 1000 for sample in found])
-    for writers, share in cases:
+    rate = {key: median([sample[0] for sample in found]) for key, found in samples.items()}
+    tail = {key: median([percentile(sample[1], 0.99) * 1000 for sample in found]) for key, found in samples.items()}
+    for case in cases:
         for name in ("quarterdeck", "eventsourcing", "umadb"):
-            key = (name, writers, share)
-            latencies = [percentile(sample[1], 0.5) * 1000 for sample in samples[key]]
-            mine = rate["quarterdeck", writers, share]
+            latencies = [percentile(sample[1], 0.5) * 1000 for sample in samples[name, case]]
+            writers, share, order = case
             rows.append(
                 {
                     "writers": writers,
                     "conflicts": f"{share:.0%}",
+                    "tags": order,
                     "store": name,
-                    "events/s": rate[key],
+                    "events/s": rate[name, case],
                     "p50 ms": median(latencies),
-                    "p99 ms": tail[key],
-                    "ours / this": mine / rate[key],
+                    "p99 ms": tail[name, case],
+                    "ours / this": rate["quarterdeck", case] / rate[name, case],
                 }
             )
     value: dict[str, float] = {}
-    for label, writers, share in (("64", 64, 0.0), ("64_conflicts", 64, 0.05), ("1", 1, 0.0)):
-        mine = rate["quarterdeck", writers, share]
-        value[f"x_eventsourcing_{label}"] = round(mine / rate["eventsourcing", writers, share], 2)
-        value[f"x_umadb_{label}"] = round(mine / rate["umadb", writers, share], 2)
-    value["p99_ms_64"] = round(tail["quarterdeck", 64, 0.0], 2)
-    value["p99_ms_64_conflicts"] = round(tail["quarterdeck", 64, 0.05], 2)
+    one, _, many, conflicts, unordered = cases
+    for label, case in (("64", many), ("64_conflicts", conflicts), ("1", one), ("64_random", unordered)):
+        mine = rate["quarterdeck", case]
+        value[f"x_eventsourcing_{label}"] = round(mine / rate["eventsourcing", case], 2)
+        value[f"x_umadb_{label}"] = round(mine / rate["umadb", case], 2)
+    value["p99_ms_64"] = round(tail["quarterdeck", many], 2)
+    value["p99_ms_64_conflicts"] = round(tail["quarterdeck", conflicts], 2)
     goal = {
         "x_eventsourcing_64": 20,
         "x_umadb_64": 1.5,
@@ -119,7 +129,7 @@ def _judge(cases: list[tuple[int, float]], samples: dict[tuple[str, int, float],
 class _Peer(Protocol):
     def fill(self, rows: int) -> None: ...
 
-    def measure(self, writers: int, conflict_share: float) -> Sample: ...
+    def measure(self, writers: int, conflict_share: float, order: str) -> Sample: ...
 
 
 class _Ours:
@@ -138,26 +148,26 @@ class _Ours:
     def fill(self, rows: int) -> None:
         async def writer(count: int) -> None:
             for _ in range(0, count, 200):
-                await self._ledger.append("bench", [_event(uuid.uuid4().hex) for _ in range(200)])
+                await self._ledger.append("bench", [_event(_key()) for _ in range(200)])
 
         async def everyone() -> None:
             await asyncio.gather(*[writer(rows // 8) for _ in range(8)])
 
         self._runner.run(everyone())
 
-    def measure(self, writers: int, conflict_share: float) -> Sample:
-        return self._runner.run(self._measure(writers, conflict_share))
+    def measure(self, writers: int, conflict_share: float, order: str) -> Sample:
+        return self._runner.run(self._measure(writers, conflict_share, order))
 
-    async def _measure(self, writers: int, conflict_share: float) -> Sample:
+    async def _measure(self, writers: int, conflict_share: float, order: str) -> Sample:
         latencies: list[float] = []
         end = time.perf_counter() + SECONDS
 
         async def writer() -> None:
-            used = uuid.uuid4().hex
+            used = _key(order)
             await self._append(used)
             while (started := time.perf_counter()) < end:
                 repeat = random.random() < conflict_share
-                key = used if repeat else uuid.uuid4().hex
+                key = used if repeat else _key(order)
                 try:
                     await self._append(key)
                 except AppendConflict:
@@ -174,8 +184,16 @@ class _Ours:
         await self._ledger.append("bench", [_event(key)], condition)
 
 
+def _key(order: str = "by time") -> str:
+    return make_id("key", fresh_id() if order == "by time" else uuid.uuid4())
+
+
+def _principal(key: str) -> str:
+    return PRINCIPALS[zlib.crc32(key.encode()) % len(PRINCIPALS)]
+
+
 def _event(key: str) -> NewEvent:
-    payload = ApiKeyRevoked(key_id=key, principal_id=f"prn_{key[:8]}", reason=PADDING)
+    payload = ApiKeyRevoked(key_id=key, principal_id=_principal(key), reason=PADDING)
     return NewEvent(id=fresh_id(), payload=payload, actor=ACTOR)
 
 
@@ -186,14 +204,14 @@ class _Threads:
         """Return a function that appends one event under a new key; False on conflict."""
         raise NotImplementedError
 
-    def measure(self, writers: int, conflict_share: float) -> Sample:
+    def measure(self, writers: int, conflict_share: float, order: str) -> Sample:
         results: list[list[float]] = []
         gate = threading.Barrier(writers + 1)
         failures: list[BaseException] = []
 
         def writer() -> None:
             append = self.client()
-            used = uuid.uuid4().hex
+            used = _key(order)
             append(used)
             latencies: list[float] = []
             gate.wait()
@@ -201,7 +219,7 @@ class _Threads:
             try:
                 while (started := time.perf_counter()) < end:
                     repeat = random.random() < conflict_share
-                    if append(used if repeat else uuid.uuid4().hex) is repeat:
+                    if append(used if repeat else _key(order)) is repeat:
                         raise AssertionError("a conflict was not seen, or one was invented")
                     latencies.append(time.perf_counter() - started)
             except BaseException as error:
@@ -230,7 +248,7 @@ class _Eventsourcing(_Threads):
 
     def fill(self, rows: int) -> None:
         for _ in range(0, rows, 5000):
-            self._recorder.append([DCBEvent("api_key.revoked", _body(), _tags(uuid.uuid4().hex)) for _ in range(5000)])
+            self._recorder.append([DCBEvent("api_key.revoked", _body(), _tags(_key())) for _ in range(5000)])
 
     def client(self) -> Callable[[str], bool]:
         def append(key: str) -> bool:
@@ -253,7 +271,7 @@ class _Umadb(_Threads):
     def fill(self, rows: int) -> None:
         client = umadb.Client(self._url)
         for _ in range(0, rows, 5000):
-            client.append([self._event(uuid.uuid4().hex) for _ in range(5000)])
+            client.append([self._event(_key()) for _ in range(5000)])
 
     def client(self) -> Callable[[str], bool]:
         client = umadb.Client(self._url)
@@ -277,7 +295,7 @@ def _body() -> bytes:
 
 
 def _tags(key: str) -> list[str]:
-    return [f"key:{key}", f"principal:prn_{key[:8]}", "actor:prn_bench"]
+    return [f"key:{key}", f"principal:{_principal(key)}", "actor:prn_bench"]
 
 
 @contextlib.contextmanager

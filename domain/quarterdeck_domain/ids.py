@@ -13,14 +13,18 @@ from typing import Final
 from quarterdeck_domain.errors import InvalidInput
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS: Final = [first + second for first in _ALPHABET for second in _ALPHABET]
 _PATTERN: Final = re.compile(r"[a-z]{3}_[0-7][0-9a-hjkmnp-tv-z]{25}")
+_TIMED: Final = re.compile(r"[a-z]{3}_([0-7][0-9a-hjkmnp-tv-z]{9})[e-h][0-9a-hjkmnp-tv-z]{15}")
+_TO_BASE_32: Final = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
+LENGTH: Final = 30
 TENANT_PATTERN: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def make_id(prefix: str, value: uuid.UUID) -> str:
     """Return `<prefix>_<26 characters>` for a UUID."""
     number = value.int
-    return f"{prefix}_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+    return f"{prefix}_" + "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 def uuid_of(value: str) -> uuid.UUID:
@@ -29,6 +33,23 @@ def uuid_of(value: str) -> uuid.UUID:
     for char in value.rpartition("_")[2]:
         number = number << 5 | _ALPHABET.index(char)
     return uuid.UUID(int=number)
+
+
+def in_time_of(base: uuid.UUID, derived: uuid.UUID) -> uuid.UUID:
+    """Return an id derived from another with the milliseconds of that one, if it is of version 7.
+
+    Ids that follow time lie together in indexes, which makes writing them cheaper. Source: RFC 9562 section 5.8.
+    """
+    if base.version != 7:
+        return derived
+    low = derived.int & ((1 << 80) - 1) & ~(0xF << 76)
+    return uuid.UUID(int=base.int >> 80 << 80 | 0x8 << 76 | low)
+
+
+def milliseconds(value: str) -> int | None:
+    """Return the Unix time in an id made of a UUID of version 7, or of one `in_time_of` it; else None."""
+    found = _TIMED.fullmatch(value)
+    return int(found[1].translate(_TO_BASE_32), 32) if found else None
 
 
 def check_id(value: str, prefix: str) -> str:

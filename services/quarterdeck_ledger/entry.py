@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from quarterdeck_domain import canonical
+from quarterdeck_domain import canonical, ids
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.events import Actor, Cause
 
@@ -127,6 +127,12 @@ def format_time(moment: datetime) -> str:
 
 
 @lru_cache(maxsize=16_384)
-def tag_hash(tag: str) -> int:
-    """Return the signed 64-bit hash under which a tag is indexed."""
-    return int.from_bytes(hashlib.blake2b(tag.encode(), digest_size=8).digest(), "big", signed=True)
+def tag_key(tag: str) -> str:
+    """Return the 128 bits, in hex, under which a tag is indexed: a hash of it, led by the time of the id it ends in.
+
+    Things that began together lie together in the index then: what is new is written side by side, and not each to
+    a page of its own among all that ever was.
+    """
+    digest = hashlib.blake2b(tag.encode(), digest_size=16).hexdigest()
+    moment = ids.milliseconds(tag[-ids.LENGTH :])
+    return digest if moment is None else f"{moment:012x}{digest[12:]}"

@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import asyncpg
 from eventsourcing.dcb.api import DCBQuery
 
-from quarterdeck_ledger.entry import parse_entry, tag_hash
+from quarterdeck_ledger.entry import parse_entry, tag_key
 from quarterdeck_ledger.errors import Unavailable, UnsafeServer
 from quarterdeck_ledger.notify import Notifications
 from quarterdeck_ledger.server import APP_ROLE
 from quarterdeck_ledger.store import Locked, Outcome, StoredHead, Submission
 
 _EVERYTHING: Final = 2**62
-_APPEND: Final = "SELECT * FROM ledger.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)"
+_APPEND: Final = "SELECT * FROM ledger.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13)"
 _READ: Final = "SELECT * FROM ledger.read($1,$2,$3,$4,$5,$6,$7,$8)"
 # A page of everything needs no function around it, which would hold the whole page before its first row leaves.
 # Entering comes first because the rest depends on it; were it otherwise, row-level security would refuse, not answer.
@@ -222,21 +222,21 @@ async def read_on(
 
 
 def _really_matches(query: DCBQuery, entry: bytes) -> bool:
-    # The index knows tags by a 64-bit hash; the entry knows them by name.
+    # The index knows tags by a key made of them; the entry knows them by name.
     recorded = parse_entry(entry)
     tags = frozenset(recorded.tags)
     return any(tags.issuperset(item.tags) and (not item.types or recorded.type in item.types) for item in query.items)
 
 
-def query_arrays(query: DCBQuery | None) -> tuple[list[int | None], list[str | None], list[str | None]]:
+def query_arrays(query: DCBQuery | None) -> tuple[list[str | None], list[str | None], list[str | None]]:
     """Return a query as the parallel arrays (probe tag, further tags, types) of `ledger.read`."""
-    probes: list[int | None] = []
+    probes: list[str | None] = []
     more: list[str | None] = []
     types: list[str | None] = []
     for item in query.items if query else ():
-        hashes = [tag_hash(tag) for tag in item.tags]
-        probes.append(hashes[0] if hashes else None)
-        more.append("{" + ",".join(map(str, hashes[1:])) + "}" if len(hashes) > 1 else None)
+        keys = [tag_key(tag) for tag in item.tags]
+        probes.append(keys[0] if keys else None)
+        more.append(_array(keys[1:]) if len(keys) > 1 else None)
         types.append(_SEPARATOR.join(item.types) if item.types else None)
     return probes, more, types
 
@@ -249,8 +249,7 @@ def batch_arguments(batch: Sequence[Submission]) -> tuple[list[Any], ...]:
     types: list[str] = []
     prefixes: list[bytes] = []
     suffixes: list[bytes] = []
-    tag_event: list[int] = []
-    tag_hashes: list[int] = []
+    tags: list[str] = []
     conditions: tuple[list[Any], ...] = ([], [], [], [], [])
     for caller, submission in enumerate(batch, 1):
         counts.append(len(submission.drafts))
@@ -260,16 +259,21 @@ def batch_arguments(batch: Sequence[Submission]) -> tuple[list[Any], ...]:
             types.append(draft.type)
             prefixes.append(draft.prefix)
             suffixes.append(draft.suffix)
-            hashes = {tag_hash(tag) for tag in draft.tags}
-            tag_event.extend([len(ids)] * len(hashes))
-            tag_hashes.extend(hashes)
+            tags.append(_array(map(tag_key, draft.tags)))
         if submission.condition is not None:
             after = submission.condition.after or 0
             arrays = query_arrays(submission.condition.fail_if_events_match)
             for item in list(zip(*arrays, strict=True)) or [(None, None, None)]:
                 for column, value in zip(conditions, (caller, after, *item), strict=True):
                     column.append(value)
-    return counts, limits, ids, types, prefixes, suffixes, tag_event, tag_hashes, *conditions
+    callers, afters, probes, *further = conditions
+    # The driver looks at each element, and mostly there is nothing but None.
+    limits, *further = ([] if column.count(None) == len(column) else column for column in (limits, *further))
+    return counts, limits, ids, types, prefixes, suffixes, tags, callers, afters, probes, *further
+
+
+def _array(keys: Iterable[str]) -> str:
+    return "{" + ",".join(keys) + "}"
 
 
 def outcomes(rows: Sequence[Any]) -> list[Outcome]:

@@ -16,7 +16,7 @@ from quarterdeck_domain import merkle
 from quarterdeck_domain.errors import WrongState
 from quarterdeck_ledger.archive import InvalidArchive
 from quarterdeck_ledger.backup import Backup, Header, Page, Progress, Section
-from quarterdeck_ledger.entry import tag_hash
+from quarterdeck_ledger.entry import tag_key
 from quarterdeck_ledger.postgres import translated
 
 _OWNER: Final = "SET LOCAL ROLE quarterdeck_owner"
@@ -31,7 +31,7 @@ INSERT INTO ledger.events (tenant_id, position, id, type, recorded_at, entry, le
 SELECT $1, * FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::timestamptz[], $6::bytea[], $7::bytea[])
 """
 _TAGS: Final = """
-INSERT INTO ledger.tags (tenant_id, tag, position) SELECT $1, * FROM unnest($2::bigint[], $3::bigint[])
+INSERT INTO ledger.tags (tenant_id, tag, position) SELECT $1, * FROM unnest($2::uuid[], $3::bigint[])
 """
 _NODES: Final = """
 INSERT INTO ledger.tree_nodes (tenant_id, level, index, hash)
@@ -123,11 +123,7 @@ async def _write_page(connection: Any, tenant_id: int, page: Page) -> None:
         (place, entry.id, entry.type, entry.recorded_at, raw, leaf)
         for place, entry, raw, leaf in zip(places, page.entries, page.raw, page.leaves, strict=True)
     ]
-    tags = [
-        (tag, place)
-        for place, entry in zip(places, page.entries, strict=True)
-        for tag in {tag_hash(text) for text in entry.tags}
-    ]
+    tags = [(tag, place) for place, entry in zip(places, page.entries, strict=True) for tag in map(tag_key, entry.tags)]
     nodes = [(node[0] // merkle.TILE_HEIGHT, node[1], found) for node, found in page.nodes]
     await connection.execute(_EVENTS, tenant_id, *_columns(rows, 6))
     await connection.execute(_TAGS, tenant_id, *_columns(tags, 2))

@@ -36,7 +36,9 @@ class _Waiting:
         self.submission = submission
         self.answer = answer
         self.context = instruments.here()
-        self.size = sum(len(draft.prefix) + len(draft.suffix) for draft in submission.drafts)
+        self.size = 0
+        for draft in submission.drafts:
+            self.size += len(draft.prefix) + len(draft.suffix)
 
 
 class _Lane:

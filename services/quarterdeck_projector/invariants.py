@@ -19,7 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from quarterdeck_domain import merkle
 from quarterdeck_domain.approvals import events as approvals
 from quarterdeck_domain.events import RecordedEvent
-from quarterdeck_ledger.entry import parse_entry, tag_hash
+from quarterdeck_ledger.entry import parse_entry, tag_key
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_ledger.store import StoredHead
@@ -90,7 +90,7 @@ async def check_log(store: PostgresStore, tenant: str) -> AsyncIterator[Violatio
                 yield broken("I10", f"the entry belongs to {entry.tenant}")
             if leaf != stored_leaf:
                 yield broken("I4", "the stored leaf hash is not that of the bytes")
-            if {tag_hash(tag) for tag in entry.tags} != stored_tags.get(position, set()):
+            if {tag_key(tag) for tag in entry.tags} != stored_tags.get(position, set()):
                 yield broken("I4", "the indexed tags are not those of the bytes")
             for root in checkpoints.pop(size, ()):
                 if root != merkle.root(frontier, size):
@@ -255,11 +255,11 @@ async def _checkpoints(store: PostgresStore, tenant: str) -> dict[int, list[byte
     return found
 
 
-async def _tags(store: PostgresStore, tenant: str, after: int, until: int) -> dict[int, set[int]]:
+async def _tags(store: PostgresStore, tenant: str, after: int, until: int) -> dict[int, set[str]]:
     statement = "SELECT position, tag FROM ledger.tags WHERE tenant_id = $1 AND position > $2 AND position <= $3"
-    found: dict[int, set[int]] = {}
+    found: dict[int, set[str]] = {}
     for row in await _within(store, tenant, statement, after, until):
-        found.setdefault(row["position"], set()).add(row["tag"])
+        found.setdefault(row["position"], set()).add(row["tag"].hex)
     return found
 
 

@@ -23,7 +23,7 @@ from quarterdeck_domain import canonical
 from quarterdeck_domain.commands import Command, CommandInput
 from quarterdeck_domain.errors import InvalidInput, NotCanonical
 from quarterdeck_domain.events import Actor, RecordedEvent, event_id
-from quarterdeck_domain.ids import make_id
+from quarterdeck_domain.ids import in_time_of, make_id
 from quarterdeck_ledger.erasure import carry_out
 from quarterdeck_ledger.errors import IdReused
 from quarterdeck_ledger.interface import Context, Executed
@@ -64,7 +64,7 @@ class CommandEnvironment:
     def new_id(self, prefix: str) -> str:
         """Return the next id of this command."""
         self._made += 1
-        return make_id(prefix, uuid.uuid5(self.command_id, f"{prefix}/{self._made}"))
+        return make_id(prefix, in_time_of(self.command_id, uuid.uuid5(self.command_id, f"{prefix}/{self._made}")))
 
     def new_secret(self) -> str:
         """Return 256 fresh random bits as URL-safe text."""

@@ -8,8 +8,8 @@ Source: draft-ietf-httpapi-idempotency-key-header-06.
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 import time
 import uuid
 from collections.abc import Mapping
@@ -67,7 +67,7 @@ def fresh_id() -> uuid.UUID:
 
     Source: RFC 9562 section 5.7.
     """
-    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(secrets.token_bytes(10), "big")
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return uuid.UUID(int=value)

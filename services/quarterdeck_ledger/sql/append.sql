@@ -2,8 +2,9 @@
 -- condition and its last moment; each gets its own answer, and a caller's events are all or none.
 --
 -- Arrays are parallel. `caller_events`: events per caller. An event's entry is prefix || position and recorded_at ||
--- suffix, so the bytes that are hashed carry the clock read under the lock. `tag_event` and condition `caller`
--- are 1-based. A condition item: `after`, a probe tag, further tags ('{1,2}'), types joined by U+001F; NULLs widen it.
+-- suffix, so the bytes that are hashed carry the clock read under the lock. `tags`: an event's keys, as an array's text.
+-- A condition item: the 1-based `caller`, `after`, a probe tag, further tags, types joined by U+001F; NULLs widen it.
+-- Trailing NULLs of the callers' last moments and of further tags and types may be left out.
 --
 -- Answers: 'ok' | 'repeated' (the ids are there: the caller compares content) | 'conflict' | 'expired' | 'partial'
 -- (some of the ids are there, some are not).
@@ -13,9 +14,8 @@
 CREATE FUNCTION ledger.append(
     p_tenant text,
     caller_events int[], caller_not_after timestamptz[],
-    ids uuid[], types text[], prefixes bytea[], suffixes bytea[],
-    tag_event int[], tag_hash bigint[],
-    cond_caller int[], cond_after bigint[], cond_tag bigint[], cond_more text[], cond_types text[]
+    ids uuid[], types text[], prefixes bytea[], suffixes bytea[], tags text[],
+    cond_caller int[], cond_after bigint[], cond_tag uuid[], cond_more text[], cond_types text[]
 ) RETURNS TABLE (caller int, status text, first_position bigint, last_position bigint, at timestamptz)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
@@ -32,8 +32,7 @@ DECLARE
     w_types    text[] := types;
     w_prefixes bytea[] := prefixes;
     w_suffixes bytea[] := suffixes;
-    w_event    int[] := tag_event;
-    w_tag      bigint[] := tag_hash;
+    w_tags     text[] := tags;
     leaves     bytea[];
     stack      bytea[];
     depth      int;
@@ -80,17 +79,13 @@ BEGIN
         IF suspects IS NOT NULL THEN
             verdicts := ledger.verdicts(tenant, caller_events, ids, suspects, conflicted, late);
             SELECT array_agg(u.id ORDER BY u.ord), array_agg(u.type ORDER BY u.ord),
-                    array_agg(u.prefix ORDER BY u.ord), array_agg(u.suffix ORDER BY u.ord)
-                INTO w_ids, w_types, w_prefixes, w_suffixes
-                FROM unnest(ids, types, prefixes, suffixes) WITH ORDINALITY AS u(id, type, prefix, suffix, ord)
+                    array_agg(u.prefix ORDER BY u.ord), array_agg(u.suffix ORDER BY u.ord),
+                    array_agg(u.tags ORDER BY u.ord)
+                INTO w_ids, w_types, w_prefixes, w_suffixes, w_tags
+                FROM unnest(ids, types, prefixes, suffixes, tags) WITH ORDINALITY
+                    AS u(id, type, prefix, suffix, tags, ord)
                 JOIN ledger.owners(caller_events) AS o ON o.event = u.ord
                 WHERE NOT verdicts ? o.caller::text;
-            SELECT array_agg(k.place::int), array_agg(t.tag) INTO w_event, w_tag
-                FROM (
-                    SELECT o.event, row_number() OVER (ORDER BY o.event) AS place
-                    FROM ledger.owners(caller_events) AS o WHERE NOT verdicts ? o.caller::text
-                ) k
-                JOIN unnest(tag_event, tag_hash) AS t(event, tag) USING (event);
         END IF;
         EXIT WHEN w_ids IS NULL;
         BEGIN
@@ -117,7 +112,8 @@ BEGIN
 
     IF leaves IS NOT NULL THEN
         INSERT INTO ledger.tags
-            SELECT tenant, u.tag, head.position + u.event FROM unnest(w_event, w_tag) AS u(event, tag);
+            SELECT tenant, unnest(u.tags::uuid[]), head.position + u.ord
+            FROM unnest(w_tags) WITH ORDINALITY AS u(tags, ord);
 
         -- RFC 6962, one leaf at a time: a leaf merges with every finished subtree to its left.
         stack := head.frontier;

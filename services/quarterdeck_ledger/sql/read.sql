@@ -3,7 +3,7 @@
 -- Entries in a range of positions that match a query. Items are arrays as in `ledger.append`; none means everything.
 CREATE FUNCTION ledger.read(
     p_tenant text, p_after bigint, p_until bigint, p_limit bigint, p_backwards boolean,
-    item_tag bigint[], item_more text[], item_types text[]
+    item_tag uuid[], item_more text[], item_types text[]
 ) RETURNS TABLE ("position" bigint, entry bytea)
 LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
@@ -71,7 +71,7 @@ END $$;
 CREATE FUNCTION ledger.fits(p_tenant int, p_position bigint, more text, types text) RETURNS boolean
 LANGUAGE sql STABLE AS $$
     SELECT (more IS NULL OR NOT EXISTS (
-            SELECT 1 FROM unnest(more::bigint[]) AS m(tag) WHERE NOT EXISTS (
+            SELECT 1 FROM unnest(more::uuid[]) AS m(tag) WHERE NOT EXISTS (
                 SELECT 1 FROM ledger.tags o WHERE o.tenant_id = p_tenant AND o.tag = m.tag AND o.position = p_position)))
         AND (types IS NULL OR EXISTS (
             SELECT 1 FROM ledger.events e WHERE e.tenant_id = p_tenant AND e.position = p_position

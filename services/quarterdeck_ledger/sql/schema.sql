@@ -65,10 +65,10 @@ CREATE TABLE ledger.events (
 );
 CREATE INDEX events_type ON ledger.events (tenant_id, type, position);
 
--- Which events concern a thing. `tag` is a 64-bit hash; readers compare the tags in the entry.
+-- Which events concern a thing. `tag` is a key made of the tag (`entry.tag_key`); readers compare the tags in the entry.
 CREATE TABLE ledger.tags (
     tenant_id int NOT NULL,
-    tag       bigint NOT NULL,
+    tag       uuid NOT NULL,
     position  bigint NOT NULL,
     CONSTRAINT tags_position PRIMARY KEY (tenant_id, tag, position)
 );
