@@ -48,6 +48,7 @@ NAME: Final = "dispatcher"
 _PAGE: Final = 500
 _POLL_S: Final = 1.0
 _RETRY_S: Final = 1.0
+_LOOK_S: Final = 10.0
 _SETTLING: Final = (ApprovalGranted, ApprovalDenied, ApprovalExpired, ApprovalCancelled)
 _HANDLED: Final[tuple[type[Event], ...]] = (ApprovalRequested, *_SETTLING, CallbackResent, DispatchReleased)
 log = structlog.get_logger(__name__)
@@ -61,6 +62,8 @@ class Dispatcher:
         self._followers = followers
         self._temporal = temporal
         self._task_queue = task_queue
+        self._gates: dict[str, dict[str, None]] = {}
+        """The approvals, by tenant and oldest first, whose gates Temporal was asked to start and not to settle."""
         self._handlers: Mapping[type[Event], Callable[[RecordedEvent], Awaitable[None]]] = {
             ApprovalRequested: self._open_gate,
             **dict.fromkeys(_SETTLING, self._settle),
@@ -87,13 +90,36 @@ class Dispatcher:
         while True:
             try:
                 await self.reconcile(tenant)
-                while True:
-                    if not await self.advance(tenant):
-                        await self._ledger.wait(tenant, await self._followers.position(tenant, NAME), _POLL_S)
+                await self._follow_while_there_are_gates(tenant)
+                log.warning("dispatch.gates_lost", tenant=tenant)
             except (QuarterdeckError, RPCError) as error:
                 # The log or Temporal is away: nothing is lost by waiting, everything is still in the log.
                 log.warning("dispatch.waiting", tenant=tenant, error=str(error))
                 await asyncio.sleep(_RETRY_S)
+
+    async def _follow_while_there_are_gates(self, tenant: str) -> None:
+        clock = asyncio.get_running_loop().time
+        looked = clock()
+        while True:
+            if clock() - looked >= _LOOK_S:
+                if not await self._has_gates(tenant):
+                    return
+                looked = clock()
+            if not await self.advance(tenant):
+                await self._ledger.wait(tenant, await self._followers.position(tenant, NAME), _POLL_S)
+
+    async def _has_gates(self, tenant: str) -> bool:
+        """Tell whether Temporal still has its gates, by one: it has them all or, with its database gone, none."""
+        oldest = next(iter(self._gates.get(tenant, ())), None)
+        if oldest is None:
+            return True
+        try:
+            await self._temporal.get_workflow_handle(gate_id(tenant, oldest)).describe()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return False
+        return True
 
     async def advance(self, tenant: str) -> bool:
         """Handle the next page of events, in order; tell whether there was any."""
@@ -125,9 +151,9 @@ class Dispatcher:
                 open_approvals[approval_id] = event
             else:
                 open_approvals.pop(approval_id, None)
+        self._gates[tenant] = {}
         for event in open_approvals.values():
-            with observed.acting(event):
-                await self._open_gate(event)
+            await self._handle(event)
         return len(open_approvals)
 
     async def _known_tenants(self) -> list[str]:
@@ -177,10 +203,12 @@ class Dispatcher:
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         )
+        self._gates.setdefault(event.tenant, {})[request.approval_id] = None
         faults.point("dispatch.after_start")
 
     async def _settle(self, event: RecordedEvent) -> None:
         settled: Any = event.payload
+        self._gates.get(event.tenant, {}).pop(settled.approval_id, None)
         handle = self._temporal.get_workflow_handle(gate_id(event.tenant, settled.approval_id))
         faults.point("dispatch.before_signal")
         try:

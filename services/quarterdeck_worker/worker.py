@@ -11,10 +11,10 @@ from importlib.metadata import version
 from typing import Any, Final
 
 import structlog
-from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
+from temporalio.api.workflowservice.v1 import DescribeWorkerDeploymentRequest, SetWorkerDeploymentCurrentVersionRequest
 from temporalio.client import Client
 from temporalio.common import WorkerDeploymentVersion
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker, WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
@@ -27,6 +27,7 @@ from quarterdeck_workflows.client import TASK_QUEUE
 DEPLOYMENT: Final = "quarterdeck"
 WORKFLOWS: Final = (ApprovalGateWorkflow, CallbackDeliveryWorkflow)
 _PROMOTE_RETRY_S: Final = 0.1
+_LOOK_S: Final = 10.0
 log = structlog.get_logger(__name__)
 
 
@@ -73,7 +74,37 @@ async def running(worker: Worker, temporal: Client) -> AsyncIterator[None]:
     """Run a worker and make its build the deployment's current one, so that new work comes to it."""
     async with worker:
         await promote(temporal)
-        yield
+        watching = asyncio.create_task(_keep_a_current_version(temporal), name="current version")
+        try:
+            yield
+        finally:
+            watching.cancel()
+
+
+async def _keep_a_current_version(temporal: Client) -> None:
+    """Promote again when Temporal knows of no current version: it lost its database.
+
+    Only then: of two releases that run side by side, the one that started last is current.
+    """
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        try:
+            if not await _has_current_version(temporal):
+                log.warning("worker.no_current_version", build_id=build_id())
+                await promote(temporal)
+        except (RPCError, RuntimeError) as error:
+            log.warning("worker.waiting", error=str(error))
+
+
+async def _has_current_version(temporal: Client) -> bool:
+    request = DescribeWorkerDeploymentRequest(namespace=temporal.namespace, deployment_name=DEPLOYMENT)
+    try:
+        described = await temporal.workflow_service.describe_worker_deployment(request)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return False
+        raise
+    return bool(described.worker_deployment_info.routing_config.current_deployment_version.build_id)
 
 
 async def promote(temporal: Client, build: str | None = None) -> None:

@@ -72,7 +72,7 @@ class Temporal:
         await self._called("temporal.answer")
 
     def get_workflow_handle(self, workflow_id: str) -> Any:
-        """Return a handle that can signal."""
+        """Return a handle that can signal and describe."""
 
         async def signal(_function: Any) -> None:
             await self._called("temporal.request")
@@ -82,7 +82,13 @@ class Temporal:
             await self.signal(found)
             await self._called("temporal.answer")
 
-        return SimpleNamespace(signal=signal)
+        async def describe() -> None:
+            await self._called("temporal.request")
+            if workflow_id not in self.executions:
+                raise RPCError("workflow not found", RPCStatusCode.NOT_FOUND, b"")
+            await self._called("temporal.answer")
+
+        return SimpleNamespace(signal=signal, describe=describe)
 
     async def _called(self, name: str) -> None:
         await self._loop.arrival()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
 from gate_world import House, open_approval, recorded, running_worker, settled
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
@@ -18,6 +21,7 @@ from quarterdeck_domain.approvals.events import (
     DispatchReleased,
 )
 from quarterdeck_embedded import EmbeddedTemporal
+from quarterdeck_projector import dispatcher
 from quarterdeck_projector.dispatcher import Dispatcher
 from quarterdeck_workflows.client import connect
 from quarterdeck_workflows.ids import gate_id
@@ -86,6 +90,36 @@ async def test_temporal_is_disposable(house: House, tmp_path: Path) -> None:
             await temporal.get_workflow_handle(gate_id("acme", done)).describe()
 
 
+async def test_gates_that_are_gone_are_made_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though Temporal was never away: somebody deleted what it had."""
+    monkeypatch.setattr(dispatcher, "_LOOK_S", 0.1)
+    approval = await open_approval(house, expires_in_s=3600)
+    following = asyncio.create_task(house.dispatcher.follow("acme"))
+    await _until(lambda: _exists(house.temporal, approval))
+    handle = house.temporal.get_workflow_handle(gate_id("acme", approval))
+    first = (await handle.describe()).run_id
+    request = DeleteWorkflowExecutionRequest(
+        namespace=house.temporal.namespace, workflow_execution=WorkflowExecution(workflow_id=handle.id)
+    )
+    await house.temporal.workflow_service.delete_workflow_execution(request)
+    await _until(lambda: _runs_as_another(house.temporal, approval, first))
+    following.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await following
+
+
+async def test_a_gate_that_cannot_be_made_does_not_hold_up_a_new_start(house: House) -> None:
+    """Whoever reconciles parks it, too."""
+    bad = await open_approval(house, expires_in_s=3600)
+    good = await open_approval(house, expires_in_s=3600)
+    broken = _Broken(house.ledger, house.followers, house.temporal, task_queue=house.task_queue)
+    broken.bad = bad
+    for _ in range(2):
+        assert await broken.reconcile("acme") == 2
+    assert [event.payload.type for event in await house.ledger.read("acme")].count(DispatchParked.type) == 1
+    assert await _status(house.temporal, good) is WorkflowExecutionStatus.RUNNING
+
+
 async def test_what_cannot_be_handled_is_parked_and_the_rest_goes_on(house: House) -> None:
     """A poisoned event waits for an operator, visibly; the next approval gets its gate; a release tries again."""
     bad = await open_approval(house, expires_in_s=3600)
@@ -122,6 +156,21 @@ class _Broken(Dispatcher):
 
 async def _status(temporal: Client, approval: str) -> WorkflowExecutionStatus | None:
     return (await temporal.get_workflow_handle(gate_id("acme", approval)).describe()).status
+
+
+async def _exists(temporal: Client, approval: str) -> bool:
+    try:
+        return await _status(temporal, approval) is not None
+    except RPCError:
+        return False
+
+
+async def _runs_as_another(temporal: Client, approval: str, run_id: str) -> bool:
+    try:
+        found = await temporal.get_workflow_handle(gate_id("acme", approval)).describe()
+    except RPCError:
+        return False
+    return found.run_id != run_id and found.status is WorkflowExecutionStatus.RUNNING
 
 
 async def _looked(handle) -> bool:  # type: ignore[no-untyped-def]
