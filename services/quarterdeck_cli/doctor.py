@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json as jsonlib
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any, Final
@@ -48,7 +46,9 @@ def examine(data_dir: str | None) -> list[Finding]:
     except Exception as error:
         return [*findings, ("settings", False, str(error), "see docs/configuration.md")]
     findings.append(("settings", True, f"data in {settings.data_dir.expanduser()}", ""))
-    checks: tuple[Callable[[Any], Finding], ...] = (_directory, _disk, _keys, _database, _temporal, _api, _telemetry)
+    from quarterdeck_cli.doctor_parts import PARTS
+
+    checks: tuple[Callable[[Any], Finding], ...] = (_directory, _disk, _keys, *PARTS)
     return [*findings, *(check(settings) for check in checks)]
 
 
@@ -94,93 +94,3 @@ def _keys(settings: Any) -> Finding:
         return ("keys", True, "none made yet", "")
     loose = [path for path in directory.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
     return ("keys", not loose, f"{directory}", f"chmod 600 {loose[0] if loose else ''}")
-
-
-def _database(settings: Any) -> Finding:
-    from quarterdeck_embedded import EmbeddedPostgres
-
-    embedded = settings.database_url is None
-    postgres = EmbeddedPostgres(settings.data_dir.expanduser() / "postgres")
-    url = postgres.address("quarterdeck_app") if embedded else settings.database_url.get_secret_value()
-    if embedded and not postgres.is_ready():
-        return ("postgres (embedded)", False, "not running", "quarterdeck up")
-    try:
-        seen = asyncio.run(_look_at_database(url))
-    except Exception as error:
-        return ("postgres", False, str(error), "see the message; external: check QUARTERDECK_DATABASE_URL")
-    return ("postgres", True, seen, "")
-
-
-async def _look_at_database(url: str) -> str:
-    from quarterdeck_ledger.postgres import PostgresStore
-    from quarterdeck_ledger.server import check_server, wait_for_schema
-
-    await check_server(url)
-    await wait_for_schema(url, 0)
-    async with PostgresStore.open(url, size=1) as store:
-        tenants = await store.tenants()
-        sizes = [(await store.head(tenant)).position for tenant in tenants]
-        stopped = [
-            f"{tenant} at {problem[0]}: {problem[1]}"
-            for tenant in tenants
-            if (problem := await _stopped(store, tenant)) is not None
-        ]
-    if stopped:
-        raise RuntimeError(f"the read models stopped before an event they cannot fold: {'; '.join(stopped)}")
-    return f"{len(tenants)} tenants, {sum(sizes):,} events"
-
-
-async def _stopped(store: Any, tenant: str) -> tuple[int, str] | None:
-    async with store.pool.acquire() as connection, connection.transaction():
-        await connection.execute("SELECT ledger.enter($1)", tenant)
-        row = await connection.fetchrow(
-            "SELECT stopped_at, problem FROM readmodels.progress WHERE tenant_id = $1 AND stopped_at IS NOT NULL",
-            tenant,
-        )
-    return None if row is None else (row["stopped_at"], row["problem"])
-
-
-def _temporal(settings: Any) -> Finding:
-    if settings.temporal_address is None:
-        return ("temporal (embedded)", True, "started and stopped by `quarterdeck up`", "")
-    host, _, port = settings.temporal_address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), 3).close()
-    except (OSError, ValueError) as error:
-        return ("temporal", False, f"{settings.temporal_address}: {error}", "check QUARTERDECK_TEMPORAL_ADDRESS")
-    return ("temporal", True, settings.temporal_address, "")
-
-
-def _api(settings: Any) -> Finding:
-    import httpx
-
-    try:
-        answer = httpx.get(f"http://{settings.host}:{settings.port}/readyz", timeout=3, trust_env=False)
-    except httpx.HTTPError as error:
-        return ("api", False, f"port {settings.port}: {type(error).__name__}", "quarterdeck up")
-    return ("api", answer.status_code == 200, answer.text[:200], "look into logs/api.log in the data directory")
-
-
-def _telemetry(settings: Any) -> Finding:
-    if settings.otlp_endpoint is None:
-        return ("telemetry", True, "off: no QUARTERDECK_OTLP_ENDPOINT", "")
-    import httpx
-
-    from quarterdeck_runtime.telemetry import parse_headers
-
-    base = settings.otlp_endpoint.rstrip("/")
-    headers = parse_headers(settings.otlp_headers.get_secret_value() if settings.otlp_headers else "")
-    try:
-        # An export of nothing: whoever speaks OTLP accepts it.
-        answer = httpx.post(
-            f"{base}/v1/traces",
-            content=b"",
-            headers={**headers, "content-type": "application/x-protobuf"},
-            timeout=3,
-            trust_env=False,
-        )
-    except httpx.HTTPError as error:
-        return ("telemetry", False, f"{base}: {type(error).__name__}", "start the collector, or unset the endpoint")
-    seen = f"{base} answers {answer.status_code}"
-    advice = "check QUARTERDECK_OTLP_ENDPOINT and _HEADERS: this does not take OTLP over HTTP"
-    return ("telemetry", answer.status_code == 200, seen, advice)

@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import fcntl
 import http.client
-import json
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from quarterdeck_cli import address as addresses
 from quarterdeck_cli.supervisor import ROLES, Supervisor
 from quarterdeck_embedded import AlreadyRunning, EmbeddedPostgres, EmbeddedTemporal, StartFailed, free_port
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 READY_S: Final = 60.0
-STATE: Final = "running.json"
 _POLL_S: Final = 0.02
 Said = Callable[[str, float], None]
 """Called with what is ready and the seconds it took."""
@@ -39,6 +37,19 @@ class Running:
     postgres: EmbeddedPostgres | None
     temporal: EmbeddedTemporal | None
     sign_in: str | None
+
+    def restart_dead(self) -> list[str]:
+        """Start again what has died; return the names of those found dead.
+
+        Raises:
+            StartFailed: PostgreSQL or Temporal does not start any more.
+        """
+        dead = []
+        for name, part in (("postgres", self.postgres), ("temporal", self.temporal)):
+            if part is not None and part.pid is None:
+                part.start()
+                dead.append(name)
+        return [*dead, *self.supervisor.check()]
 
 
 @contextlib.contextmanager
@@ -72,11 +83,7 @@ def installation(settings: Settings, said: Said = lambda _what, _seconds: None) 
         said("schema and first tenant" if sign_in else "schema", time.monotonic() - begun)
         _wait_until_ready(settings.host, settings.port, supervisor)
         said(", ".join(ROLES), time.monotonic() - begun)
-        state = data_dir / STATE
-        state.write_text(
-            json.dumps({"pid": os.getpid(), "url": settings.base_url, "temporal": address, "pids": supervisor.pids()})
-        )
-        stack.callback(state.unlink, missing_ok=True)
+        addresses.write(data_dir, addresses.Address(settings.base_url, address))
         yield Running(settings.base_url, address, supervisor, postgres, temporal, sign_in)
 
 

@@ -79,13 +79,11 @@ async def _check(
 
 
 async def _temporal(settings: Any) -> Any:
-    from quarterdeck_cli.installation import STATE
+    from quarterdeck_cli.address import read
     from quarterdeck_workflows.client import connect
 
-    state = settings.data_dir.expanduser() / STATE
-    address = settings.temporal_address
-    if address is None and state.exists():
-        address = jsonlib.loads(state.read_text()).get("temporal")
+    found = read(settings)
+    address = settings.temporal_address or (found.temporal if found else None)
     if address is None:
         return None
     try:

@@ -43,16 +43,21 @@ _GROUPS: Final = (
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"quarterdeck {version('quarterdeck')}")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and end.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and end.", is_eager=True, callback=_show_version)
+    ] = False,
 ) -> None:
     """Take the options that stand before a verb."""
-    if version:
-        from importlib.metadata import version as installed
-
-        print(f"quarterdeck {installed('quarterdeck')}")
-        raise typer.Exit
 
 
 def _mount() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from quarterdeck_cli.problems import give_up, need_server
-from quarterdeck_cli.recover import database_url
+from quarterdeck_cli.offline import bars, database, failures
+from quarterdeck_cli.problems import need_server
 from quarterdeck_cli.up import settings_for
 
 
@@ -19,12 +19,8 @@ def rebuild(
 ) -> None:
     """Recompute every answer from the log. Readers go on with the old tables until the swap."""
     need_server()
-    from quarterdeck_domain.errors import QuarterdeckError
-
-    try:
-        reached = asyncio.run(_rebuild(settings_for(data_dir=data_dir), quiet=json))
-    except QuarterdeckError as error:
-        give_up(error.message, "quarterdeck doctor")
+    with failures(json=json), database(settings_for(data_dir=data_dir)) as found:
+        reached = asyncio.run(_rebuild(found.url, quiet=json))
     if json:
         import json as jsonlib
 
@@ -34,19 +30,10 @@ def rebuild(
             typer.echo(f" ✔ {tenant}: up to position {position:,}")
 
 
-async def _rebuild(settings: Any, *, quiet: bool) -> dict[str, int]:
-    from rich.progress import Progress
-
+async def _rebuild(url: str, *, quiet: bool) -> dict[str, int]:
     from quarterdeck_ledger.postgres import PostgresStore
     from quarterdeck_projector.projector import Projector
 
-    async with PostgresStore.open(database_url(settings), size=3) as store:
-        with Progress(disable=quiet) as bar:
-            tasks: dict[str, Any] = {}
-
-            def show(tenant: str, position: int, aim: int) -> None:
-                if tenant not in tasks:
-                    tasks[tenant] = bar.add_task(tenant, total=aim)
-                bar.update(tasks[tenant], completed=position, total=aim)
-
+    async with PostgresStore.open(url, size=3) as store:
+        with bars(quiet=quiet) as show:
             return await Projector(store, store.pool).rebuild(show)

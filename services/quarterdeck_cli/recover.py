@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from quarterdeck_cli.problems import give_up, need_server
+from quarterdeck_cli.address import base_url
+from quarterdeck_cli.offline import database, failures
+from quarterdeck_cli.problems import need_server
 from quarterdeck_cli.up import settings_for
 
 
@@ -20,34 +22,21 @@ def recover_administrator(
 ) -> None:
     """Make a new administrator and print a one-time sign-in link. The log records that it happened, and why.
 
-    Works on the database itself, while `quarterdeck up` runs or with QUARTERDECK_DATABASE_URL set.
+    Works on the database itself, whether `quarterdeck up` runs or not.
     """
     need_server()
-    from quarterdeck_domain.errors import QuarterdeckError
-
     settings = settings_for(data_dir=data_dir)
-    try:
-        token = asyncio.run(_recover(settings, tenant or settings.default_tenant, name, reason))
-    except QuarterdeckError as error:
-        give_up(error.message, "quarterdeck doctor")
+    with failures(json=False), database(settings) as found:
+        token = asyncio.run(_recover(settings, found.url, tenant or settings.default_tenant, name, reason))
     typer.echo("This link works once, for a day:")
-    typer.secho(f"  {settings.base_url}/sign-in/{token}", bold=True)
+    typer.secho(f"  {base_url(settings)}/sign-in/{token}", bold=True)
 
 
-async def _recover(settings: Any, tenant: str, name: str, reason: str) -> str:
+async def _recover(settings: Any, url: str, tenant: str, name: str, reason: str) -> str:
     from quarterdeck_cli.first_start import recover
     from quarterdeck_ledger.keys import FileKeyStore
     from quarterdeck_ledger.ledger import EventLedger
     from quarterdeck_ledger.postgres import PostgresStore
 
-    async with PostgresStore.open(database_url(settings), size=1) as store:
+    async with PostgresStore.open(url, size=1) as store:
         return await recover(EventLedger(store, FileKeyStore(settings.keys / "subjects")), tenant, name, reason)
-
-
-def database_url(settings: Any) -> str:
-    """Return the address of the installation's database, embedded or external."""
-    from quarterdeck_embedded import EmbeddedPostgres
-
-    if settings.database_url is not None:
-        return str(settings.database_url.get_secret_value())
-    return EmbeddedPostgres(settings.data_dir.expanduser().absolute() / "postgres").address("quarterdeck_app")

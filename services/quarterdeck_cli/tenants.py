@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
+from quarterdeck_cli.address import base_url
 from quarterdeck_cli.client import fail
 from quarterdeck_cli.offline import database, failures
 from quarterdeck_cli.output import AsJson, print_json, show_rows, visible, when
@@ -61,7 +62,7 @@ def open_(
     settings, token = _run(data_dir, json, lambda ledger, settings: _open(ledger, settings, tenant, administrator))
     if token is None:
         fail(f"{tenant} is open already", "quarterdeck tenants list", json=json, kind="wrong_state")
-    link = f"{settings.base_url}/sign-in/{token}"
+    link = f"{base_url(settings)}/sign-in/{token}"
     if json:
         print_json({"tenant": tenant, "sign_in": link})
         return

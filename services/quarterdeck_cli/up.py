@@ -47,8 +47,9 @@ def up(data_dir: DataDir = None, host: Host = None, port: Port = None, json: boo
         with installation(settings, _say if not json else lambda _what, _seconds: None) as running:
             (_show_json if json else _show)(running, time.monotonic() - begun)
             while not stopping.wait(0.5):
-                for role in running.supervisor.check():
-                    typer.secho(f" ! {role} died and is started again; its log: logs/{role}.log", err=True)
+                for name in running.restart_dead():
+                    log = f"{name}.log" if name in ("postgres", "temporal") else f"logs/{name}.log"
+                    typer.secho(f" ! {name} died and is started again; its log: {log}", err=True)
             if not json:
                 typer.echo(" stopping …")
     except EmbeddedError as error:

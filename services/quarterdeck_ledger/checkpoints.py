@@ -273,16 +273,20 @@ def hold(directory: Path, tenant: str, note: bytes) -> None:
     """Keep a checkpoint in its file, durably, unless a larger one is there already."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = held_path(directory, tenant)
-    with open(path.with_suffix(".lock"), "a") as lock:
+    with open(path.with_suffix(".lock"), "a", opener=_private) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if path.exists() and _size(path.read_bytes()) > _size(note):
             return
         draft = path.with_suffix(".draft")
-        with open(draft, "wb") as file:
+        with open(draft, "wb", opener=_private) as file:
             file.write(note)
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _size(note: bytes) -> int:

@@ -98,7 +98,7 @@ async def test_hundreds_of_kills_lose_nothing(house: FaultHouse) -> None:
     assert killer.kills.keys() == {"api", "worker", "projector", "backend", "postgres", "temporal"}, killer.kills
     print(f"{ROUNDS} rounds, seed {SEED}: killed {killer.kills}; {record.journeys} journeys, {record.repeats} repeats")
     assert sum(killer.kills.values()) >= ROUNDS, killer.kills
-    assert record.journeys > 0
+    assert record.journeys > ROUNDS // 4
     assert record.repeats > 0
 
 

@@ -1,0 +1,108 @@
+"""`quarterdeck up` as its user has it: parts that die come back, the doctor sees what is so, the way back in is there.
+
+Serves DC-01, S0-20; DESIGN 'Running', RELIABILITY 3.2.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from operator_home import Operator
+from otlp_receiver import wait_until
+
+PARTS = ("postgres", "temporal", "api", "worker", "projector")
+
+
+@pytest.fixture
+def operator(tmp_path: Path) -> Operator:
+    """An operator in an empty directory, with the file mode that most have."""
+    os.umask(0o022)
+    return Operator(tmp_path)
+
+
+def diagnosis(operator: Operator, directory: str = "data") -> dict[str, Any]:
+    """Return the doctor's findings by what was looked at; the exit code must agree with them."""
+    done = operator.run("doctor", "--data-dir", directory, "--json")
+    found = {finding["check"].partition(" (")[0]: finding for finding in json.loads(done.stdout)}
+    assert done.returncode == (0 if all(finding["ok"] for finding in found.values()) else 1), done.stderr
+    return found
+
+
+def healthy(operator: Operator) -> bool:
+    """Tell whether the doctor finds nothing."""
+    return all(finding["ok"] for finding in diagnosis(operator).values())
+
+
+def ready(url: str) -> bool:
+    """Tell whether the API is ready."""
+    try:
+        return httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def test_every_part_that_dies_comes_back_and_the_doctor_sees_it(operator: Operator) -> None:
+    """Killed one after the other, each is there again with all that was recorded, under the same addresses."""
+    assert diagnosis(operator)["postgres"]["next"] == "quarterdeck up"
+    with operator.up("data") as started:
+        url = started["url"]
+        wait_until(lambda: healthy(operator))
+        assert url in diagnosis(operator)["api"]["seen"]
+        before = pids(started)
+        for part in PARTS:
+            os.kill(before[part], signal.SIGKILL)
+            wait_until(lambda: healthy(operator) and ready(url))
+        signed_in = operator.run("sign-in", started["sign_in"])
+        assert signed_in.returncode == 0, signed_in.stderr
+        said = json.loads(operator.run("verify", "--live", "--data-dir", "data", "--json").stdout)
+        assert said["ok"], said
+
+
+def pids(started: dict[str, Any]) -> dict[str, int]:
+    """Return the process id of each part."""
+    return {**started["pids"], "postgres": started["postgres_pid"], "temporal": started["temporal_pid"]}
+
+
+def test_the_doctor_does_not_take_a_dead_part_for_a_living_one(operator: Operator) -> None:
+    """With `up` held still, nothing brings back what is killed: it is named, with the next step."""
+    with operator.up("data") as started:
+        wait_until(lambda: healthy(operator))
+        assert operator.process is not None
+        operator.process.send_signal(signal.SIGSTOP)
+        try:
+            for part, said in (("temporal", "temporal"), ("api", "api"), ("postgres", "postgres")):
+                os.kill(pids(started)[part], signal.SIGKILL)
+                wait_until(lambda said=said: not diagnosis(operator)[said]["ok"])
+                assert "`quarterdeck up` runs" in diagnosis(operator)[said]["next"]
+        finally:
+            operator.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: healthy(operator))
+
+
+def test_the_way_back_in_needs_nothing_that_runs(operator: Operator) -> None:
+    """On a stopped installation, as on a running one; the link names where it was last served."""
+    with operator.up("data") as started:
+        url = started["url"]
+        running = operator.run("recover-administrator", "--reason", "lost it", "--data-dir", "data")
+    stopped = operator.run("recover-administrator", "--reason", "lost it again", "--data-dir", "data")
+    for done in (running, stopped):
+        assert done.returncode == 0, done.stderr
+        assert f"{url}/sign-in/" in done.stdout
+    opened = operator.parsed("tenants", "open", "acme", "--data-dir", "data")
+    assert opened["sign_in"].startswith(f"{url}/sign-in/")
+    assert operator.parsed("rebuild", "--data-dir", "data")["default"] > 0
+
+
+def test_the_version_is_told() -> None:
+    """By the first thing that anybody asks a command."""
+    command = [sys.executable, "-m", "quarterdeck_cli", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("quarterdeck 0.")
