@@ -10,6 +10,7 @@ from typing import Any, Final
 from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery
 
 from quarterdeck_domain import merkle
+from quarterdeck_domain.canonical import MAX_INTEGER
 from quarterdeck_domain.catalogue import REGISTRY
 from quarterdeck_domain.errors import InvalidInput, Refused
 from quarterdeck_domain.events import EventRegistry, NewEvent, RecordedEvent, event_id
@@ -54,6 +55,8 @@ class EventLedger:
     ) -> Appended:
         """Record events, all or none, durably. See `interface.Ledger.append`."""
         check_tenant(tenant)
+        if condition is not None:
+            check_query(condition.fail_if_events_match, condition.after or 0)
         if not 1 <= len(events) <= MAX_EVENTS_PER_APPEND:
             raise InvalidInput(f"an append holds 1 to {MAX_EVENTS_PER_APPEND} events, not {len(events)}")
         drafts = tuple([await self.draft(tenant, event) for event in events])
@@ -90,6 +93,7 @@ class EventLedger:
         backwards: bool = False,
     ) -> list[RecordedEvent]:
         """Return matching events, personal fields in clear or None if erased."""
+        check_query(query, after, until, limit)
         entries = await self.store.read(check_tenant(tenant), query, after, until, limit, backwards)
         return [await self.open(parse_entry(entry)) for _, entry in entries]
 
@@ -104,6 +108,7 @@ class EventLedger:
         backwards: bool = False,
     ) -> list[Entry]:
         """Return matching events as their bytes say them: personal fields stay sealed."""
+        check_query(query, after, until, limit)
         entries = await self.store.read(check_tenant(tenant), query, after, until, limit, backwards)
         return [parse_entry(entry) for _, entry in entries]
 
@@ -233,3 +238,19 @@ class EventLedger:
             tags=entry.tags,
             payload=self.registry.from_data(entry.type, entry.version, data),
         )
+
+
+def check_query(query: DCBQuery | None, *numbers: int | None) -> None:
+    """Let pass what can be asked of a log: text that can be written, and positions and counts that can be.
+
+    Raises:
+        InvalidInput: it cannot.
+    """
+    if not all(number is None or 0 <= number <= MAX_INTEGER for number in numbers):
+        raise InvalidInput(f"positions and limits are from 0 to {MAX_INTEGER}")
+    for item in query.items if query is not None else ():
+        if not all(map(str.isprintable, item.types)):
+            raise InvalidInput("the name of an event type has no control characters")
+        for tag in item.tags:
+            if not tag.isascii() and any("\ud800" <= char <= "\udfff" for char in tag):
+                raise InvalidInput("a tag has half of a character: a lone surrogate")

@@ -259,7 +259,7 @@ def batch_arguments(batch: Sequence[Submission]) -> tuple[list[Any], ...]:
             types.append(draft.type)
             prefixes.append(draft.prefix)
             suffixes.append(draft.suffix)
-            tags.append(_array(map(tag_key, draft.tags)))
+            tags.append(_array(dict.fromkeys(map(tag_key, draft.tags))))
         if submission.condition is not None:
             after = submission.condition.after or 0
             arrays = query_arrays(submission.condition.fail_if_events_match)

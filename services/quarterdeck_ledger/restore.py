@@ -123,7 +123,11 @@ async def _write_page(connection: Any, tenant_id: int, page: Page) -> None:
         (place, entry.id, entry.type, entry.recorded_at, raw, leaf)
         for place, entry, raw, leaf in zip(places, page.entries, page.raw, page.leaves, strict=True)
     ]
-    tags = [(tag, place) for place, entry in zip(places, page.entries, strict=True) for tag in map(tag_key, entry.tags)]
+    tags = [
+        (tag, place)
+        for place, entry in zip(places, page.entries, strict=True)
+        for tag in dict.fromkeys(map(tag_key, entry.tags))
+    ]
     nodes = [(node[0] // merkle.TILE_HEIGHT, node[1], found) for node, found in page.nodes]
     await connection.execute(_EVENTS, tenant_id, *_columns(rows, 6))
     await connection.execute(_TAGS, tenant_id, *_columns(tags, 2))

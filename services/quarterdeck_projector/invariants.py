@@ -1,8 +1,9 @@
 """The invariants, checked on a living installation: what must hold at every moment, recomputed from the bytes.
 
-I1-I3 positions, ids, times · I4 hashes, tags, root, every checkpoint · I5 votes and decisions · I6 grants and effects ·
-I8 gates · I9 read models · I10 tenants · I12 what is stuck. (I7, budgets, has no room yet; I11, that everything ends,
-needs time and is what the fault tests check.) Each check yields its violations; none is the good answer.
+I1-I3 positions, ids, times · I4 hashes, columns, tags, tree, checkpoints · I5 votes and decisions · I6 grants and
+effects · I8 gates · I9 read models · I10 tenants · I12 what is stuck. (I7, budgets, has no room yet; I11, that
+everything ends, needs time and is what the fault tests check.) Each check yields its violations; none is the good
+answer.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from quarterdeck_domain import merkle
 from quarterdeck_domain.approvals import events as approvals
 from quarterdeck_domain.events import RecordedEvent
+from quarterdeck_domain.slices import boundary
 from quarterdeck_ledger.entry import parse_entry, tag_key
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.postgres import PostgresStore
@@ -31,12 +33,32 @@ from quarterdeck_readmodels.tables import Row, columns
 from quarterdeck_workflows.ids import gate_id
 
 _PAGE: Final = 1_000
+_KEPT: Final = ("id", "type", "recorded_at", "leaf hash")
 _SETTLED: Final = (
     approvals.ApprovalGranted,
     approvals.ApprovalDenied,
     approvals.ApprovalExpired,
     approvals.ApprovalCancelled,
 )
+RULED: Final = boundary(
+    (
+        (
+            approvals.ApprovalRequested,
+            approvals.VoteCast,
+            *_SETTLED,
+            approvals.GrantMinted,
+            approvals.GrantRedeemed,
+            approvals.DispatchParked,
+            approvals.DispatchReleased,
+            approvals.CallbackAbandoned,
+            approvals.CallbackResent,
+            approvals.EffectReported,
+            approvals.EffectReconciled,
+        ),
+        (),
+    )
+)
+"""What `check_rules`, `check_gates` and `stuck` have to be given of a log."""
 
 
 class Violation(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +76,7 @@ async def check_log(store: PostgresStore, tenant: str) -> AsyncIterator[Violatio
     frontier = b""
     size = 0
     ids: set[str] = set()
+    nodes: dict[merkle.Node, bytes] = {}
     before: datetime | None = None
     head: StoredHead | None = None
     while True:
@@ -66,12 +89,13 @@ async def check_log(store: PostgresStore, tenant: str) -> AsyncIterator[Violatio
                 break
             continue  # it has grown since: what the head counts must be there now
         head = None
-        leaves = await store.leaves(tenant, size, page[-1][0])
+        stored = await _columns(store, tenant, size, page[-1][0])
         stored_tags = await _tags(store, tenant, size, page[-1][0])
-        for (position, raw), stored_leaf in zip(page, leaves, strict=False):
+        for position, raw in page:
             entry = parse_entry(raw)
             leaf = hashlib.sha256(b"\x00" + raw).digest()
-            frontier = merkle.append_leaves(frontier, size, [leaf])
+            frontier, completed = merkle.append_leaves_and_nodes(frontier, size, [leaf])
+            nodes.update(completed)
             size += 1
 
             def broken(invariant: str, what: str, at: int = position) -> Violation:
@@ -88,8 +112,11 @@ async def check_log(store: PostgresStore, tenant: str) -> AsyncIterator[Violatio
             before = entry.recorded_at
             if entry.tenant != tenant:
                 yield broken("I10", f"the entry belongs to {entry.tenant}")
-            if leaf != stored_leaf:
-                yield broken("I4", "the stored leaf hash is not that of the bytes")
+            for name, told, kept in zip(
+                _KEPT, (entry.id, entry.type, entry.recorded_at, leaf), stored[position], strict=True
+            ):
+                if told != kept:
+                    yield broken("I4", f"the stored {name} is not that of the bytes")
             if {tag_key(tag) for tag in entry.tags} != stored_tags.get(position, set()):
                 yield broken("I4", "the indexed tags are not those of the bytes")
             for root in checkpoints.pop(size, ()):
@@ -99,6 +126,8 @@ async def check_log(store: PostgresStore, tenant: str) -> AsyncIterator[Violatio
         yield Violation(invariant="I3", tenant=tenant, what=f"the head says {head.position}, there are {size} events")
     elif merkle.root_of(head.frontier) != merkle.root(frontier, size):
         yield Violation(invariant="I4", tenant=tenant, what="the head's root is not that of the bytes")
+    async for what in _derived(store, tenant, nodes, size):
+        yield Violation(invariant="I4", tenant=tenant, what=what)
     for beyond in (signed for signed in checkpoints if signed > size):
         yield Violation(
             invariant="I4", tenant=tenant, what=f"a checkpoint of size {beyond} was signed, {size} are left"
@@ -123,6 +152,9 @@ def check_rules(tenant: str, events: list[RecordedEvent]) -> list[Violation]:
             case approvals.ApprovalRequested() as request:
                 requests[request.approval_id] = request
             case approvals.VoteCast() as vote:
+                if vote.approval_id not in requests:
+                    broken(event, "I5", "a vote on what nobody asked")
+                    continue
                 request = requests[vote.approval_id]
                 votes.setdefault(vote.approval_id, []).append(vote)
                 if vote.approver in request.requesters:
@@ -134,6 +166,9 @@ def check_rules(tenant: str, events: list[RecordedEvent]) -> list[Violation]:
             case payload if isinstance(payload, _SETTLED):
                 if payload.approval_id in settled:
                     broken(event, "I5", f"settled already at {settled[payload.approval_id]}")
+                if payload.approval_id not in requests:
+                    broken(event, "I5", "an answer to what nobody asked")
+                    continue
                 settled[payload.approval_id] = event.position
                 if isinstance(payload, approvals.ApprovalGranted):
                     granted.add(payload.approval_id)
@@ -146,6 +181,7 @@ def check_rules(tenant: str, events: list[RecordedEvent]) -> list[Violation]:
                 grants[grant.grant_id] = grant
                 if grant.approval_id not in granted:
                     broken(event, "I6", "a grant without an approval")
+                    continue
                 if grant.action_digest != requests[grant.approval_id].action_digest:
                     broken(event, "I6", "a grant for another action than was approved")
             case approvals.GrantRedeemed() as use:
@@ -253,6 +289,30 @@ async def _checkpoints(store: PostgresStore, tenant: str) -> dict[int, list[byte
     for row in rows:
         found.setdefault(row["size"], []).append(row["root"])
     return found
+
+
+async def _columns(store: PostgresStore, tenant: str, after: int, until: int) -> dict[int, tuple[Any, ...]]:
+    statement = """SELECT position, id, type, recorded_at, leaf_hash FROM ledger.events
+        WHERE tenant_id = $1 AND position > $2 AND position <= $3"""
+    return {row["position"]: tuple(row)[1:] for row in await _within(store, tenant, statement, after, until)}
+
+
+async def _derived(store: PostgresStore, tenant: str, nodes: dict[merkle.Node, bytes], size: int) -> AsyncIterator[str]:
+    """Yield what is wrong with the stored nodes of the tree, and with tags of events that do not exist."""
+    found = await _within(store, tenant, "SELECT level, index, hash FROM ledger.tree_nodes WHERE tenant_id = $1")
+    stored = {(row["level"] * merkle.TILE_HEIGHT, row["index"]): row["hash"] for row in found}
+    for level, index in sorted({*nodes, *stored}):
+        # What has been completed since is checked the next time.
+        if (index + 1) << level <= size and stored.get((level, index)) != nodes.get((level, index)):
+            yield f"the stored node {index} of level {level} is not that of the bytes"
+    statement = """SELECT t.position FROM ledger.tags t JOIN ledger.heads h USING (tenant_id)
+        WHERE t.tenant_id = $1 AND t.position > h.position LIMIT 1"""
+    for row in await _within(store, tenant, statement):
+        yield f"a tag is indexed for position {row['position']}, where no event is"
+    statement = """SELECT n.level, n.index FROM ledger.tree_nodes n JOIN ledger.heads h USING (tenant_id)
+        WHERE n.tenant_id = $1 AND (n.index + 1) * power(256, n.level) > h.position LIMIT 1"""
+    for row in await _within(store, tenant, statement):
+        yield f"the tree has node {row['index']} of level {row['level'] * merkle.TILE_HEIGHT}, which is not complete"
 
 
 async def _tags(store: PostgresStore, tenant: str, after: int, until: int) -> dict[int, set[str]]:

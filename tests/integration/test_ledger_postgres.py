@@ -319,3 +319,28 @@ async def test_a_retry_makes_the_same_bytes(store: PostgresStore) -> None:
     assert (again.first, again.repeated) == (first.first, True)
     entry = (await ledger.read_sealed("acme"))[0]
     assert json.dumps(entry.data).count("sealed:v1:") == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "numbers"),
+    [
+        (DCBQuery([DCBQueryItem(tags=["a\ud800"])]), {}),
+        (DCBQuery([DCBQueryItem(types=["a\x00"])]), {}),
+        (DCBQuery([DCBQueryItem(types=["a\x1fapi_key.revoked"])]), {}),
+        (None, {"after": 2**70}),
+        (None, {"after": -1}),
+        (None, {"until": 2**70}),
+        (None, {"limit": -1}),
+    ],
+)
+async def test_what_no_log_can_be_asked_is_refused(
+    ledger: EventLedger, query: DCBQuery | None, numbers: dict[str, int]
+) -> None:
+    """As bad input, by name, whether it is read or is a condition; and the log still takes events."""
+    with pytest.raises(InvalidInput):
+        await ledger.read("acme", query, **numbers)
+    if query is not None or "after" in numbers:
+        condition = DCBAppendCondition(query or DCBQuery(), numbers.get("after"))
+        with pytest.raises(InvalidInput):
+            await ledger.append("acme", [event()], condition)
+    assert (await ledger.append("acme", [event()])).last == 1
