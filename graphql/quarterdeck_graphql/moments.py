@@ -33,11 +33,16 @@ async def position_at(context: Context, *, time: datetime | None, position: int 
     """Return the position of a time or, as it is, a position.
 
     Raises:
-        InvalidInput: both or neither were given, or the position was not recorded yet.
+        InvalidInput: both or neither were given, or that moment has not come yet: the answer would change.
     """
     if (time is None) == (position is None):
         raise InvalidInput("give a time or a position, one of them", fields=["time", "position"])
     if time is not None:
+        now = await context.log.now()
+        if time > now:
+            raise InvalidInput(
+                f"it is {now.isoformat()}: nothing is known of {time.isoformat()} yet", now=now.isoformat()
+            )
         return await context.log.position_at(context.tenant, time)
     assert position is not None  # noqa: S101  tested above
     head = (await context.log.head(context.tenant)).position

@@ -120,6 +120,7 @@ async def test_a_time_stands_for_the_last_position_recorded_by_then(here: GraphW
         ('{ at(position: "1") { position } }', "invalid_request"),
         ('{ at(time: "yesterday") { position } }', "invalid_request"),
         ('{ at(time: "2026-01-01T00:00:00") { position } }', "invalid_request"),
+        ('{ at(time: "2999-01-01T00:00:00Z") { position } }', "invalid_input"),
         ('{ now { approvals(first: 1, after: "x") { edges { cursor } } } }', "invalid_cursor"),
         ("{ now { approvals { edges { cursor } } } }", "invalid_request"),
         ("{ diff(from: { position: 9 }, to: { position: 3 }) { from { position } } }", "invalid_input"),

@@ -45,6 +45,8 @@ def answer(bundle: LoadedBundle, intent: Intent, **known: Any) -> Verdict:
         ("read", None, None, "permit"),
         ("can_read", None, None, "permit"),
         ("crm.search", {"q": "x"}, None, "permit"),
+        ("secrets.read", None, None, "approval_required"),
+        ("vault.secret.get", None, None, "approval_required"),
         ("refund", {"amount": 50, "currency": "EUR"}, None, "permit"),
         ("payments.refund", {"amount": 49.99, "currency": "USD"}, None, "permit"),
         ("payments.refund", {"amount": "12.50", "currency": "GBP"}, None, "permit"),
