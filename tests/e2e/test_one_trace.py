@@ -21,17 +21,12 @@ from typing import Any
 
 import httpx
 import pytest
-from api_house import House, new_id, settings_for
+from api_house import House, settings_for
 from otlp_receiver import Receiver, Span, receiving, serving, wait_until
 
 from quarterdeck_api.bootstrap import running
-from quarterdeck_domain.access.values import SYSTEM
-from quarterdeck_domain.approvals.events import Stage
-from quarterdeck_domain.approvals.slices import PublishApprovalPath
-from quarterdeck_domain.policy.slices import ChangeBundleMode, PublishBundle
 from quarterdeck_embedded import EmbeddedTemporal, free_port
 from quarterdeck_ledger.instruments import CATALOGUE
-from quarterdeck_policy.starter import starter_bundle
 
 ROLES = ("api", "worker", "projector")
 JUSTIFICATION = "JUSTIFIED-by-a-parcel-lost-in-Leith"
@@ -68,19 +63,7 @@ async def _prepare(url: str, data: Path) -> dict[str, str]:
     """Open a tenant with an approver and an agent; return their keys."""
     async with running(settings_for(url, data)) as services, httpx.AsyncClient() as unused:
         house = House(services, unused)
-        await house.open_tenant("acme")
-        bundle = new_id("bnd")
-        path = PublishApprovalPath(
-            path_id="default",
-            stages=(Stage(name="decide"),),
-            remind_after_s=600,
-            expires_after_s=3_600,
-            grant_lifetime_s=900,
-            actor=SYSTEM,
-        )
-        starter = PublishBundle(bundle, "starter", starter_bundle(), actor=SYSTEM)
-        for command in (path, starter, ChangeBundleMode(bundle, "enforced", "first start", actor=SYSTEM)):
-            await house.run("acme", command)
+        await house.begin("acme")
         iris = await house.add("acme", NAMES[0], "approver")
         bot = await house.add("acme", NAMES[1], "agent", kind="agent")
         return {"admin": house.keys["acme", "admin"], "iris": iris, "bot": bot}

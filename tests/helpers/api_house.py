@@ -22,11 +22,15 @@ from quarterdeck_domain.access.credentials import credential_text, hash_secret
 from quarterdeck_domain.access.events import PrincipalKind, Role
 from quarterdeck_domain.access.slices import IssueApiKey, NewAdministrator, OpenTenant, RegisterPrincipal
 from quarterdeck_domain.access.values import SYSTEM
+from quarterdeck_domain.approvals.events import Stage
+from quarterdeck_domain.approvals.slices import PublishApprovalPath
 from quarterdeck_domain.events import Actor
 from quarterdeck_domain.ids import make_id
+from quarterdeck_domain.policy.slices import ChangeBundleMode, PublishBundle
 from quarterdeck_domain.slices import Slice
 from quarterdeck_embedded import free_port
 from quarterdeck_ledger.interface import Context, Executed
+from quarterdeck_policy.starter import starter_bundle
 from quarterdeck_runtime.settings import Settings
 
 BASE_URL = "http://quarterdeck.test"
@@ -59,6 +63,22 @@ class House:
         self.links[tenant] = text
         self.ids[tenant, "admin"] = admin
         self.keys[tenant, "admin"] = await self.issue_key(tenant, admin)
+
+    async def begin(self, tenant: str) -> None:
+        """Open a tenant as a first start does: the starter policy in force, and one approval path."""
+        await self.open_tenant(tenant)
+        bundle = new_id("bnd")
+        path = PublishApprovalPath(
+            path_id="default",
+            stages=(Stage(name="decide"),),
+            remind_after_s=600,
+            expires_after_s=3_600,
+            grant_lifetime_s=900,
+            actor=SYSTEM,
+        )
+        starter = PublishBundle(bundle, "starter", starter_bundle(), actor=SYSTEM)
+        for command in (path, starter, ChangeBundleMode(bundle, "enforced", "first start", actor=SYSTEM)):
+            await self.run(tenant, command)
 
     async def add(self, tenant: str, name: str, *roles: Role, kind: PrincipalKind = "human") -> str:
         """Register a principal with a key; return the key."""

@@ -21,13 +21,9 @@ from types import SimpleNamespace
 from typing import Any, Final, cast
 
 import psutil
-from api_house import House, new_id
+from api_house import House
 from faults_http import Connection, Lost, request
 
-from quarterdeck_domain.access.values import SYSTEM
-from quarterdeck_domain.approvals.events import Stage
-from quarterdeck_domain.approvals.slices import PublishApprovalPath
-from quarterdeck_domain.policy.slices import ChangeBundleMode, PublishBundle
 from quarterdeck_embedded import EmbeddedPostgres, EmbeddedTemporal, free_port
 from quarterdeck_embedded.process import free_ports
 from quarterdeck_ledger.faults import ALLOWED, CONSENT, FAULTS
@@ -35,7 +31,6 @@ from quarterdeck_ledger.keys import FileKeyStore
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.migrate import migrate
 from quarterdeck_ledger.postgres import PostgresStore
-from quarterdeck_policy.starter import starter_bundle
 
 TENANT: Final = "acme"
 PEOPLE: Final = (
@@ -271,22 +266,7 @@ class FaultHouse:
         await migrate(self.postgres.url())
         async with self.store() as store:
             furnished = House(cast(Any, SimpleNamespace(ledger=self.ledger(store))), cast(Any, None))
-            await furnished.open_tenant(TENANT)
-            bundle = new_id("bnd")
-            path = PublishApprovalPath(
-                path_id="default",
-                stages=(Stage(name="decide"),),
-                remind_after_s=600,
-                expires_after_s=3_600,
-                grant_lifetime_s=900,
-                actor=SYSTEM,
-            )
-            for command in (
-                path,
-                PublishBundle(bundle, "starter", starter_bundle(), actor=SYSTEM),
-                ChangeBundleMode(bundle, "enforced", "first start", actor=SYSTEM),
-            ):
-                await furnished.run(TENANT, command)
+            await furnished.begin(TENANT)
             for name, kind, role in PEOPLE:
                 await furnished.add(TENANT, name, role, kind=kind)  # type: ignore[arg-type]
             self.keys, self.ids = furnished.keys, furnished.ids

@@ -24,13 +24,11 @@ from quarterdeck import Quarterdeck
 from quarterdeck_api.bootstrap import running
 from quarterdeck_api.services import Services
 from quarterdeck_domain.access.values import SYSTEM
-from quarterdeck_domain.approvals.events import Stage
-from quarterdeck_domain.approvals.slices import ParkDispatch, PublishApprovalPath, RecordCallback
+from quarterdeck_domain.approvals.slices import ParkDispatch, RecordCallback
 from quarterdeck_domain.policy.slices import ChangeBundleMode, PublishBundle
 from quarterdeck_domain.policy.values import BundleText
 from quarterdeck_embedded import free_port
 from quarterdeck_ledger.postgres import PostgresStore
-from quarterdeck_policy.starter import starter_bundle
 from quarterdeck_projector.projector import Projector
 
 TENANT = "acme"
@@ -170,22 +168,7 @@ async def journey(url: str, home: Path) -> AsyncIterator[Journey]:
     settings = settings_for(url, home / "data", public_url=None, port=free_port(), webhook_allow=("127.0.0.1",))
     async with running(settings) as services, httpx.AsyncClient() as unused:
         house = House(services, unused)
-        await house.open_tenant(TENANT)
-        bundle = new_id("bnd")
-        path = PublishApprovalPath(
-            path_id="default",
-            stages=(Stage(name="decide"),),
-            remind_after_s=600,
-            expires_after_s=3_600,
-            grant_lifetime_s=900,
-            actor=SYSTEM,
-        )
-        for command in (
-            path,
-            PublishBundle(bundle, "starter", starter_bundle(), actor=SYSTEM),
-            ChangeBundleMode(bundle, "enforced", "first start", actor=SYSTEM),
-        ):
-            await house.run(TENANT, command)
+        await house.begin(TENANT)
         for name, role in (("iris", "approver"), ("otto", "operator"), ("audra", "auditor")):
             await house.add(TENANT, name, role)  # type: ignore[arg-type]
         await house.add(TENANT, "bot", "agent", kind="agent")
