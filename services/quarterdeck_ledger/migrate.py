@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Final
 
 from alembic import command
@@ -10,8 +9,9 @@ from alembic.config import Config
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from quarterdeck_ledger import migrations
 from quarterdeck_ledger.errors import NewerSchema
-from quarterdeck_ledger.server import check_server, current_schema
+from quarterdeck_ledger.server import FOUND, check_mark, check_server, current_schema, mark
 
 _ROLES: Final = """
 DO $$
@@ -43,6 +43,7 @@ async def migrate(url: str) -> None:
 
     Raises:
         NewerSchema: a newer release has been here; nothing was changed.
+        UnreleasedSchema: an unreleased build has been here; nothing was changed.
         UnsafeServer: older than PostgreSQL 18, or a setting that risks acknowledged events.
         Unavailable: no connection.
     """
@@ -69,28 +70,35 @@ def sqlalchemy_url(url: str) -> str:
 
 
 def _upgrade(connection: Connection) -> None:
-    # The driver prepares single statements only; migrations are scripts, so they go through its simple protocol.
-    _refuse_newer(connection)
+    _refuse_others(connection)
     config = _config()
     attributes: dict[str, Any] = config.attributes
     attributes["connection"] = connection
     command.upgrade(config, "head")
+    if _found(connection) != (current_schema(), mark(current_schema())):
+        connection.exec_driver_sql(f"COMMENT ON SCHEMA ledger IS '{mark(current_schema())}'")
 
 
-def _refuse_newer(connection: Connection) -> None:
+def _refuse_others(connection: Connection) -> None:
     if connection.exec_driver_sql("SELECT to_regclass('schema_version')").scalar() is None:
         return
-    found = connection.exec_driver_sql("SELECT max(version_num) FROM schema_version").scalar()
-    if found is not None and found > current_schema():
+    revision, left = _found(connection)
+    if revision is not None and revision > current_schema():
         raise NewerSchema(
-            f"the database has schema {found}, this release knows up to {current_schema()}: install the release that "
-            "made it, or a later one",
-            found=found,
+            f"the database has schema {revision}, this release knows up to {current_schema()}: install the release "
+            "that made it, or a later one",
+            found=revision,
             known=current_schema(),
         )
+    check_mark(revision, left)
+
+
+def _found(connection: Connection) -> tuple[str | None, str | None]:
+    revision, left = connection.exec_driver_sql(FOUND).one()
+    return revision, left
 
 
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(migrations.VERSIONS.parent))
     return config

@@ -3,43 +3,95 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
 from quarterdeck_ledger.errors import Unavailable, UnsafeServer
+from quarterdeck_ledger.migrations import fingerprint, revisions
 
 MINIMUM_SERVER: Final = 180_000
 APP_ROLE: Final = "quarterdeck_app"
 _POLL_S: Final = 0.05
 
 
+FOUND: Final = """
+SELECT max(version_num) AS revision, obj_description(to_regnamespace('ledger')::oid, 'pg_namespace') AS mark
+FROM schema_version
+"""
+"""Which revision a database has, and the mark that was left on it: see `mark`."""
+
+
+class UnreleasedSchema(Unavailable):
+    """An unreleased build made the database; its SQL was changed since. Back up with that build, restore with this."""
+
+    code = "unreleased_schema"
+
+
 def current_schema() -> str:
     """Return the revision of this release's schema: that of the last migration."""
-    return max(path.name[:4] for path in (Path(__file__).parent / "migrations" / "versions").glob("[0-9]*.py"))
+    return revisions()[-1]
+
+
+def mark(revision: str) -> str:
+    """Return what `migrate` leaves as the comment on the schema `ledger`: a revision, and of what it is made."""
+    return f"quarterdeck {revision}, sha256 {fingerprint(revision)}"
+
+
+def check_mark(revision: str | None, found: str | None) -> None:
+    """Refuse a database whose revision says that we know its schema, while it was made of something else.
+
+    What has no revision, or a newer one, passes: whether that will do is not for its mark to say.
+
+    Raises:
+        UnreleasedSchema: the message has the next step.
+    """
+    if revision is None or revision > current_schema():
+        return
+    if revision not in revisions() or found != mark(revision):
+        raise UnreleasedSchema(
+            f"the database has another schema {revision} than this release makes: an unreleased build made it. "
+            "Run `quarterdeck backup` with that build, then `quarterdeck restore` with this one into an empty "
+            "installation; or restore a backup that you have",
+            revision=revision,
+            found=found,
+            expected=mark(revision),
+        )
+
+
+async def has_current_schema(connection: Any) -> bool:
+    """Tell whether a database has this release's schema. `connection` is asyncpg's, or a pool of such.
+
+    Raises:
+        UnreleasedSchema: an unreleased build made it.
+        OSError, asyncpg.PostgresError: it does not answer.
+    """
+    try:
+        found = await connection.fetchrow(FOUND)
+    except asyncpg.UndefinedTableError:
+        return False
+    check_mark(found["revision"], found["mark"])
+    return bool(found["revision"] == current_schema())
 
 
 async def is_current(url: str) -> bool:
-    """Tell whether the database has this release's schema.
+    """Tell whether the database at `url` has this release's schema.
 
     Raises:
-        OSError, asyncpg.PostgresError: it does not answer.
+        as `has_current_schema`.
     """
     connection = await asyncpg.connect(url, timeout=5)
     try:
-        found = await connection.fetchval("SELECT max(version_num) FROM schema_version")
-    except asyncpg.UndefinedTableError:
-        return False
+        return await has_current_schema(connection)
     finally:
         await connection.close()
-    return bool(found == current_schema())
 
 
 async def wait_for_schema(url: str, patience_s: float = 60.0) -> None:
     """Return once the database answers and has the current schema: who starts first need not be ready first.
 
     Raises:
+        UnreleasedSchema: at once; nobody will make that schema current.
         Unavailable: not within the time.
     """
     end = asyncio.get_running_loop().time() + patience_s

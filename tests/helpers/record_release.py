@@ -1,4 +1,5 @@
-"""Record what this release keeps, into `tests/releases/<version>/`: a backup, the keys apart, and a checkpoint held.
+"""Record what this release keeps, into `tests/releases/<version>/`: a backup, the keys apart, a checkpoint held, and
+a dump of the database with its read models; and what its schema is made of (`schema.txt`: revision and fingerprint).
 
 Run once before a release; what is recorded is then never made anew, and every later release must read it. Clock, ids
 and keys are given, so a second run writes the same bytes. In tenant `journey` every event type happens in several
@@ -8,8 +9,12 @@ rounds, with every field filled; tenant `ended` was closed.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
+import re
+import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -21,12 +26,21 @@ from release_story import beginning, chapter, end
 
 from quarterdeck_domain import merkle
 from quarterdeck_domain.events import Actor, Event, NewEvent
+from quarterdeck_embedded import EmbeddedPostgres
+from quarterdeck_embedded.postgres import binary
 from quarterdeck_ledger import archive, backup, keyfile
+from quarterdeck_ledger.followers import Followers
 from quarterdeck_ledger.keys import MemoryKeyStore, SubjectKey
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.memory import MemoryStore
+from quarterdeck_ledger.migrate import migrate
+from quarterdeck_ledger.migrations import fingerprint, revisions
 from quarterdeck_ledger.notes import Ed25519Signer, VerifierKey, encode_base64, sign_checkpoint
+from quarterdeck_ledger.postgres import PostgresStore
+from quarterdeck_ledger.restore import restore
 from quarterdeck_ledger.server import current_schema
+from quarterdeck_projector import dispatcher
+from quarterdeck_projector.projector import Projector
 
 FOLDER = Path(__file__).parents[1] / "releases"
 START = datetime(2026, 2, 3, 4, 5, 6, 789_000, tzinfo=UTC)
@@ -125,6 +139,39 @@ async def record(folder: Path) -> None:
     (folder / "checkpoint.txt").write_bytes(note("journey", held))
     key = VerifierKey("quarterdeck/journey", signing_key("journey").public_key().public_bytes_raw())
     (folder / "vkey.txt").write_text(f"{key}\n")
+    (folder / "schema.txt").write_text("".join(f"{known} {fingerprint(known)}\n" for known in revisions()))
+
+
+async def record_database(folder: Path, url: str) -> None:
+    """Write `database.sql.gz`: an empty database at `url`, once it has what `record` wrote and has been projected."""
+    await migrate(url)
+    with (folder / "backup.qd").open("rb") as file:
+        header = await restore(url, file)
+    async with PostgresStore.open(url, size=3) as store:
+        projector = Projector(store, store.pool)
+        await projector.prepare()
+        for end in header.tenants:
+            reached = await projector.advance_to_end(end.tenant)
+            assert reached == end.position
+            await Followers(store.pool).advance(end.tenant, dispatcher.NAME, reached)
+    # As text, with the oldest time there is: the same database is the same bytes.
+    (folder / "database.sql.gz").write_bytes(gzip.compress(dump(url).encode(), mtime=0))
+
+
+def dump(url: str, *options: str) -> str:
+    """Return a database as SQL, without the versions of the server and of the program that wrote it down.
+
+    Names are quoted: psql takes the name of a function `ledger.begin` for the word that begins a body, and loses itself.
+    """
+    command = [str(binary("pg_dump")), "--restrict-key=quarterdeck", "--quote-all-identifiers", *options, url]
+    written = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return re.sub(r"^-- Dumped (from|by) .*\n", "", written, flags=re.MULTILINE)
+
+
+def load(url: str, text: str) -> None:
+    """Fill an empty database from SQL that `dump` wrote. The roles it names must be there."""
+    command = [str(binary("psql")), "-X", "-q", "-v", "ON_ERROR_STOP=1", "--single-transaction", "-d", url]
+    subprocess.run(command, check=True, input=text, text=True, stdout=subprocess.DEVNULL)
 
 
 def _rounds() -> Iterator[Event]:
@@ -154,9 +201,14 @@ def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-if __name__ == "__main__":
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER / version("quarterdeck")
+def _main(folder: Path) -> None:
     for name in ("backup.qd", "keys.qd"):
-        (target / name).unlink(missing_ok=True)
-    asyncio.run(record(target))
-    print(target)
+        (folder / name).unlink(missing_ok=True)
+    asyncio.run(record(folder))
+    with tempfile.TemporaryDirectory() as directory, EmbeddedPostgres(Path(directory) / "pg") as server:
+        asyncio.run(record_database(folder, server.url()))
+    print(folder)
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER / version("quarterdeck"))

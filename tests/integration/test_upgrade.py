@@ -1,6 +1,7 @@
 """What earlier releases kept is read, folded and proven by this one; a schema is upgraded whole, never half, never back.
 
-`tests/releases/<version>/` was recorded by each release (see `record_release`).
+`tests/releases/<version>/` was recorded by each release (see `record_release`): a backup, which is restored here, and
+the database itself, which is upgraded in place, as the next start of an installation does.
 
 Serves C01, S0-12 (a recorded log of every released version stays readable), S0-20; DESIGN "What must always hold" 8.
 """
@@ -13,19 +14,21 @@ import io
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 import asyncpg
 import pytest
 import record_release
+from release_story import chapter
 
 from quarterdeck import verifier
 from quarterdeck_cli.installation import prepare
 from quarterdeck_domain.access.events import PrincipalRegistered
 from quarterdeck_domain.catalogue import REGISTRY
-from quarterdeck_domain.events import RecordedEvent
+from quarterdeck_domain.events import NewEvent, RecordedEvent
 from quarterdeck_ledger import backup, bundle, keyfile
 from quarterdeck_ledger.checkpoints import Checkpointer, PostgresCheckpoints
 from quarterdeck_ledger.errors import NewerSchema
@@ -56,7 +59,7 @@ def test_this_release_is_recorded(tmp_path: Path) -> None:
     for name in ("backup.qd", "keys.qd"):
         again = gzip.decompress((tmp_path / "again" / name).read_bytes())
         assert again == gzip.decompress((kept / name).read_bytes()), name
-    for name in ("checkpoint.txt", "vkey.txt"):
+    for name in ("checkpoint.txt", "vkey.txt", "schema.txt"):
         assert (tmp_path / "again" / name).read_bytes() == (kept / name).read_bytes(), name
     assert sum(path.stat().st_size for path in kept.iterdir()) < 300_000
 
@@ -76,23 +79,82 @@ async def test_an_earlier_releases_data_is_brought_here(
     async with PostgresStore.open(url, size=3) as store:
         reached = await Projector(store, store.pool).rebuild()
         assert reached == {end.tenant: end.position for end in header.tenants}
-        ledger = EventLedger(store, FileKeyStore(tmp_path / "keys" / "subjects"))
-        types: set[str] = set()
+        await _read_and_proven(store, release, reached, tmp_path)
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=lambda path: path.name)
+async def test_an_earlier_releases_database_is_upgraded_in_place(
+    release: Path, fresh_database: Databases, migrated_database: Databases, tmp_path: Path
+) -> None:
+    """As it lay in the data directory: migrated, it has the schema of a new one, reads the same, and the log goes on."""
+    new = migrated_database()  # by then the roles are there, as they are in any cluster of an installation
+    url = fresh_database()
+    record_release.load(url, gzip.decompress((release / "database.sql.gz").read_bytes()).decode())
+    with (release / "backup.qd").open("rb") as file:
+        reached = {end.tenant: end.position for end in backup.check(file).tenants}
+    with (release / "keys.qd").open("rb") as file:
+        keyfile.restore(keyfile.read(file), tmp_path / "keys")
+    await migrate(url)
+    assert await prepare(Settings(data_dir=tmp_path, default_tenant="journey"), url, _as_application(url)) is None
+    async with (
+        PostgresStore.open(_as_application(url), size=3) as store,
+        PostgresStore.open(_as_application(new), size=1) as other,
+    ):
+        await Projector(store, store.pool).prepare()
+        await Projector(other, other.pool).prepare()
+        assert _schema_of(url) == _schema_of(new), _CHANGED_IN_PLACE
         for tenant, position in reached.items():
-            events = await ledger.read(tenant)
-            assert len(events) == position
-            assert [found async for found in invariants.check_log(store, tenant)] == []
-            assert invariants.check_rules(tenant, events) == []
-            _opened(events)
-            types |= {event.type for event in events}
-        if release.name == version("quarterdeck"):
-            assert types == {kind.type for kind in REGISTRY.types()}
-        assert await invariants.check_read_models(store) == []
+            assert await Projector(store, store.pool).advance_to_end(tenant) == position
+        await _read_and_proven(store, release, reached, tmp_path)
+        await _goes_on(store, tmp_path)
+
+
+_CHANGED_IN_PLACE = """a database of an earlier release, upgraded, has not the schema of a new one. The log: write a new
+revision in quarterdeck_ledger/migrations. The read models: raise quarterdeck_readmodels.catalogue.VERSION. If the
+release is not published yet, record it anew: PYTHONPATH=tests/helpers python tests/helpers/record_release.py"""
+
+
+def _as_application(url: str) -> str:
+    return url.replace("postgres@", "quarterdeck_app@", 1)
+
+
+def _schema_of(url: str) -> list[str]:
+    return record_release.dump(url, "--schema-only").splitlines()
+
+
+async def _goes_on(store: PostgresStore, tmp_path: Path) -> None:
+    """Everything happens once more, on the upgraded tables."""
+    ledger = EventLedger(store, FileKeyStore(tmp_path / "keys" / "subjects"))
+    more = chapter(record_release.ROUNDS, record_release.START)
+    before = (await ledger.head("journey")).position
+    await ledger.append(
+        "journey", [NewEvent(id=uuid.uuid4(), payload=payload, actor=record_release.ACTOR) for payload in more]
+    )
+    assert await Projector(store, store.pool).advance_to_end("journey") == before + len(more)
+    assert [found async for found in invariants.check_log(store, "journey")] == []
+    assert await invariants.check_read_models(store) == []
+
+
+async def _read_and_proven(store: PostgresStore, release: Path, reached: Mapping[str, int], tmp_path: Path) -> None:
+    """The log reads, opens and proves whole; the read models, at its end, are those of a rebuild."""
+    ledger = EventLedger(store, FileKeyStore(tmp_path / "keys" / "subjects"))
+    types: set[str] = set()
+    for tenant, position in reached.items():
+        events = await ledger.read(tenant)
+        assert len(events) == position
+        assert [found async for found in invariants.check_log(store, tenant)] == []
+        assert invariants.check_rules(tenant, events) == []
+        _opened(events)
+        types |= {event.type for event in events}
+    if release.name == version("quarterdeck"):
+        assert types == {kind.type for kind in REGISTRY.types()}
+    assert await invariants.check_read_models(store) == []
+    for tenant, position in reached.items():
         async with store.pool.acquire() as connection, connection.transaction():
-            _, progress = await schema.enter(connection, LIVE, "journey")
-            assert progress.stopped_at is None
-        await _proven(store, ledger, release, tmp_path)
-        await _erased_again(store, ledger)
+            _, progress = await schema.enter(connection, LIVE, tenant)
+        assert (progress.position, progress.stopped_at) == (position, None)
+    await _proven(store, ledger, release, tmp_path)
+    await _erased_again(store, ledger)
 
 
 def _opened(events: list[RecordedEvent]) -> None:
