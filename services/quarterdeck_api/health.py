@@ -17,8 +17,9 @@ from starlette.responses import Response
 from quarterdeck_api.openapi import ref
 from quarterdeck_api.services import Services, ServicesDep
 from quarterdeck_domain.errors import QuarterdeckError
+from quarterdeck_ledger.errors import UnreleasedSchema
 from quarterdeck_ledger.postgres import PostgresStore, translated
-from quarterdeck_ledger.server import current_schema
+from quarterdeck_ledger.server import current_schema, schema_of
 
 TIMEOUT_S: Final = 2.0
 
@@ -83,20 +84,21 @@ async def unready(services: Services) -> tuple[Failing, ...]:
         async with asyncio.timeout(TIMEOUT_S):
             await services.ledger.now()
             found = await _schema(services)
+    except UnreleasedSchema as error:
+        _log.error("not ready", part="schema", error=error.message)
+        return (Failing(part="schema", reason="an unreleased build made the database's schema"),)
     except (QuarterdeckError, TimeoutError) as error:
         _log.warning("not ready", part="database", error=str(error))
         return (Failing(part="database", reason="does not answer"),)
     expected = current_schema()
-    if found is not None and found != expected:
+    if found != expected:
         return (Failing(part="schema", reason=f"the database has schema {found}, this program knows {expected}"),)
     return ()
 
 
-async def _schema(services: Services) -> str | None:
-    """Return the schema that the database has; None for a store that has none."""
+async def _schema(services: Services) -> str:
     store = services.ledger.store
     if not isinstance(store, PostgresStore):
-        return None
+        return current_schema()
     async with translated():
-        found: str | None = await store.pool.fetchval("SELECT max(version_num) FROM public.schema_version")
-    return found or "none"
+        return await schema_of(store.pool) or "none"

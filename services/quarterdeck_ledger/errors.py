@@ -63,3 +63,9 @@ class UnsafeServer(QuarterdeckError):
     """The database server is too old or set up to lose data; the message names the setting."""
 
     code = "unsafe_server"
+
+
+class UnreleasedSchema(Unavailable):
+    """An unreleased build made the database; its SQL was changed since. Back up with that build, restore with this."""
+
+    code = "unreleased_schema"

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from quarterdeck_ledger.errors import Unavailable, UnsafeServer
+from quarterdeck_ledger.errors import Unavailable, UnreleasedSchema, UnsafeServer
 from quarterdeck_ledger.migrations import fingerprint, revisions
 
 MINIMUM_SERVER: Final = 180_000
@@ -20,12 +20,6 @@ SELECT max(version_num) AS revision, obj_description(to_regnamespace('ledger')::
 FROM schema_version
 """
 """Which revision a database has, and the mark that was left on it: see `mark`."""
-
-
-class UnreleasedSchema(Unavailable):
-    """An unreleased build made the database; its SQL was changed since. Back up with that build, restore with this."""
-
-    code = "unreleased_schema"
 
 
 def current_schema() -> str:
@@ -59,8 +53,8 @@ def check_mark(revision: str | None, found: str | None) -> None:
         )
 
 
-async def has_current_schema(connection: Any) -> bool:
-    """Tell whether a database has this release's schema. `connection` is asyncpg's, or a pool of such.
+async def schema_of(connection: Any) -> str | None:
+    """Return the revision of a database's schema, if it has any. `connection` is asyncpg's, or a pool of such.
 
     Raises:
         UnreleasedSchema: an unreleased build made it.
@@ -69,20 +63,21 @@ async def has_current_schema(connection: Any) -> bool:
     try:
         found = await connection.fetchrow(FOUND)
     except asyncpg.UndefinedTableError:
-        return False
+        return None
     check_mark(found["revision"], found["mark"])
-    return bool(found["revision"] == current_schema())
+    revision: str | None = found["revision"]
+    return revision
 
 
 async def is_current(url: str) -> bool:
     """Tell whether the database at `url` has this release's schema.
 
     Raises:
-        as `has_current_schema`.
+        as `schema_of`.
     """
     connection = await asyncpg.connect(url, timeout=5)
     try:
-        return await has_current_schema(connection)
+        return await schema_of(connection) == current_schema()
     finally:
         await connection.close()
 

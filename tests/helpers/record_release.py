@@ -159,11 +159,8 @@ async def record_database(folder: Path, url: str) -> None:
 
 
 def dump(url: str, *options: str) -> str:
-    """Return a database as SQL, without the versions of the server and of the program that wrote it down.
-
-    Names are quoted: psql takes the name of a function `ledger.begin` for the word that begins a body, and loses itself.
-    """
-    command = [str(binary("pg_dump")), "--restrict-key=quarterdeck", "--quote-all-identifiers", *options, url]
+    """Return a database as SQL, without the versions of the server and of the program that wrote it down."""
+    command = [str(binary("pg_dump")), "--restrict-key=quarterdeck", *options, url]
     written = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return re.sub(r"^-- Dumped (from|by) .*\n", "", written, flags=re.MULTILINE)
 

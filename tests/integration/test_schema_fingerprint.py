@@ -19,9 +19,9 @@ import record_release
 
 from quarterdeck_cli.installation import prepare
 from quarterdeck_ledger import migrations
-from quarterdeck_ledger.errors import NewerSchema
+from quarterdeck_ledger.errors import NewerSchema, UnreleasedSchema
 from quarterdeck_ledger.migrate import migrate
-from quarterdeck_ledger.server import FOUND, UnreleasedSchema, current_schema, is_current, mark, wait_for_schema
+from quarterdeck_ledger.server import FOUND, current_schema, is_current, mark, wait_for_schema
 from quarterdeck_runtime.settings import Settings
 
 Databases = Callable[[], str]

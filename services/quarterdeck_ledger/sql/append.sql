@@ -45,7 +45,7 @@ BEGIN
     SELECT h.position, h.recorded_at, h.frontier INTO head
         FROM ledger.heads h WHERE h.tenant_id = tenant FOR NO KEY UPDATE;
     IF NOT FOUND THEN
-        tenant := ledger.begin(p_tenant);
+        tenant := ledger.begin_log(p_tenant);
         SELECT h.position, h.recorded_at, h.frontier INTO head
             FROM ledger.heads h WHERE h.tenant_id = tenant FOR NO KEY UPDATE;
     END IF;
@@ -189,7 +189,7 @@ CREATE FUNCTION ledger.verdicts(
 $$;
 
 -- Begin a tenant's log: there must be a row to lock, so that two who decide on an empty log are rivals, too.
-CREATE FUNCTION ledger.begin(p_tenant text) RETURNS int LANGUAGE plpgsql SET search_path = '' AS $$
+CREATE FUNCTION ledger.begin_log(p_tenant text) RETURNS int LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
     tenant int;
 BEGIN

@@ -99,7 +99,7 @@ BEGIN
     SELECT h.position, h.recorded_at INTO position, now_at
         FROM ledger.heads h WHERE h.tenant_id = tenant FOR NO KEY UPDATE;
     IF NOT FOUND THEN
-        tenant := ledger.begin(p_tenant);
+        tenant := ledger.begin_log(p_tenant);
         SELECT h.position, h.recorded_at INTO position, now_at
             FROM ledger.heads h WHERE h.tenant_id = tenant FOR NO KEY UPDATE;
     END IF;
