@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from quarterdeck_cli import address as addresses
 from quarterdeck_cli.supervisor import ROLES, Supervisor
-from quarterdeck_embedded import AlreadyRunning, EmbeddedPostgres, EmbeddedTemporal, StartFailed, free_port
+from quarterdeck_embedded import (
+    AlreadyRunning,
+    EmbeddedPostgres,
+    EmbeddedTemporal,
+    StartFailed,
+    WrongDirectory,
+    free_port,
+)
 
 if TYPE_CHECKING:
     from quarterdeck_runtime.settings import Settings
@@ -61,7 +68,10 @@ def installation(settings: Settings, said: Said = lambda _what, _seconds: None) 
         StartFailed: a part did not start; the message has the end of its log.
     """
     data_dir = settings.data_dir.expanduser().absolute()
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except (FileExistsError, NotADirectoryError):
+        raise WrongDirectory(f"{data_dir} cannot be made: a file is in the way; name a directory") from None
     with contextlib.ExitStack() as stack:
         stack.enter_context(alone(data_dir))
         _check_port(settings.host, settings.port)

@@ -56,7 +56,10 @@ async def _check(
     from quarterdeck_ledger.notes import parse_checkpoint, parse_note, verify_checkpoint
     from quarterdeck_projector.invariants import Violation
 
-    held = parse_checkpoint(parse_note(note).text)
+    try:
+        held = parse_checkpoint(parse_note(note).text)
+    except QuarterdeckError as error:
+        return [Violation(invariant="I4", tenant=tenant, what=f"{where} is no checkpoint: {error.message}")]
     if keys is not None:
         try:
             verify_checkpoint(note, keys, origin=held.origin)

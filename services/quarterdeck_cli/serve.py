@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from quarterdeck_cli.problems import give_up, need_server
+from quarterdeck_cli.up import settings_for
 
 app = typer.Typer(help="Run one role in the foreground (api, worker, projector).", no_args_is_help=True)
 Host = Annotated[str | None, typer.Option(help="Address to listen on [QUARTERDECK_HOST]")]
@@ -44,9 +45,8 @@ def _run(role: str, given: dict[str, Any]) -> None:
 
     from quarterdeck_cli import roles
     from quarterdeck_domain.errors import QuarterdeckError
-    from quarterdeck_runtime.settings import load_settings
 
-    settings = load_settings(**given)
+    settings = settings_for(**given)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_until_told(roles.ROLES[role](settings), own_signals=role == "api"))

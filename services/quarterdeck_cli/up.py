@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from quarterdeck_cli.client import fail
 from quarterdeck_cli.problems import give_up, need_server
 
 if TYPE_CHECKING:
@@ -53,21 +54,26 @@ def up(data_dir: DataDir = None, host: Host = None, port: Port = None, json: boo
             if not json:
                 typer.echo(" stopping …")
     except EmbeddedError as error:
-        give_up(str(error), "quarterdeck doctor")
+        fail(str(error), "quarterdeck doctor", json=json, kind="embedded")
     except QuarterdeckError as error:
-        give_up(error.message, "quarterdeck doctor")
+        fail(error.message, "quarterdeck doctor", json=json, kind=error.code)
 
 
 def settings_for(**given: Any) -> Any:
     """Return the settings, with what the command line gave on top; end with the reason if they do not hold."""
+    from tomllib import TOMLDecodeError
+
     from pydantic import ValidationError
 
     from quarterdeck_runtime.settings import load_settings
 
     try:
         return load_settings(**{name: value for name, value in given.items() if value is not None})
-    except (ValidationError, FileNotFoundError) as error:
-        give_up(str(error), "docs/configuration.md lists every setting", code=2)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        give_up(wrong, "docs/configuration.md lists every setting", code=2)
+    except (FileNotFoundError, TOMLDecodeError) as error:
+        give_up(f"the configuration file: {error}", "docs/configuration.md lists every setting", code=2)
 
 
 def _say(what: str, seconds: float) -> None:

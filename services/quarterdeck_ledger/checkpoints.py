@@ -23,6 +23,7 @@ from quarterdeck_domain import merkle
 from quarterdeck_domain.errors import InvalidInput, NotFound, QuarterdeckError
 from quarterdeck_domain.ids import check_tenant
 from quarterdeck_ledger import faults
+from quarterdeck_ledger.errors import Unavailable
 from quarterdeck_ledger.notes import (
     Checkpoint,
     Ed25519Signer,
@@ -30,6 +31,7 @@ from quarterdeck_ledger.notes import (
     parse_checkpoint,
     parse_note,
     sign_checkpoint,
+    verify_checkpoint,
 )
 from quarterdeck_ledger.postgres import translated
 from quarterdeck_ledger.signing import SigningKeys
@@ -153,7 +155,7 @@ class Checkpointer:
             if latest is not None:
                 await self._require_extension(tenant, latest.size, latest.root, head, root)
                 fresh = idle is None or await self._store.now() - latest.signed_at < idle
-                if latest.size == head.position and fresh:
+                if latest.size == head.position and fresh and self._signed(tenant, latest):
                     return latest
             if held is not None:
                 await self._require_extension(tenant, held.size, held.root, head, root)
@@ -222,9 +224,23 @@ class Checkpointer:
         keys = self._signing.all(tenant, "checkpoint")[-2:]
         return sign_checkpoint(origin, size, root, [Ed25519Signer(origin, key.private) for key in reversed(keys)])
 
+    def _signed(self, tenant: str, latest: SignedCheckpoint) -> bool:
+        """Tell whether what the database gave back as signed is so: else it is signed again."""
+        try:
+            said = verify_checkpoint(latest.note, self.vkeys(tenant), origin=self._origin(tenant))
+        except QuarterdeckError as error:
+            _log.error("checkpoint altered", tenant=tenant, size=latest.size, error=error.message)
+            return False
+        return (said.size, said.root) == (latest.size, latest.root)
+
     def _read_held(self, tenant: str) -> Checkpoint | None:
         path = None if self._held is None else held_path(self._held, tenant)
-        return parse_checkpoint(parse_note(path.read_bytes()).text) if path is not None and path.exists() else None
+        if path is None or not path.exists():
+            return None
+        try:
+            return parse_checkpoint(parse_note(path.read_bytes()).text)
+        except QuarterdeckError as error:
+            raise Unavailable(f"{path} is no checkpoint: {error.message}; move it away if you know why") from None
 
     async def _require_extension(self, tenant: str, old: int, old_root: bytes, head: StoredHead, root: bytes) -> None:
         if old <= head.position:

@@ -63,6 +63,9 @@ async def open_pool(url: str, *, size: int = 8, application: str = "quarterdeck"
             )
         if sees_all:
             raise UnsafeServer(f"the role {APP_ROLE} is a superuser or bypasses row-level security; take that away")
+    except asyncpg.InvalidParameterValueError as error:
+        pool.terminate()
+        raise UnsafeServer(f"{error}: this is no database of ours, or a new one; run `quarterdeck migrate`") from None
     except BaseException:
         pool.terminate()
         raise

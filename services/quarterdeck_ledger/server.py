@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_ledger.errors import Unavailable, UnreleasedSchema, UnsafeServer
 from quarterdeck_ledger.migrations import fingerprint, revisions
 
@@ -77,6 +78,7 @@ async def is_current(url: str) -> bool:
     """
     connection = await asyncpg.connect(url, timeout=5)
     try:
+        await _check_version(connection)
         return await schema_of(connection) == current_schema()
     finally:
         await connection.close()
@@ -94,7 +96,9 @@ async def wait_for_schema(url: str, patience_s: float = 60.0) -> None:
         try:
             if await is_current(url):
                 return
-            problem = "its schema is of another release: run `quarterdeck migrate`, or upgrade this program"
+            problem = (
+                "it has no schema yet, or one of another release: run `quarterdeck migrate`, or upgrade this program"
+            )
         except (
             OSError,
             TimeoutError,
@@ -113,17 +117,20 @@ async def check_server(url: str) -> None:
 
     Raises:
         UnsafeServer: the message names the setting and the value it needs.
+        InvalidInput: it is no address.
         Unavailable: no connection.
     """
     try:
         connection = await asyncpg.connect(url)
     except (OSError, asyncpg.PostgresError) as error:
         raise Unavailable(f"PostgreSQL does not answer: {error}") from error
+    except (asyncpg.InterfaceError, ValueError, OverflowError) as error:
+        raise InvalidInput(
+            f"this is no address of a PostgreSQL database: {error}",
+            expected="postgresql://user:password@host:port/name",
+        ) from None
     try:
-        version = int(await connection.fetchval("SELECT current_setting('server_version_num')"))
-        if version < MINIMUM_SERVER:
-            shown = await connection.fetchval("SELECT current_setting('server_version')")
-            raise UnsafeServer(f"PostgreSQL {shown} is too old: version 18 or newer is needed", found=shown)
+        await _check_version(connection)
         for setting in ("fsync", "full_page_writes", "synchronous_commit"):
             value = await connection.fetchval("SELECT current_setting($1)", setting)
             if value == "off":
@@ -133,3 +140,10 @@ async def check_server(url: str) -> None:
             raise UnsafeServer(f"the database's encoding is {encoding}: create it with UTF8", setting="server_encoding")
     finally:
         await connection.close()
+
+
+async def _check_version(connection: Any) -> None:
+    version = int(await connection.fetchval("SELECT current_setting('server_version_num')"))
+    if version < MINIMUM_SERVER:
+        shown = await connection.fetchval("SELECT current_setting('server_version')")
+        raise UnsafeServer(f"PostgreSQL {shown} is too old: version 18 or newer is needed", found=shown)

@@ -19,10 +19,12 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from quarterdeck_domain import merkle
 from quarterdeck_domain.approvals import events as approvals
+from quarterdeck_domain.errors import QuarterdeckError
 from quarterdeck_domain.events import RecordedEvent
 from quarterdeck_domain.slices import boundary
 from quarterdeck_ledger.entry import parse_entry, tag_key
 from quarterdeck_ledger.ledger import EventLedger
+from quarterdeck_ledger.notes import parse_checkpoint, parse_note
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_ledger.store import StoredHead
 from quarterdeck_projector.projector import Projector
@@ -126,6 +128,13 @@ async def check_log(store: PostgresStore, tenant: str) -> AsyncIterator[Violatio
         yield Violation(invariant="I3", tenant=tenant, what=f"the head says {head.position}, there are {size} events")
     elif merkle.root_of(head.frontier) != merkle.root(frontier, size):
         yield Violation(invariant="I4", tenant=tenant, what="the head's root is not that of the bytes")
+    elif before is not None and head.recorded_at != before:
+        what = f"the head says {head.recorded_at}, the last event {before}"
+        yield Violation(invariant="I3", tenant=tenant, what=what)
+    if before is not None and before > await store.now():
+        yield Violation(invariant="I3", tenant=tenant, what=f"the last event is of {before}, which has not come yet")
+    for what in await _notes(store, tenant):
+        yield Violation(invariant="I4", tenant=tenant, what=what)
     async for what in _derived(store, tenant, nodes, size):
         yield Violation(invariant="I4", tenant=tenant, what=what)
     for beyond in (signed for signed in checkpoints if signed > size):
@@ -221,13 +230,21 @@ async def check_gates(
 async def check_read_models(store: PostgresStore) -> list[Violation]:
     """I9: rebuilt from zero beside the living ones, every table has the same rows as of the same position."""
     found: list[Violation] = []
+    ends = {tenant: (await store.head(tenant)).position for tenant in await store.tenants()}
     async with Projector(store, store.pool).shadow() as reached:
         for tenant, rebuilt in reached.items():
+            if rebuilt < ends.get(tenant, 0):
+                what = f"a rebuild stops at {rebuilt} of {ends[tenant]} events"
+                found.append(Violation(invariant="I9", tenant=tenant, what=what, position=rebuilt + 1))
             async with store.pool.acquire() as connection, connection.transaction():
                 _, live = await schema.enter(connection, LIVE, tenant)
                 if live.stopped_at is not None:
                     what = f"the read models stand before event {live.stopped_at}: {live.problem}"
                     found.append(Violation(invariant="I9", tenant=tenant, what=what, position=live.stopped_at))
+                elif live.position < ends.get(tenant, 0):
+                    # No fault of theirs where no projector runs; where one does, it has had the time of a rebuild.
+                    what = f"the read models are at {live.position}, the log was at {ends[tenant]}"
+                    found.append(Violation(invariant="I12", tenant=tenant, what=what, position=live.position + 1))
                 position = min(live.position, rebuilt)
                 for row in ROWS:
                     differing = await connection.fetchval(_differing(row), position)
@@ -288,6 +305,19 @@ async def _checkpoints(store: PostgresStore, tenant: str) -> dict[int, list[byte
     found: dict[int, list[bytes]] = {}
     for row in rows:
         found.setdefault(row["size"], []).append(row["root"])
+    return found
+
+
+async def _notes(store: PostgresStore, tenant: str) -> list[str]:
+    found = []
+    for row in await _within(store, tenant, "SELECT size, root, note FROM ledger.checkpoints WHERE tenant_id = $1"):
+        try:
+            said = parse_checkpoint(parse_note(row["note"].encode()).text)
+        except QuarterdeckError as error:
+            found.append(f"the note of a checkpoint of size {row['size']} is none: {error.message}")
+            continue
+        if (said.size, said.root) != (row["size"], row["root"]):
+            found.append(f"the note of a checkpoint of size {row['size']} says another size or root")
     return found
 
 

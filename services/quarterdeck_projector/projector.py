@@ -247,7 +247,9 @@ class Projector:
 
     async def _stop(self, tenant: str, target: str, error: Unfoldable) -> None:
         async with translated(), self._pool.acquire() as connection, connection.transaction():
-            await schema.enter(connection, target, tenant)
+            # Taking it makes the row where there is none yet: also a first event can be one that stops.
+            if await schema.take(connection, target, tenant) is None:
+                return
             await connection.execute(
                 f"""UPDATE {target}.progress SET stopped_at = $2, problem = $3
                     WHERE tenant_id = $1 AND position = $2 - 1 AND stopped_at IS DISTINCT FROM $2""",  # noqa: S608

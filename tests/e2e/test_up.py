@@ -106,3 +106,27 @@ def test_the_version_is_told() -> None:
     command = [sys.executable, "-m", "quarterdeck_cli", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("quarterdeck 0.")
+
+
+@pytest.mark.parametrize(
+    ("setting", "words", "said"),
+    [
+        ({"QUARTERDECK_CONFIG": "broken.toml"}, ("up",), "the configuration file"),
+        ({"QUARTERDECK_CONFIG": "broken.toml"}, ("serve", "api"), "the configuration file"),
+        ({"QUARTERDECK_PORT": "many"}, ("up",), "port: "),
+        ({}, ("up", "--data-dir", "broken.toml"), "a file is in the way"),
+        ({"QUARTERDECK_DATABASE_URL": "mysql://localhost/x"}, ("up",), "no address of a PostgreSQL database"),
+        ({"QUARTERDECK_DATABASE_URL": "garbage"}, ("migrate",), "no address of a PostgreSQL database"),
+        ({"QUARTERDECK_DATABASE_URL": "postgresql://localhost:99999/x"}, ("migrate",), "PostgreSQL"),
+    ],
+)
+def test_what_cannot_work_is_said_in_words(
+    operator: Operator, setting: dict[str, str], words: tuple[str, ...], said: str
+) -> None:
+    """Never a traceback; always what is wrong."""
+    (operator.home / "broken.toml").write_text("port = = 1\n")
+    operator.environment |= setting
+    done = operator.run(*words)
+    assert done.returncode in (1, 2, 3), done.stdout
+    assert "Traceback" not in done.stderr
+    assert said in done.stderr, done.stderr

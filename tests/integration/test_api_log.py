@@ -19,6 +19,7 @@ from api_house import House, house, over_http
 from quarterdeck_domain import merkle
 from quarterdeck_ledger.bundle import Export
 from quarterdeck_ledger.checkpoints import LogRewound, held_path
+from quarterdeck_ledger.errors import Unavailable
 from quarterdeck_ledger.notes import VerifierKey, decode_base64, parse_vkey, verify_checkpoint
 from quarterdeck_ledger.tiles import decode_entries, decode_tile, tiles_of
 
@@ -309,6 +310,33 @@ async def test_an_altered_log_signs_nothing_more(migrated_database: Callable[[],
         await connection.close()
         with pytest.raises(LogRewound):
             await api.services.checkpointer.checkpoint("acme")
+
+
+async def test_an_altered_checkpoint_is_signed_again(migrated_database: Callable[[], str], tmp_path: Path) -> None:
+    """What the database gives back as signed is not believed."""
+    url = migrated_database()
+    async with house(url, tmp_path) as api:
+        checkpointer = api.services.checkpointer
+        first = await checkpointer.checkpoint("acme")
+        connection = await asyncpg.connect(url)
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute("UPDATE ledger.checkpoints SET note = 'x'")
+        await connection.close()
+        again = await checkpointer.checkpoint("acme")
+        assert (again.size, again.root) == (first.size, first.root)
+        assert verify_checkpoint(again.note, checkpointer.vkeys("acme"), origin=api.services.settings.origin("acme"))
+
+
+async def test_a_held_file_that_is_no_checkpoint_is_no_fault_of_the_client(
+    migrated_database: Callable[[], str], tmp_path: Path
+) -> None:
+    """Nothing is signed until somebody has looked; the message names the file."""
+    async with house(migrated_database(), tmp_path) as api:
+        held = api.services.settings.keys / "checkpoints" / "acme.checkpoint"
+        held.parent.mkdir(parents=True, exist_ok=True)
+        held.write_bytes(b"\x00garbage")
+        with pytest.raises(Unavailable, match=r"acme\.checkpoint is no checkpoint"):
+            await api.services.checkpointer.checkpoint("acme", idle=timedelta())
 
 
 async def _verify(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -15,6 +15,7 @@ import pytest
 from approval_world import ACTION, APPROVAL, GRANT, OTHER_ACTION, granted, redeem
 from given import Log, prn, registered
 
+from quarterdeck_domain.access.events import RoleGranted
 from quarterdeck_domain.approvals import events as approvals
 from quarterdeck_domain.events import Actor, NewEvent
 from quarterdeck_ledger.keys import MemoryKeyStore
@@ -22,6 +23,7 @@ from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_projector import invariants
 from quarterdeck_projector.projector import Projector
+from quarterdeck_readmodels.folding import Unfoldable
 
 ACTOR: Final = Actor(principal="prn_test", kind="service")
 EVENTS: Final = 300
@@ -82,6 +84,9 @@ async def log(migrated_database: Callable[[], str]) -> AsyncIterator[Tampered]:
         ("DELETE FROM ledger.tree_nodes", "I4", "node 0 of level 8"),
         ("INSERT INTO ledger.tree_nodes SELECT tenant_id, 1, 1, sha256('x') FROM ledger.heads", "I4", "node 1 of level 8"),
         ("UPDATE ledger.heads SET position = 299", "I3", "the head says 299"),
+        ("UPDATE ledger.heads SET recorded_at = recorded_at + interval '1 year'", "I3", "the head says"),
+        ("INSERT INTO ledger.checkpoints SELECT tenant_id, 200, now(), sha256('x'), 'x' FROM ledger.heads", "I4",
+         "the note of a checkpoint of size 200 is none"),
         ("UPDATE ledger.heads SET frontier[1] = sha256('x')", "I4", "the head's root"),
         ("INSERT INTO ledger.checkpoints SELECT tenant_id, 200, now(), sha256('x'), '' FROM ledger.heads", "I4",
          "signed over another root"),
@@ -180,3 +185,17 @@ async def test_read_models_that_differ_are_found_out(log: Tampered) -> None:
     assert await invariants.check_read_models(log.store) == []
     await log.do("UPDATE readmodels.principals SET state = 'inactive' WHERE from_position = 5")
     assert [item.invariant for item in await invariants.check_read_models(log.store)] == ["I9"]
+
+
+async def test_read_models_that_stand_still_are_found_out(log: Tampered) -> None:
+    """Behind the log they wait for a projector; before a first event that they cannot fold they have stopped."""
+    ledger = EventLedger(log.store, MemoryKeyStore())
+    projector = Projector(log.store, log.store.pool)
+    await projector.rebuild()
+    unknown = RoleGranted(principal_id=prn("nobody"), role="operator")
+    await ledger.append("other", [NewEvent(id=uuid.uuid4(), payload=unknown, actor=ACTOR)])
+    await ledger.append("acme", [NewEvent(id=uuid.uuid4(), payload=registered("late"), actor=ACTOR)])
+    with pytest.raises(Unfoldable):
+        await projector.advance_to_end("other")
+    found = {(item.invariant, item.tenant, item.position) for item in await invariants.check_read_models(log.store)}
+    assert found == {("I9", "other", 1), ("I12", "acme", EVENTS + 1)}
