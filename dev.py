@@ -261,13 +261,14 @@ def try_wheel() -> bool:
     with tempfile.TemporaryDirectory(prefix="quarterdeck-wheel-") as directory:
         place = Path(directory)
         uses = partial(runs, cwd=place)  # not here, where the sources would be found
-        python = place / "venv" / "bin" / "python"
-        install = ("pip", "install", "--quiet", "--python", python, "--constraint", LOCK, wheels[0])
+        python, quarterdeck = (place / "venv" / "bin" / name for name in ("python", "quarterdeck"))
+        install = ("pip", "install", "--quiet", "--python", python, "--constraint", LOCK, f"{wheels[0]}[embedded]")
         return (
             uses(BIN / "uv", "venv", "--quiet", "--python", PYTHON, place / "venv")
             and uses(BIN / "uv", *install)
             and uses(python, "-c", "import quarterdeck")
-            and uses(place / "venv" / "bin" / "quarterdeck", "--help", output=subprocess.DEVNULL)
+            and uses(quarterdeck, "--help", output=subprocess.DEVNULL)
+            and uses(quarterdeck, "demo", "--data-dir", place / "data", output=subprocess.DEVNULL)
         )
 
 

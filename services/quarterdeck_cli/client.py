@@ -41,6 +41,9 @@ _HINTS: Final = {
     "invalid_input": "mend what the message names;  --help  shows what the command takes",
     "too_many_requests": "wait a moment and repeat the command",
 }
+_NOT_SIGNED_IN: Final = {
+    "wrong_state": "an administrator makes a new one:  quarterdeck people link ID  (or recover-administrator)",
+}
 
 
 def fail(
@@ -59,6 +62,7 @@ class Api:
 
     def __init__(self, *, json: bool = False, url: str | None = None, anonymous: bool = False) -> None:
         self._json = json
+        self._hints = _HINTS | _NOT_SIGNED_IN if anonymous else _HINTS
         try:
             found = credentials.access() if url is None else credentials.Access(url, None)
         except credentials.UnsafeCredentials as error:
@@ -121,7 +125,7 @@ class Api:
             first = answer["errors"][0]
             kind = str((first.get("extensions") or {}).get("code") or "error")
             code = UNREACHABLE if kind in _NOT_NOW else REFUSED
-            fail(str(first.get("message")), _HINTS.get(kind, _AGAIN), code=code, json=self._json, kind=kind)
+            fail(str(first.get("message")), self._hints.get(kind, _AGAIN), code=code, json=self._json, kind=kind)
         data: dict[str, Any] = answer["data"]
         return data
 
@@ -197,7 +201,7 @@ class Api:
         away = response.status_code in _AWAY
         fail(
             message,
-            _AGAIN if away else _HINTS.get(kind),
+            _AGAIN if away else self._hints.get(kind),
             code=UNREACHABLE if away else REFUSED,
             json=self._json,
             kind=kind,

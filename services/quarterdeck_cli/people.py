@@ -123,7 +123,8 @@ def add(
     role: Annotated[list[str], typer.Option(help="What it may do; several times for several roles.")] = [],  # noqa: B006
     email: Annotated[str | None, typer.Option(help="A human's address.", show_default=False)] = None,
     owner: Annotated[
-        str | None, typer.Option(help="The human who answers for a service or an agent.", show_default=False)
+        str | None,
+        typer.Option(help="Who answers for a service or an agent; you, if you name nobody.", show_default=False),
     ] = None,
     purpose: Annotated[str, typer.Option(help="What a service or an agent is for.")] = "",
     json: AsJson = False,
@@ -132,6 +133,8 @@ def add(
     _one_of(kind, KINDS, "--kind")
     roles = [_one_of(item, ROLES, "--role") for item in role] or (["agent"] if kind == "agent" else [])
     with Api(json=json) as api:
+        if kind != "human" and owner is None:
+            owner = api.get("/v1/me")["principal_id"]
         body = {"kind": kind, "display_name": name, "email": email, "owner": owner, "purpose": purpose, "roles": roles}
         done = api.command("register_principal", **body)
     principal = visible(done["result"]["principal_id"])

@@ -91,6 +91,8 @@ def _show(running: Running, seconds: float) -> None:
         typer.echo("\n A first request, in another terminal:")
         typer.echo(f"   quarterdeck sign-in {url}/sign-in/{running.sign_in}")
         typer.echo("   quarterdeck whoami")
+        typer.echo("   quarterdeck people add bot --kind agent   and, with the id that it prints:")
+        typer.echo("   quarterdeck keys issue --for prn_…        an agent's key; docs/agents.md goes on from there")
     else:
         typer.echo(f"\n Lost the way in?  quarterdeck recover-administrator --data-dir … ;  signed in:  {url}/v1/me")
     typer.echo(

@@ -157,6 +157,8 @@ def prefix(*, unprivileged: bool, stop: str | None = None) -> list[str]:
     if as_root:
         words += [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
         words += [f"--inh-caps={_CAPABILITIES}", f"--ambient-caps={_CAPABILITIES}"]
+        # Or access(2), by which PostgreSQL looks for its own programs, would not know of the capabilities.
+        words += ["--securebits=+no_setuid_fixup"]
     if stop is not None:
         words += ["--pdeathsig", stop]
     return [*words, "--"] if len(words) > 1 else []

@@ -12,6 +12,7 @@ import asyncio
 import gzip
 import hashlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from quarterdeck_domain import merkle
 from quarterdeck_domain.events import Actor, Event, NewEvent
 from quarterdeck_embedded import EmbeddedPostgres
 from quarterdeck_embedded.postgres import binary
+from quarterdeck_graphql.export import SCHEMA_FILE
 from quarterdeck_ledger import archive, backup, keyfile
 from quarterdeck_ledger.followers import Followers
 from quarterdeck_ledger.keys import MemoryKeyStore, SubjectKey
@@ -139,6 +141,7 @@ async def record(folder: Path) -> None:
     (folder / "checkpoint.txt").write_bytes(note("journey", held))
     key = VerifierKey("quarterdeck/journey", signing_key("journey").public_key().public_bytes_raw())
     (folder / "vkey.txt").write_text(f"{key}\n")
+    shutil.copy(SCHEMA_FILE, folder / "schema.graphql")
     (folder / "schema.txt").write_text("".join(f"{known} {fingerprint(known)}\n" for known in revisions()))
 
 

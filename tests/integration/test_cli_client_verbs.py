@@ -224,6 +224,20 @@ async def test_people_from_registering_to_leaving(there: Journey) -> None:
     assert grace in (await there.cli("people", "list", "--all", by="admin"))[1]
 
 
+async def test_an_agent_that_names_no_owner_is_its_makers(there: Journey) -> None:
+    """One human must answer for it, and there is one who asks; its link was used, and another is what helps."""
+    made = await parsed(there, "people", "add", "helper", "--kind", "agent", by="admin")
+    agent = str(made["result"]["principal_id"])  # type: ignore[index]
+    await there.projected()
+    listed = await parsed(there, "people", "list", "--kind", "agent", by="admin")
+    owners = {item["id"]: item["owner"]["id"] for item in listed["people"]}  # type: ignore[attr-defined]
+    assert owners[agent] == there.house.ids["acme", "admin"]
+    link = str((await parsed(there, "people", "link", there.house.ids["acme", "iris"], by="admin"))["link"])
+    assert (await there.cli("sign-in", link))[0] == 0
+    code, _, err = await there.cli("sign-in", link)
+    assert (code, "quarterdeck people link" in err) == (1, True)
+
+
 async def test_refusals_name_the_next_step(there: Journey) -> None:
     """What only an administrator may do, asked by an approver; words that are none; a principal that is none."""
     code, _, err = await there.cli("people", "add", "Eve", by="iris")

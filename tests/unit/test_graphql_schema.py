@@ -35,6 +35,8 @@ from quarterdeck_graphql.schema import build_schema, schema_text
 SCHEMA = build_schema(introspection=True)._schema
 OURS = {name: found for name, found in SCHEMA.type_map.items() if not name.startswith("__")}
 
+RELEASED = sorted((Path(__file__).parents[1] / "releases").glob("*/schema.graphql"))
+
 
 def test_the_committed_schema_is_current() -> None:
     """`python -m quarterdeck_graphql.export` was run after the last change."""
@@ -65,6 +67,12 @@ def test_a_breaking_change_is_found(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "breaking: Field Query.gone was removed." in capsys.readouterr().out
     older.write_text(schema_text())
     assert main(["--check", "--against", str(older)]) == 0
+
+
+@pytest.mark.parametrize("released", RELEASED, ids=lambda path: path.parent.name)
+def test_what_was_released_is_not_broken(released: Path) -> None:
+    """Whoever asks what an earlier release answered is answered still."""
+    assert breaking_changes(released.read_text(), schema_text()) == []
 
 
 def test_export_is_a_command() -> None:
