@@ -21,6 +21,8 @@ import sys
 import traceback
 from typing import Any, Final
 
+import typer
+
 _IMPORTED: Final = (
     "uvloop",
     "quarterdeck_api.bootstrap",
@@ -76,6 +78,8 @@ def _become(order: dict[str, Any], parent: int) -> None:
 
         serve._run(order["role"], {})
         status = 0
+    except typer.Exit as ended:  # has said in a line why, which is what a role's log ends with
+        status = ended.exit_code
     except BaseException:
         traceback.print_exc()
     finally:
