@@ -1,0 +1,1 @@
+"""The estate: every object of an AI estate, how they relate, and what governs each path."""

@@ -1,0 +1,324 @@
+"""What applying a declarative file would do: the difference between what is and what the file says, as events.
+
+A file says what should be true of the objects it names. A fact that it does not mention is left alone, `null` unsets
+one. For each type of relation that an object lists, the list is the whole of its declared relations of that type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+from quarterdeck_domain import canonical
+from quarterdeck_domain.checks import line, optional_line, prose
+from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.estate.events import (
+    AssetChanged,
+    AssetRegistered,
+    AssetRetired,
+    EstateApplied,
+    RelationDeclared,
+    RelationWithdrawn,
+)
+from quarterdeck_domain.estate.relations import check_relation, find_circle, hierarchy
+from quarterdeck_domain.estate.values import Confidence, check_facts, flat, relation_id, split
+from quarterdeck_domain.events import Event
+
+MAX_ASSETS: Final = 50_000
+MAX_RELATIONS: Final = 200_000
+MAX_PROBLEMS: Final = 20
+
+Ends = tuple[str, str, str]
+Action = Literal["register", "change", "retire", "relate", "unrelate"]
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The other end of a relation, as a file gives it where the name alone does not say enough."""
+
+    to: str
+    environment: str | None = None
+    evidence: str = ""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file says of one object: its facts, flat (None unsets), and its relations by type."""
+
+    facts: dict[str, Any]
+    relations: dict[str, tuple[Link, ...]] = {}
+
+
+class Declaration(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole file."""
+
+    source: str
+    assets: dict[str, Entry]
+    confidence: Confidence = "declared"
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What is: facts of the objects that a file names or leads to (flat; those that exist), aliases of merged ones, and
+    the declared relations that begin at objects which the file names."""
+
+    facts: Mapping[str, Mapping[str, Any]]
+    relations: Mapping[Ends, Link]
+    aliases: Mapping[str, str] = {}
+
+
+class FieldChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One fact before and after."""
+
+    field: str
+    before: Any = None
+    after: Any = None
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that would be done, to an object or to a relation as it reads."""
+
+    action: Action
+    subject: str
+    fields: tuple[FieldChange, ...] = ()
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that would be done, in order, and the events that do it."""
+
+    steps: tuple[Step, ...]
+    events: tuple[Event, ...]
+    digest: str
+
+    def counts(self) -> dict[str, int]:
+        """Return how many steps there are of each action."""
+        found: dict[str, int] = dict.fromkeys(("register", "change", "retire", "relate", "unrelate"), 0)
+        for step in self.steps:
+            found[step.action] += 1
+        return found
+
+
+def read_declaration(document: Any) -> Declaration:
+    """Return a file's contents, checked. Everything wrong with it is said at once, up to `MAX_PROBLEMS`.
+
+    Raises:
+        InvalidInput: it is not what a file may say; `problems` says where and what would be right.
+    """
+    if not isinstance(document, dict):
+        raise InvalidInput("an estate file is a mapping with `version`, `source` and `assets`")
+    unknown = sorted(set(map(str, document)) - {"version", "source", "assets"})
+    if unknown or document.get("version") != 1:
+        raise InvalidInput("an estate file has `version: 1`, `source` and `assets`, and nothing else", unknown=unknown)
+    source, assets = document.get("source"), document.get("assets")
+    if not isinstance(source, str) or not isinstance(assets, dict):
+        raise InvalidInput("`source` names who says this, and `assets` is a mapping from kind:name to what is true")
+    line(source, "source", limit=120)
+    if len(assets) > MAX_ASSETS:
+        raise InvalidInput(f"a file has at most {MAX_ASSETS} objects, not {len(assets)}", limit=MAX_ASSETS)
+    entries: dict[str, Entry] = {}
+    problems: list[str] = []
+    for name, said in assets.items():
+        try:
+            entries[name] = _entry(name, said)
+        except InvalidInput as error:
+            problems.append(f"{str(name)[:80]}: {error.message}")
+            if len(problems) == MAX_PROBLEMS:
+                break
+    if problems:
+        raise InvalidInput(f"{problems[0]}" if len(problems) == 1 else f"{len(problems)} problems", problems=problems)
+    if sum(len(links) for entry in entries.values() for links in entry.relations.values()) > MAX_RELATIONS:
+        raise InvalidInput(f"a file has at most {MAX_RELATIONS} relations", limit=MAX_RELATIONS)
+    return Declaration(source=source, assets=entries)
+
+
+def _entry(name: Any, said: Any) -> Entry:
+    if not isinstance(name, str):
+        raise InvalidInput("an object is named by text, kind:name")
+    kind = split(name).kind
+    if said is None:
+        said = {}
+    if not isinstance(said, dict) or not all(isinstance(key, str) for key in said):
+        raise InvalidInput("what is said of an object is a mapping")
+    given = {key: value for key, value in said.items() if key != "relations"}
+    attributes = given.get("attributes")
+    unset: dict[str, None] = {key: None for key, value in given.items() if value is None}
+    given = {key: value for key, value in given.items() if value is not None}
+    if isinstance(attributes, dict):
+        unset |= {f"attributes.{key}": None for key, value in attributes.items() if value is None}
+        given["attributes"] = {key: value for key, value in attributes.items() if value is not None}
+    checked = check_facts(kind, given)
+    if unset.keys() & {"lifecycle"}:
+        raise InvalidInput("lifecycle has always a value")
+    if checked.lifecycle not in {"draft", "live", "retired"}:
+        raise InvalidInput("a file may say that something is draft, live or retired; the rest are commands")
+    facts = unset | flat(given, checked)
+    return Entry(facts=facts, relations=_links(kind, said.get("relations")))
+
+
+def _links(kind: str, said: Any) -> dict[str, tuple[Link, ...]]:
+    if said is None:
+        return {}
+    if not isinstance(said, dict):
+        raise InvalidInput("`relations` is a mapping from a type of relation to a list of objects")
+    found: dict[str, tuple[Link, ...]] = {}
+    for relation, targets in said.items():
+        if not isinstance(relation, str) or not isinstance(targets, list):
+            raise InvalidInput(f"what {str(relation)[:60]} leads to is a list")
+        links: dict[str, Link] = {}
+        for target in targets:
+            link = _link(target)
+            check_relation(kind, relation, split(link.to).kind)
+            if link.to in links:
+                raise InvalidInput(f"{relation} leads to {link.to} twice")
+            links[link.to] = link
+        found[relation] = tuple(links.values())
+    return found
+
+
+def _link(target: Any) -> Link:
+    if isinstance(target, str):
+        return Link(to=target)
+    try:
+        link = msgspec.convert(target, Link)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"an end of a relation is kind:name, or a mapping with `to`: {error}") from None
+    optional_line(link.environment or "", "environment", limit=60)
+    prose(link.evidence, "evidence", limit=500)
+    return link
+
+
+def make_plan(wanted: Declaration, standing: Standing, run: str) -> Plan:
+    """Return what would make the declaration true. Nothing, if it is true already.
+
+    Raises:
+        InvalidInput: a relation leads to nothing, to something retired, or in a circle; an object was merged into
+            another; `problems` lists what is wrong.
+    """
+    _check_ends(wanted, standing)
+    steps: list[Step] = []
+    events: list[Event] = []
+    for name, entry in wanted.assets.items():
+        _plan_asset(wanted, standing, run, name, entry, steps, events)
+    old: dict[tuple[str, str], list[str]] = {}
+    for source, relation, target in standing.relations:
+        old.setdefault((source, relation), []).append(target)
+    for name, entry in wanted.assets.items():
+        for relation, links in entry.relations.items():
+            gone = sorted(set(old.get((name, relation), ())) - {link.to for link in links})
+            for target in gone:
+                steps.append(Step(action="unrelate", subject=relation_id(name, relation, target)))
+                events.append(RelationWithdrawn(source=name, relation=relation, target=target, run=run))
+            for link in links:
+                if standing.relations.get((name, relation, link.to)) != link:
+                    steps.append(Step(action="relate", subject=relation_id(name, relation, link.to)))
+                    events.append(_declared(wanted, run, name, relation, link))
+    return Plan(steps=tuple(steps), events=tuple(events), digest=canonical.digest(msgspec.to_builtins(steps)))
+
+
+def applied(plan: Plan, wanted: Declaration, run: str, digest: str) -> EstateApplied:
+    """Return the event that says that a plan was carried out."""
+    counts = plan.counts()
+    return EstateApplied(
+        run=run,
+        source=wanted.source,
+        digest=digest,
+        plan_digest=plan.digest,
+        registered=counts["register"],
+        changed=counts["change"],
+        retired=counts["retire"],
+        related=counts["relate"],
+        unrelated=counts["unrelate"],
+    )
+
+
+def _check_ends(wanted: Declaration, standing: Standing) -> None:
+    problems: list[str] = []
+    ranked: dict[str, set[tuple[str, str]]] = {}
+    for source, relation, target in standing.relations:
+        if (name := hierarchy(source, relation, target)) and relation not in _listed(wanted, source):
+            ranked.setdefault(name, set()).add((source, target))
+    for source, entry in wanted.assets.items():
+        if source in standing.aliases:
+            problems.append(f"{source} was merged into {standing.aliases[source]}: name that one")
+        for relation, links in entry.relations.items():
+            for link in links:
+                problems += _wrong_end(wanted, standing, source, relation, link.to)
+                if name := hierarchy(source, relation, link.to):
+                    ranked.setdefault(name, set()).add((source, link.to))
+    for edges in ranked.values():
+        if circle := find_circle(edges):
+            problems.append(f"a circle: {' -> '.join(circle)}")
+    if problems:
+        shown = problems[:MAX_PROBLEMS]
+        raise InvalidInput(shown[0] if len(problems) == 1 else f"{len(problems)} problems", problems=shown)
+
+
+def _listed(wanted: Declaration, source: str) -> Iterable[str]:
+    entry = wanted.assets.get(source)
+    return entry.relations if entry is not None else ()
+
+
+def _wrong_end(wanted: Declaration, standing: Standing, source: str, relation: str, target: str) -> list[str]:
+    if target == source:
+        return [f"{source} {relation} itself"]
+    if target in standing.aliases:
+        return [f"{source} {relation} {target}, which was merged into {standing.aliases[target]}: name that one"]
+    said = wanted.assets.get(target)
+    if said is None and target not in standing.facts:
+        return [f"{source} {relation} {target}, which is neither in the file nor in the estate"]
+    lifecycle = said.facts.get("lifecycle") if said is not None else None
+    lifecycle = lifecycle or standing.facts.get(target, {}).get("lifecycle")
+    old = (source, relation, target) in standing.relations
+    return [f"{source} {relation} {target}, which is retired"] if lifecycle == "retired" and not old else []
+
+
+def _plan_asset(
+    wanted: Declaration, standing: Standing, run: str, name: str, entry: Entry, steps: list[Step], events: list[Event]
+) -> None:
+    before = standing.facts.get(name)
+    if before is None:
+        facts = {"lifecycle": "live"} | {field: value for field, value in entry.facts.items() if value is not None}
+        if facts["lifecycle"] == "retired":
+            raise InvalidInput(f"{name} is retired in the file and was never in the estate", asset=name)
+        steps.append(Step(action="register", subject=name, fields=_fields({}, facts)))
+        events.append(
+            AssetRegistered(asset=name, facts=facts, source=wanted.source, confidence=wanted.confidence, run=run)
+        )
+        return
+    changed = {field: value for field, value in entry.facts.items() if not same(before.get(field), value)}
+    if changed.get("lifecycle") == "retired":
+        changed.pop("lifecycle")
+        steps.append(Step(action="retire", subject=name))
+        events.append(AssetRetired(asset=name, reason=f"said by {wanted.source}", run=run))
+    elif "lifecycle" in changed and before.get("lifecycle") in {"quarantined", "retired"}:
+        raise InvalidInput(
+            f"{name} is {before['lifecycle']}: a file cannot bring it back", asset=name, lifecycle=before["lifecycle"]
+        )
+    if changed:
+        steps.append(Step(action="change", subject=name, fields=_fields(before, changed)))
+        events.append(
+            AssetChanged(asset=name, facts=changed, source=wanted.source, confidence=wanted.confidence, run=run)
+        )
+
+
+def _declared(wanted: Declaration, run: str, source: str, relation: str, link: Link) -> RelationDeclared:
+    return RelationDeclared(
+        source=source,
+        relation=relation,
+        target=link.to,
+        environment=link.environment,
+        evidence=link.evidence,
+        confidence=wanted.confidence,
+        run=run,
+    )
+
+
+def same(before: Any, after: Any) -> bool:
+    """Tell whether two facts say the same: nothing, and no members, is what nobody has said."""
+    empty: tuple[Any, ...] = (None, [], (), {})
+    if before in empty and after in empty:
+        return True
+    return bool(before == after)
+
+
+def _fields(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[FieldChange, ...]:
+    return tuple(FieldChange(field=name, before=before.get(name), after=value) for name, value in sorted(after.items()))

@@ -1,0 +1,284 @@
+"""Commands on the objects of the estate, one at a time. Whole files are applied by `plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from eventsourcing.dcb.api import DCBQuery
+
+from quarterdeck_domain.access.values import CommandSlice
+from quarterdeck_domain.checks import MAX_REASON, line, optional_line
+from quarterdeck_domain.errors import InvalidInput, WrongState
+from quarterdeck_domain.estate.asset import AssetFold
+from quarterdeck_domain.estate.events import (
+    AssetChanged,
+    AssetDeprecated,
+    AssetOwnershipTransferred,
+    AssetPromoted,
+    AssetQuarantined,
+    AssetRegistered,
+    AssetReleased,
+    AssetRetired,
+    AssetsMerged,
+)
+from quarterdeck_domain.estate.values import check_changes, check_facts, check_validity, flat
+from quarterdeck_domain.events import Actor, Event, RecordedEvent
+from quarterdeck_domain.slices import Decision, boundary
+
+EDITORS: Final = ("operator", "administrator")
+MAX_SOURCE: Final = 120
+
+
+class _OnAsset(CommandSlice):
+    """A command on one object, and on others that it concerns."""
+
+    def __init__(self, actor: Actor, asset: str, *others: str | None) -> None:
+        super().__init__(actor)
+        self.asset = AssetFold(asset)
+        self.others = tuple(AssetFold(name) for name in others if name is not None)
+
+    def consistency_boundary(self) -> DCBQuery:
+        return boundary(*self.house(), self.asset.needs(), *(other.needs() for other in self.others))
+
+    def apply(self, event: RecordedEvent) -> None:
+        super().apply(event)
+        self.asset.apply(event)
+        for other in self.others:
+            other.apply(event)
+
+
+def _one(event: Event) -> Decision:
+    return Decision(events=(event,))
+
+
+class RegisterAsset(_OnAsset):
+    """Let an object be part of the estate. A name alone is enough to begin with: what is missing shows as a gap."""
+
+    def __init__(
+        self,
+        *,
+        asset: str,
+        facts: Mapping[str, Any],
+        actor: Actor,
+        source: str = "command",
+        valid_from: datetime | None = None,
+    ) -> None:
+        super().__init__(actor, asset)
+        checked = check_facts(self.asset.kind, facts)
+        if checked.lifecycle not in {"draft", "live"}:
+            raise InvalidInput("what begins is a draft or live", field="lifecycle")
+        check_validity(valid_from, None)
+        self.facts = {"lifecycle": checked.lifecycle} | flat(facts, checked)
+        self.source = line(source, "source", limit=MAX_SOURCE)
+        self.valid_from = valid_from
+
+    def decide(self, now: datetime) -> Decision:
+        self.require_role(*EDITORS)
+        if self.asset.known:
+            raise WrongState(f"there is a {self.asset.asset} already; change that one", asset=self.asset.asset)
+        return _one(
+            AssetRegistered(asset=self.asset.asset, facts=self.facts, source=self.source, valid_from=self.valid_from)
+        )
+
+
+class ChangeAsset(_OnAsset):
+    """Say that something else is true of an object, now or from and until other moments."""
+
+    def __init__(
+        self,
+        *,
+        asset: str,
+        set: Mapping[str, Any],
+        actor: Actor,
+        unset: Iterable[str] = (),
+        reason: str = "",
+        source: str = "command",
+        valid_from: datetime | None = None,
+        valid_to: datetime | None = None,
+    ) -> None:
+        super().__init__(actor, asset)
+        self.changes = check_changes(self.asset.kind, set, unset)
+        if "lifecycle" in self.changes and self.changes["lifecycle"] not in {"draft", "live"}:
+            raise InvalidInput("deprecate, quarantine and retire are commands of their own", field="lifecycle")
+        check_validity(valid_from, valid_to)
+        self.reason = optional_line(reason, "reason", limit=MAX_REASON)
+        self.source = line(source, "source", limit=MAX_SOURCE)
+        self.valid_from, self.valid_to = valid_from, valid_to
+
+    def decide(self, now: datetime) -> Decision:
+        self.require_role(*EDITORS)
+        facts = self.asset.require_in_use(now)
+        if "lifecycle" in self.changes and facts.get("lifecycle") == "quarantined":
+            raise WrongState(f"{self.asset.asset} is in quarantine; release it first", asset=self.asset.asset)
+        dated = self.valid_from is not None or self.valid_to is not None
+        if not dated and all(facts.get(name) == value for name, value in self.changes.items()):
+            return Decision()
+        return _one(
+            AssetChanged(
+                asset=self.asset.asset,
+                facts=self.changes,
+                source=self.source,
+                reason=self.reason,
+                valid_from=self.valid_from,
+                valid_to=self.valid_to,
+            )
+        )
+
+
+class TransferAsset(_OnAsset):
+    """Let somebody else answer for an object. Whoever answers for it is named, person's role and team."""
+
+    def __init__(self, *, asset: str, owner: str, team: str | None, actor: Actor, reason: str = "") -> None:
+        super().__init__(actor, asset)
+        check_facts(self.asset.kind, {"owner": line(owner, "owner"), "team": team})
+        self.owner, self.team = owner, team
+        self.reason = optional_line(reason, "reason", limit=MAX_REASON)
+
+    def decide(self, now: datetime) -> Decision:
+        self.require_role(*EDITORS)
+        facts = self.asset.require_in_use(now)
+        team = facts.get("team") if self.team is None else self.team
+        if (facts.get("owner"), facts.get("team")) == (self.owner, team):
+            return Decision()
+        return _one(
+            AssetOwnershipTransferred(
+                asset=self.asset.asset,
+                owner=self.owner,
+                team=team,
+                previous_owner=facts.get("owner"),
+                previous_team=facts.get("team"),
+                reason=self.reason,
+            )
+        )
+
+
+class PromoteAsset(_OnAsset):
+    """Name an object a tier-one dependency. It needs somebody who answers for it."""
+
+    def __init__(self, *, asset: str, reason: str, actor: Actor) -> None:
+        super().__init__(actor, asset)
+        self.reason = line(reason, "reason", limit=MAX_REASON)
+
+    def decide(self, now: datetime) -> Decision:
+        self.require_role(*EDITORS)
+        facts = self.asset.require_in_use(now)
+        if facts.get("tier") == 1:
+            return Decision()
+        if not facts.get("owner"):
+            raise WrongState(
+                "what the business does not run without needs somebody who answers for it: transfer it first",
+                asset=self.asset.asset,
+            )
+        return _one(AssetPromoted(asset=self.asset.asset, previous_tier=facts.get("tier"), reason=self.reason))
+
+
+class DeprecateAsset(_OnAsset):
+    """Say that an object is on its way out, what takes its place, and its last day."""
+
+    def __init__(
+        self,
+        *,
+        asset: str,
+        actor: Actor,
+        successor: str | None = None,
+        sunset: datetime | None = None,
+        reason: str = "",
+    ) -> None:
+        super().__init__(actor, asset, successor)
+        if successor == asset:
+            raise InvalidInput("nothing succeeds itself", field="successor")
+        check_validity(sunset, None)
+        self.successor, self.sunset = successor, sunset
+        self.reason = optional_line(reason, "reason", limit=MAX_REASON)
+
+    def decide(self, now: datetime) -> Decision:
+        self.require_role(*EDITORS)
+        facts = self.asset.require_in_use(now)
+        for other in self.others:
+            other.require_in_use(now)
+        if facts.get("lifecycle") != "live":
+            raise WrongState(f"{self.asset.asset} is {facts.get('lifecycle')}, not live", asset=self.asset.asset)
+        return _one(
+            AssetDeprecated(asset=self.asset.asset, successor=self.successor, sunset=self.sunset, reason=self.reason)
+        )
+
+
+class RetireAsset(_OnAsset):
+    """Say that an object is no longer in use. It stays readable, and so do its relations."""
+
+    def __init__(self, *, asset: str, actor: Actor, reason: str = "") -> None:
+        super().__init__(actor, asset)
+        self.reason = optional_line(reason, "reason", limit=MAX_REASON)
+
+    def decide(self, now: datetime) -> Decision:
+        self.require_role(*EDITORS)
+        self.asset.require_in_use(now)
+        return _one(AssetRetired(asset=self.asset.asset, reason=self.reason))
+
+
+class MergeAssets(_OnAsset):
+    """Say that two objects of a kind are one. What is known of the survivor wins; the other's name becomes an alias."""
+
+    def __init__(self, *, survivor: str, merged: str, actor: Actor, reason: str = "") -> None:
+        super().__init__(actor, survivor, merged)
+        if survivor == merged:
+            raise InvalidInput("these are one already", field="merged")
+        if self.asset.kind != self.others[0].kind:
+            raise InvalidInput("only objects of one kind can be one", survivor=survivor, merged=merged)
+        self.reason = optional_line(reason, "reason", limit=MAX_REASON)
+
+    def decide(self, now: datetime) -> Decision:
+        self.require_role(*EDITORS)
+        mine = self.asset.require_in_use(now)
+        other = self.others[0]
+        other.require()
+        theirs = other.facts(now)
+        adopted = {
+            name: value
+            for name, value in theirs.items()
+            if name != "lifecycle" and value not in (None, [], ()) and mine.get(name) in (None, [], ())
+        }
+        return _one(AssetsMerged(survivor=self.asset.asset, merged=other.asset, adopted=adopted, reason=self.reason))
+
+
+class QuarantineAsset(_OnAsset):
+    """Say that an object is not to be used until somebody has looked at it. Decisions respect that."""
+
+    def __init__(self, *, asset: str, reason: str, actor: Actor) -> None:
+        super().__init__(actor, asset)
+        self.reason = line(reason, "reason", limit=MAX_REASON)
+
+    def decide(self, now: datetime) -> Decision:
+        self.require_role(*EDITORS)
+        facts = self.asset.require_in_use(now)
+        if facts.get("lifecycle") == "quarantined":
+            return Decision()
+        return _one(
+            AssetQuarantined(
+                asset=self.asset.asset, reason=self.reason, previous_lifecycle=facts.get("lifecycle") or "live"
+            )
+        )
+
+
+class ReleaseAsset(_OnAsset):
+    """Let an object in quarantine be used again, having looked at it."""
+
+    def __init__(self, *, asset: str, reason: str, actor: Actor) -> None:
+        super().__init__(actor, asset)
+        self.reason = line(reason, "reason", limit=MAX_REASON)
+        self._before = "live"
+
+    def apply(self, event: RecordedEvent) -> None:
+        super().apply(event)
+        payload = event.payload
+        if isinstance(payload, AssetQuarantined) and payload.asset == self.asset.asset:
+            self._before = payload.previous_lifecycle
+
+    def decide(self, now: datetime) -> Decision:
+        self.require_role(*EDITORS)
+        facts = self.asset.require_in_use(now)
+        if facts.get("lifecycle") != "quarantined":
+            raise WrongState(f"{self.asset.asset} is not in quarantine", asset=self.asset.asset)
+        return _one(AssetReleased(asset=self.asset.asset, lifecycle=self._before, reason=self.reason))

@@ -1,0 +1,121 @@
+"""Commands on relations, one at a time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from eventsourcing.dcb.api import DCBQuery
+
+from quarterdeck_domain.access.values import CommandSlice
+from quarterdeck_domain.checks import MAX_REASON, optional_line, prose
+from quarterdeck_domain.errors import InvalidInput, NotFound, WrongState
+from quarterdeck_domain.estate.asset import AssetFold
+from quarterdeck_domain.estate.events import RelationDeclared, RelationWithdrawn
+from quarterdeck_domain.estate.relations import check_relation, find_circle, hierarchy
+from quarterdeck_domain.estate.slices import EDITORS
+from quarterdeck_domain.estate.values import check_validity, relation_id
+from quarterdeck_domain.events import Actor, RecordedEvent
+from quarterdeck_domain.slices import Decision, boundary
+
+
+class _OnRelation(CommandSlice):
+    """A command on one relation; it knows both ends."""
+
+    def __init__(self, actor: Actor, source: str, relation: str, target: str) -> None:
+        super().__init__(actor)
+        self.source, self.target = AssetFold(source), AssetFold(target)
+        check_relation(self.source.kind, relation, self.target.kind)
+        if source == target:
+            raise InvalidInput("nothing is related to itself", asset=source)
+        self.ends = (source, relation, target)
+        self.ranked: set[tuple[str, str]] = set()
+        self.declared: RelationDeclared | None = None
+
+    def consistency_boundary(self) -> DCBQuery:
+        mine = ((RelationDeclared, RelationWithdrawn), (f"relation:{relation_id(*self.ends)}",))
+        ranked = hierarchy(*self.ends)
+        ranks = (((RelationDeclared, RelationWithdrawn), (f"hierarchy:{ranked}",)),) if ranked else ()
+        return boundary(*self.house(), self.source.needs(), self.target.needs(), mine, *ranks)
+
+    def apply(self, event: RecordedEvent) -> None:
+        super().apply(event)
+        self.source.apply(event)
+        self.target.apply(event)
+        match event.payload:
+            case RelationDeclared(source=source, relation=relation, target=target) as declared:
+                self.ranked.add((source, target))
+                if (source, relation, target) == self.ends:
+                    self.declared = declared
+            case RelationWithdrawn(source=source, relation=relation, target=target):
+                self.ranked.discard((source, target))
+                if (source, relation, target) == self.ends:
+                    self.declared = None
+            case _:
+                pass
+
+
+class RelateAssets(_OnRelation):
+    """Declare that two objects are related, and say by what evidence."""
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        relation: str,
+        target: str,
+        actor: Actor,
+        environment: str | None = None,
+        evidence: str = "",
+        valid_from: datetime | None = None,
+        valid_to: datetime | None = None,
+    ) -> None:
+        super().__init__(actor, source, relation, target)
+        check_validity(valid_from, valid_to)
+        self.event = RelationDeclared(
+            source=source,
+            relation=relation,
+            target=target,
+            environment=None if environment is None else optional_line(environment, "environment", limit=60),
+            evidence=prose(evidence, "evidence", limit=MAX_REASON) or "",
+            valid_from=valid_from,
+            valid_to=valid_to,
+        )
+
+    def decide(self, now: datetime) -> Decision:
+        self.require_role(*EDITORS)
+        self.source.require_in_use(now)
+        self.target.require_in_use(now)
+        if hierarchy(*self.ends) and (circle := find_circle({*self.ranked, (self.source.asset, self.target.asset)})):
+            raise WrongState(
+                f"this would close a circle: {' -> '.join(circle)}", relation=self.event.relation, circle=circle
+            )
+        return Decision() if self.declared == self.event else Decision(events=(self.event,))
+
+
+class UnrelateAssets(_OnRelation):
+    """Take back a relation that was declared. What was seen stays seen: if it goes on, it shows as drift."""
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        relation: str,
+        target: str,
+        actor: Actor,
+        reason: str = "",
+        valid_to: datetime | None = None,
+    ) -> None:
+        super().__init__(actor, source, relation, target)
+        check_validity(None, valid_to)
+        self.reason = optional_line(reason, "reason", limit=MAX_REASON)
+        self.valid_to = valid_to
+
+    def decide(self, now: datetime) -> Decision:
+        self.require_role(*EDITORS)
+        if self.declared is None:
+            raise NotFound("no such relation is declared", relation=relation_id(*self.ends))
+        source, relation, target = self.ends
+        withdrawn = RelationWithdrawn(
+            source=source, relation=relation, target=target, reason=self.reason, valid_to=self.valid_to
+        )
+        return Decision(events=(withdrawn,))
