@@ -74,13 +74,13 @@ def parse(data: bytes | str, *, max_bytes: int = MAX_BYTES) -> Any:
     return value
 
 
-def digest(value: object) -> str:
+def digest(value: object, *, max_bytes: int = MAX_BYTES) -> str:
     """Return `sha256-jcs-v1:<hex>` over the canonical bytes of a value.
 
     Raises:
         NotCanonical: as `encode`.
     """
-    return f"{DIGEST_ALGORITHM}:{hashlib.sha256(encode(value)).hexdigest()}"
+    return f"{DIGEST_ALGORITHM}:{hashlib.sha256(encode(value, max_bytes=max_bytes)).hexdigest()}"
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

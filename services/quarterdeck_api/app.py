@@ -7,15 +7,30 @@ from typing import Final
 import msgspec
 from fastapi import FastAPI
 
-from quarterdeck_api import approvals, arap, authzen, commands, grants, graphql_mount, health, log, openapi, problems
+from quarterdeck_api import (
+    approvals,
+    arap,
+    authzen,
+    commands,
+    estate,
+    grants,
+    graphql_mount,
+    health,
+    log,
+    openapi,
+    problems,
+)
 from quarterdeck_api.auth import sign_in
 from quarterdeck_api.commands.router import STRUCTS as COMMAND_STRUCTS
+from quarterdeck_api.estate.router import MAX_FILE_BYTES, PATHS
+from quarterdeck_api.estate.router import STRUCTS as ESTATE_STRUCTS
 from quarterdeck_api.limits import BodyLimit, Deadline, LastResort, RequestTrace, SecurityHeaders
 from quarterdeck_api.log.router import STRUCTS as LOG_STRUCTS
 from quarterdeck_api.services import Services
 
 STRUCTS: Final[tuple[type[msgspec.Struct], ...]] = (
     *COMMAND_STRUCTS,
+    *ESTATE_STRUCTS,
     *LOG_STRUCTS,
     *sign_in.STRUCTS,
     *health.STRUCTS,
@@ -37,11 +52,13 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     problems.install(app)
     openapi.install(app, STRUCTS)
-    for room in (health, sign_in, commands, log, authzen, arap, grants, approvals):
+    for room in (health, sign_in, commands, log, authzen, arap, grants, approvals, estate):
         app.include_router(room.router)
     graphql_mount.mount(app)
     # The last added is the outermost.
-    app.add_middleware(BodyLimit, max_bytes=services.settings.max_body_bytes)
+    app.add_middleware(
+        BodyLimit, max_bytes=services.settings.max_body_bytes, larger=dict.fromkeys(PATHS, MAX_FILE_BYTES)
+    )
     app.add_middleware(
         Deadline, timeout_s=services.settings.request_timeout_s, long_poll_s=services.settings.long_poll_max_s
     )

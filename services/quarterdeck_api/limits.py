@@ -10,7 +10,8 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 import structlog
@@ -161,18 +162,21 @@ class SecurityHeaders:
 class BodyLimit:
     """Refuses a body longer than the limit: by its announced length at once, else when it has grown too long."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, larger: Mapping[str, int] = MappingProxyType({})) -> None:
+        """`larger` says for which paths more is read."""
         self._app = app
         self._max_bytes = max_bytes
+        self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        max_bytes = self._larger.get(scope["path"], self._max_bytes)
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        if not announced.isdigit() or len(announced) > 18 or int(announced) > self._max_bytes:
-            await problem_of(self._too_large())(scope, receive, send)
+        if not announced.isdigit() or len(announced) > 18 or int(announced) > max_bytes:
+            await problem_of(_too_large(max_bytes))(scope, receive, send)
             return
         received = 0
 
@@ -181,14 +185,15 @@ class BodyLimit:
             message = await receive()
             if message["type"] == "http.request":
                 received += len(message.get("body", b""))
-                if received > self._max_bytes:
-                    raise self._too_large()
+                if received > max_bytes:
+                    raise _too_large(max_bytes)
             return message
 
         await self._app(scope, counted, send)
 
-    def _too_large(self) -> BodyTooLarge:
-        return BodyTooLarge(f"a body of at most {self._max_bytes} bytes is read", limit=self._max_bytes)
+
+def _too_large(max_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"a body of at most {max_bytes} bytes is read", limit=max_bytes)
 
 
 class Deadline:

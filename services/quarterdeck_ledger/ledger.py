@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ from quarterdeck_ledger.sequencer import Sequencer
 from quarterdeck_ledger.store import Outcome, Store, Submission
 
 MAX_EVENTS_PER_APPEND: Final = 256
+MAX_EVENTS_IN_BULK: Final = 250_000
+MAX_BYTES_IN_BULK: Final = 256 * 2**20
 _PAGE: Final = 1_000
 _POLL_S: Final = 1.0
 
@@ -63,6 +66,36 @@ class EventLedger:
         if len(drafts) > 1 and len({draft.id for draft in drafts}) != len(drafts):
             raise InvalidInput("the same event id twice in one append")
         submission = Submission(drafts=drafts, condition=condition, not_after=not_after)
+        return await self._settle(tenant, submission, await self._sequencer.submit(tenant, submission))
+
+    async def append_bulk(
+        self,
+        tenant: str,
+        events: Sequence[NewEvent],
+        condition: DCBAppendCondition,
+        progress: Callable[[int], None],
+    ) -> Appended:
+        """Record very many events in one append, all or none, telling how many are prepared. Others wait meanwhile.
+
+        Raises:
+            InvalidInput: none, too many, or too long together.
+            and what `append` raises.
+        """
+        check_tenant(tenant)
+        if not 1 <= len(events) <= MAX_EVENTS_IN_BULK:
+            raise InvalidInput(f"a bulk append holds 1 to {MAX_EVENTS_IN_BULK} events, not {len(events)}")
+        drafts: list[Draft] = []
+        size = 0
+        for event in events:
+            drafts.append(await self.draft(tenant, event))
+            size += len(drafts[-1].prefix) + len(drafts[-1].suffix)
+            if size > MAX_BYTES_IN_BULK:
+                raise InvalidInput(f"a bulk append holds at most {MAX_BYTES_IN_BULK} bytes", limit=MAX_BYTES_IN_BULK)
+            if len(drafts) % _PAGE == 0:
+                progress(len(drafts))
+                await asyncio.sleep(0)  # so that others are served in between
+        progress(len(drafts))
+        submission = Submission(drafts=tuple(drafts), condition=condition, not_after=None)
         return await self._settle(tenant, submission, await self._sequencer.submit(tenant, submission))
 
     async def _settle(self, tenant: str, submission: Submission, outcome: Outcome) -> Appended:

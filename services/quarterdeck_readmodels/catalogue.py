@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from quarterdeck_readmodels import access, approvals, policy
+from quarterdeck_readmodels import access, approvals, estate, policy
 from quarterdeck_readmodels.tables import Fold, Row
 
-ROWS: Final[tuple[type[Row], ...]] = (*access.ROWS, *policy.ROWS, *approvals.ROWS)
-FOLDS: Final[dict[str, Fold]] = {**access.FOLDS, **policy.FOLDS, **approvals.FOLDS}
-VERSION: Final = 5
+ROWS: Final[tuple[type[Row], ...]] = (*access.ROWS, *policy.ROWS, *approvals.ROWS, *estate.ROWS)
+FOLDS: Final[dict[str, Fold]] = {**access.FOLDS, **policy.FOLDS, **approvals.FOLDS, **estate.FOLDS}
+VERSION: Final = 6
 """Raised with every change of a row type or a fold: a database with another version is rebuilt from the log."""

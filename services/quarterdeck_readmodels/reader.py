@@ -169,6 +169,20 @@ class Record:
         """Return several objects as they were, by id; those that did not exist are left out."""
         return await self._many(row, ids, self.position if self._past else _EVER)
 
+    async def matching(self, row: type[R], column: str, values: Sequence[str], *, most: int) -> list[R]:
+        """Return every object whose column has one of some values, in order of id; for whoever needs them all.
+
+        Raises:
+            InvalidInput: a column that cannot be narrowed by, or more objects than `most`.
+        """
+        (wanted,) = _wanted(row, {column: values}).values()
+        as_of = [self.position] if self._past else []
+        query = selects.matching(self._schema, row, column, then=self._past)
+        found = await self._connection.fetch(query, self.tenant, wanted, most + 1, *as_of)
+        if len(found) > most:
+            raise InvalidInput(f"more than {most} {row.table} are concerned: ask for less", limit=most)
+        return [_row(row, record) for record in sorted(found, key=lambda record: record["id"])]
+
     async def diff(
         self, row: type[R], since: int, *, after: str | None = None, first: int | None = None
     ) -> dict[str, Difference[R]]:

@@ -55,6 +55,25 @@ def many(schema: str, row: type[Row]) -> str:
 
 
 @cache
+def matching(schema: str, row: type[Row], column: str, *, then: bool) -> str:
+    """Return the query of every object whose column has one of some values, in no order.
+
+    Parameters: tenant, values, how many at most, the position as of which (only with `then`).
+    """
+    walk = f"""SELECT * FROM {schema}.{row.table} t
+        WHERE t.tenant_id = $1 AND t.{hashed(column)} = u.hash AND t.{column} = u.value AND """  # noqa: S608
+    versions = (
+        f"""{walk} t.to_position IS NULL AND t.from_position <= $4
+            UNION ALL {walk} t.from_position <= $4 AND t.to_position > $4"""
+        if then
+        else f"{walk} t.to_position IS NULL"
+    )
+    return f"""SELECT {names(row)} FROM (
+            SELECT value, hashtextextended(value, 0) AS hash FROM unnest($2::text[]) AS x(value) OFFSET 0
+        ) AS u CROSS JOIN LATERAL ({versions}) t LIMIT $3"""  # noqa: S608
+
+
+@cache
 def touched(schema: str, row: type[Row], *, wide: bool) -> str:
     """Return the query of the objects with a version that begins in a range, by id.
 

@@ -29,6 +29,7 @@ from quarterdeck_domain.events import Event
 MAX_ASSETS: Final = 50_000
 MAX_RELATIONS: Final = 200_000
 MAX_PROBLEMS: Final = 20
+MAX_DIGESTED: Final = 256 * 2**20
 
 Ends = tuple[str, str, str]
 Action = Literal["register", "change", "retire", "relate", "unrelate"]
@@ -211,7 +212,12 @@ def make_plan(wanted: Declaration, standing: Standing, run: str) -> Plan:
                 if standing.relations.get((name, relation, link.to)) != link:
                     steps.append(Step(action="relate", subject=relation_id(name, relation, link.to)))
                     events.append(_declared(wanted, run, name, relation, link))
-    return Plan(steps=tuple(steps), events=tuple(events), digest=canonical.digest(msgspec.to_builtins(steps)))
+    return Plan(steps=tuple(steps), events=tuple(events), digest=digest_of(steps))
+
+
+def digest_of(said: object) -> str:
+    """Return the digest of a declaration or of a plan's steps, however long."""
+    return canonical.digest(msgspec.to_builtins(said), max_bytes=MAX_DIGESTED)
 
 
 def applied(plan: Plan, wanted: Declaration, run: str, digest: str) -> EstateApplied:

@@ -132,7 +132,7 @@ HIERARCHIES: Final = frozenset({"owned_by", "part_of", "derived_from", "version_
 
 
 def hierarchy(source: str, relation: str, target: str) -> str | None:
-    """Return the name of the hierarchy in which a relation between objects of one kind could close a circle, or None."""
+    """Return the hierarchy in which a relation between two objects of one kind could close a circle, or None."""
     kind = source.partition(":")[0]
     return f"{relation}/{kind}" if relation in HIERARCHIES and target.startswith(f"{kind}:") else None
 

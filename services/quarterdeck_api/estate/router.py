@@ -1,0 +1,154 @@
+"""`/v1/estate`: the kinds there are, and whole files: plan, apply, export.
+
+Applying answers with a stream of JSON lines, `{"progress": …}` while it goes on and one `{"result": …}` or
+`{"problem": …}` at the end, so that long work shows how far it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final
+
+import msgspec
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response, StreamingResponse
+
+from quarterdeck_api.auth.caller import CallerDep, require
+from quarterdeck_api.commands.idempotency import idempotency_key
+from quarterdeck_api.commands.router import require_json
+from quarterdeck_api.estate.apply import Done, Planned, apply, plan
+from quarterdeck_api.openapi import ref, responses
+from quarterdeck_api.problems import problem_of, unexpected
+from quarterdeck_api.services import ServicesDep
+from quarterdeck_domain import canonical
+from quarterdeck_domain.errors import InvalidInput, QuarterdeckError, WrongState
+from quarterdeck_domain.estate.kinds import json_schema
+from quarterdeck_domain.estate.plan import Declaration, read_declaration
+from quarterdeck_domain.estate.relations import RELATION_TYPES
+from quarterdeck_readmodels.standing import as_file
+
+EDITORS: Final = ("operator", "administrator")
+READERS: Final = ("operator", "administrator", "auditor", "approver")
+MAX_FILE_BYTES: Final = 64 * 2**20
+PATHS: Final = ("/v1/estate/plan", "/v1/estate/apply")
+"""Where bodies may be as long as a file."""
+NDJSON: Final = "application/x-ndjson"
+STRUCTS: Final[tuple[type[msgspec.Struct], ...]] = (Planned, Done)
+_FILE: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["version", "source", "assets"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "version": {"const": 1},
+                        "source": {"type": "string"},
+                        "assets": {"type": "object", "additionalProperties": {"type": ["object", "null"]}},
+                    },
+                }
+            }
+        },
+    }
+}
+
+router: Final = APIRouter(prefix="/v1/estate", tags=["estate"])
+
+
+@router.get("/kinds", summary="The kinds of objects, and the relations", responses=responses(ok={"type": "object"}))
+async def kinds(_caller: CallerDep) -> Response:
+    """Return the JSON Schema of every kind's attributes, and the types of relations with what they lead from and to."""
+    relations = {
+        name: {
+            "phrase": found.phrase,
+            "role": found.role,
+            "sources": sorted(found.sources),
+            "targets": sorted(found.targets),
+        }
+        for name, found in RELATION_TYPES.items()
+    }
+    return _json({"kinds": json_schema(), "relations": relations})
+
+
+@router.get("/file", summary="The estate as a file", responses=responses(ok={"type": "object"}))
+async def export(
+    caller: CallerDep, services: ServicesDep, source: Annotated[str, Query(min_length=1, max_length=120)] = "export"
+) -> Response:
+    """Return everything that is in use as a declarative file: applied here, it changes nothing."""
+    require(caller, *READERS)
+    if services.reader is None:
+        raise WrongState("no read models are kept here")
+    async with services.reader.at(caller.tenant) as record:
+        return _json(await as_file(record, source))
+
+
+@router.post(
+    "/plan",
+    summary="What applying a file would do",
+    openapi_extra=_FILE,
+    responses=responses(403, 413, ok=ref(Planned)),
+)
+async def plan_file(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
+    """Return each step that applying the file would take, and the plan's digest. Nothing is recorded."""
+    require(caller, *EDITORS)
+    return _json(await plan(services, caller, await _declaration(request)))
+
+
+@router.post(
+    "/apply",
+    summary="Make a file true",
+    openapi_extra=_FILE,
+    responses=responses(403, 409, 413, ok={"type": "string"}, ok_media=NDJSON),
+)
+async def apply_file(
+    request: Request,
+    caller: CallerDep,
+    services: ServicesDep,
+    plan_digest: Annotated[str | None, Query(max_length=120)] = None,
+) -> Response:
+    """Make everything true that the file says, all of it or nothing. With `plan_digest`, only if that is the plan."""
+    require(caller, *EDITORS)
+    key = idempotency_key(request.headers)
+    wanted = await _declaration(request)
+
+    async def work(tell: asyncio.Queue[bytes | None]) -> None:
+        def progress(stage: str, done: int, of: int) -> None:
+            tell.put_nowait(msgspec.json.encode({"progress": {"stage": stage, "done": done, "of": of}}) + b"\n")
+
+        try:
+            done = await apply(services, caller, wanted, key=key, agreed=plan_digest, progress=progress)
+            tell.put_nowait(msgspec.json.encode({"result": done}) + b"\n")
+        except QuarterdeckError as error:
+            tell.put_nowait(b'{"problem":' + bytes(problem_of(error).body) + b"}\n")
+        except Exception:
+            tell.put_nowait(b'{"problem":' + bytes(unexpected().body) + b"}\n")
+            raise
+        finally:
+            tell.put_nowait(None)
+
+    async def lines() -> AsyncIterator[bytes]:
+        tell: asyncio.Queue[bytes | None] = asyncio.Queue()
+        task = asyncio.create_task(work(tell), name="apply an estate file")
+        while (line := await tell.get()) is not None:
+            yield line
+        await task
+
+    return StreamingResponse(lines(), media_type=NDJSON)
+
+
+async def _declaration(request: Request) -> Declaration:
+    require_json(request)
+    body = await request.body()
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidInput("the body is not UTF-8") from None
+    document = await asyncio.to_thread(canonical.parse, text, max_bytes=MAX_FILE_BYTES)
+    return await asyncio.to_thread(read_declaration, document)
+
+
+def _json(value: Any) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json")

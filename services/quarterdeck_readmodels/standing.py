@@ -1,0 +1,82 @@
+"""What stands of the objects that a declarative file names, and a whole estate as such a file."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from quarterdeck_domain.estate.plan import MAX_RELATIONS, Declaration, Link, Standing
+from quarterdeck_domain.estate.values import FIELDS, nested
+from quarterdeck_readmodels.estate import Asset, Relation
+from quarterdeck_readmodels.reader import Record
+
+_CHUNK: Final = 2_000
+_PAGE: Final = 1_000
+
+
+async def standing(record: Record, wanted: Declaration) -> Standing:
+    """Return what is true of everything that a file names or leads to."""
+    named = sorted(
+        {
+            *wanted.assets,
+            *(link.to for entry in wanted.assets.values() for links in entry.relations.values() for link in links),
+        }
+    )
+    facts: dict[str, dict[str, Any]] = {}
+    aliases: dict[str, str] = {}
+    for start in range(0, len(named), _CHUNK):
+        for name, asset in (await record.many(Asset, named[start : start + _CHUNK])).items():
+            facts[name] = facts_of(asset)
+            if asset.merged_into is not None:
+                aliases[name] = asset.merged_into
+    sources = sorted(name for name, entry in wanted.assets.items() if entry.relations)
+    found: dict[tuple[str, str, str], Link] = {}
+    for start in range(0, len(sources), _CHUNK):
+        for relation in await record.matching(Relation, "source", sources[start : start + _CHUNK], most=MAX_RELATIONS):
+            if relation.declared:
+                found[relation.source, relation.relation, relation.target] = _link(relation)
+    return Standing(facts=facts, relations=found, aliases=aliases)
+
+
+def facts_of(asset: Asset) -> dict[str, Any]:
+    """Return what a row says of an object, flat; what nobody has said is left out."""
+    values = {name: getattr(asset, name) for name in FIELDS}
+    values["environments"] = list(asset.environments)
+    said = {name: value for name, value in values.items() if value not in (None, [])}
+    return said | {f"attributes.{name}": value for name, value in asset.attributes.items()}
+
+
+async def as_file(record: Record, source: str) -> dict[str, Any]:
+    """Return everything that is in use as a declarative file: applied to where it comes from, it changes nothing."""
+    assets: dict[str, dict[str, Any]] = {}
+    after: int | None = None
+    more = True
+    while more:
+        page = await record.page(Asset, first=_PAGE, after=after, newest_first=False)
+        for asset in page.rows:
+            if asset.merged_into is None and asset.lifecycle != "retired":
+                assets[asset.id] = _entry(asset)
+        after, more = (page.rows[-1].created_position if page.rows else None), page.more
+    after, more = None, True
+    while more:
+        relations = await record.page(Relation, first=_PAGE, after=after, newest_first=False)
+        for found in relations.rows:
+            if found.declared and found.source in assets and found.target in assets:
+                listed = assets[found.source].setdefault("relations", {}).setdefault(found.relation, [])
+                link = _link(found)
+                listed.append(found.target if link == Link(to=found.target) else msgspec.to_builtins(link))
+        after, more = (relations.rows[-1].created_position if relations.rows else None), relations.more
+    return {"version": 1, "source": source, "assets": dict(sorted(assets.items()))}
+
+
+def _entry(asset: Asset) -> dict[str, Any]:
+    facts = facts_of(asset)
+    # What only a command can say is not for a file: it says that the object is in use.
+    if facts.get("lifecycle") not in {"draft", "live"}:
+        facts.pop("lifecycle", None)
+    return nested(facts)
+
+
+def _link(relation: Relation) -> Link:
+    return Link(to=relation.target, environment=relation.environment, evidence=relation.evidence)
