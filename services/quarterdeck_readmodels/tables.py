@@ -88,10 +88,16 @@ def columns(row: type[Row]) -> Mapping[str, str]:
 def defaults(row: type[Row]) -> Mapping[str, Any]:
     """Return the values of a new row's columns before its first event sets them."""
     return {
-        field.name: None if field.default is msgspec.NODEFAULT else field.default
+        field.name: _default(field)
         for field in msgspec.structs.fields(row)
         if field.name not in COMMON
     }
+
+
+def _default(field: Any) -> Any:
+    if field.default_factory is not msgspec.NODEFAULT:
+        return field.default_factory()  # an empty object or list, which folds replace and never change
+    return None if field.default is msgspec.NODEFAULT else field.default
 
 
 def storable(text: str) -> str:

@@ -139,9 +139,12 @@ def check_changes(kind: str, set_: Mapping[str, Any], unset: Iterable[str]) -> d
 
 def flat(given: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
     """Return facts as a flat mapping, as they are recorded: only what was given, attributes by their own names."""
-    built: dict[str, Any] = msgspec.to_builtins(facts)
-    named = {name: built.get(name) for name in given if name != "attributes"}
+    named = {name: _as_json(getattr(facts, name)) for name in given if name != "attributes"}
     return named | {f"attributes.{name}": value for name, value in facts.attributes.items()}
+
+
+def _as_json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
