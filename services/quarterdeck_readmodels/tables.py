@@ -87,11 +87,7 @@ def columns(row: type[Row]) -> Mapping[str, str]:
 @cache
 def defaults(row: type[Row]) -> Mapping[str, Any]:
     """Return the values of a new row's columns before its first event sets them."""
-    return {
-        field.name: _default(field)
-        for field in msgspec.structs.fields(row)
-        if field.name not in COMMON
-    }
+    return {field.name: _default(field) for field in msgspec.structs.fields(row) if field.name not in COMMON}
 
 
 def _default(field: Any) -> Any:
