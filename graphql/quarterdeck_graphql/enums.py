@@ -9,6 +9,7 @@ import strawberry
 
 from quarterdeck_domain.access import events as access
 from quarterdeck_domain.approvals import events as approvals
+from quarterdeck_domain.estate import values as estate
 from quarterdeck_domain.policy import events as policy
 
 
@@ -136,6 +137,22 @@ class ParkedState(Enum):
     RELEASED = _value("released", "An operator sent it round again.")
 
 
+@strawberry.enum(description="Whether an object of the estate is in use.")
+class Lifecycle(Enum):
+    DRAFT = _value("draft", "Not yet.")
+    LIVE = _value("live", "It is.")
+    DEPRECATED = _value("deprecated", "It is, and on its way out.")
+    QUARANTINED = _value("quarantined", "It is not to be used until somebody has looked at it.")
+    RETIRED = _value("retired", "No more.")
+
+
+@strawberry.enum(description="How something about the estate came to be known.")
+class Confidence(Enum):
+    DECLARED = _value("declared", "Somebody says so.")
+    IMPORTED = _value("imported", "It was read where it is kept.")
+    OBSERVED = _value("observed", "It was seen.")
+
+
 OF_LITERAL: Final[dict[Any, Any]] = {
     access.Role: Role,
     access.PrincipalKind: PrincipalKind,
@@ -144,5 +161,7 @@ OF_LITERAL: Final[dict[Any, Any]] = {
     approvals.Verdict: Verdict,
     approvals.EffectClass: EffectClass,
     approvals.EffectOutcome: EffectOutcome,
+    estate.Lifecycle: Lifecycle,
+    estate.Confidence: Confidence,
 }
 """Which enum stands for which of the domain's own sets; each has exactly its words."""

@@ -1,0 +1,267 @@
+"""The estate as the record shows it: objects, relations, reach, and what would close it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import strawberry
+from strawberry.scalars import JSON
+
+from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.estate.reach import Edge, candidates, cut
+from quarterdeck_domain.estate.relations import CONTROL, RELATION_TYPES
+from quarterdeck_graphql.at import At, Shown
+from quarterdeck_graphql.declare import resolver
+from quarterdeck_graphql.enums import Confidence, Lifecycle
+from quarterdeck_graphql.limits import LIST_SIZE, PART, WEIGHT
+from quarterdeck_graphql.node import Node
+from quarterdeck_readmodels import estate as rows
+from quarterdeck_readmodels.reaching import MAX_HOPS, Part, around
+
+MAX_RELATIONS: Final = 1_000
+MAX_PATHS: Final = 50
+_REACH_WEIGHT: Final = {LIST_SIZE: 1, WEIGHT: 100}
+
+
+@strawberry.type(description="An object of the estate.")
+class Asset(Shown, Node):
+    kind: str = strawberry.field(description="What it is: `agent`, `tool`, `dataset`, …")
+    name: str = strawberry.field(description="Its name among those of its kind.")
+    title: str | None = strawberry.field(description="How people call it.")
+    description: str | None = strawberry.field(description="What it is, in words.")
+    owner: str | None = strawberry.field(description="Who answers for it.")
+    team: str | None = strawberry.field(description="The team that answers for it.")
+    purpose: str | None = strawberry.field(description="What it is for.")
+    environments: list[str] = strawberry.field(metadata=PART, description="Where it runs.")
+    classification: str | None = strawberry.field(description="How sensitive what it holds is.")
+    risk: str | None = strawberry.field(description="How much could go wrong.")
+    policy_class: str | None = strawberry.field(description="The class of policy that it falls under.")
+    tier: int | None = strawberry.field(description="How critical it is; 1: the business does not run without it.")
+    lifecycle: Lifecycle = strawberry.field(description="Whether it is in use.")
+    attributes: JSON = strawberry.field(description="What only its kind has.")
+    source: str = strawberry.field(description="Where what is known of it comes from.")
+    confidence: Confidence = strawberry.field(description="How that came to be known.")
+    aliases: list[str] = strawberry.field(metadata=PART, description="Names of objects that were merged into it.")
+    merged_into: strawberry.ID | None = strawberry.field(description="The object that it is part of now.")
+    successor: strawberry.ID | None = strawberry.field(description="What takes its place.")
+    sunset: datetime | None = strawberry.field(description="Its last day.")
+    registered_at: datetime = strawberry.field(description="Since when it is known.")
+    changed_at: datetime = strawberry.field(description="When what is known of it changed last.")
+
+    @classmethod
+    def instead(cls, row: rows.Asset) -> dict[str, Any]:
+        """Return the id as it is written everywhere."""
+        merged = None if row.merged_into is None else f"asset:{row.merged_into}"
+        successor = None if row.successor is None else f"asset:{row.successor}"
+        return {"id": f"asset:{row.id}", "merged_into": merged, "successor": successor}
+
+    @resolver("Its relations to others, those that begin at it, or with `incoming` those that lead to it.")
+    async def relations(
+        self, incoming: Annotated[bool, strawberry.argument(description="Those that lead to it.")] = False
+    ) -> list[Relation]:
+        column = "target" if incoming else "source"
+        async with self._at.context.reader.at(self._at.context.tenant, self._at.position) as record:
+            found = await record.matching(rows.Relation, column, [self._row.id], most=MAX_RELATIONS)
+        return [Relation.of(row, self._at) for row in found]
+
+    if TYPE_CHECKING:
+        _at: At
+        _row: rows.Asset
+
+
+@strawberry.type(description="How one object is related to another.")
+class Relation(Shown, Node):
+    relation: str = strawberry.field(description="Its type, such as `calls`.")
+    source: strawberry.ID = strawberry.field(description="The object that it begins at.")
+    target: strawberry.ID = strawberry.field(description="The object that it leads to.")
+    environment: str | None = strawberry.field(description="Where it holds.")
+    declared: bool = strawberry.field(description="Whether somebody says so.")
+    observed: bool = strawberry.field(description="Whether it was seen.")
+    evidence: str = strawberry.field(description="By what evidence it is declared.")
+    observation: str = strawberry.field(description="By what evidence it was seen.")
+    seen: int = strawberry.field(description="How often it was seen.")
+    first_seen: datetime | None = strawberry.field(description="When it was first seen.")
+    last_seen: datetime | None = strawberry.field(description="When it was last seen.")
+    confidence: Confidence = strawberry.field(description="How it came to be known.")
+
+    @classmethod
+    def instead(cls, row: rows.Relation) -> dict[str, Any]:
+        """Return the ids as they are written everywhere."""
+        return {
+            "id": f"relation:{row.id}",
+            "source": f"asset:{row.source}",
+            "target": f"asset:{row.target}",
+        }
+
+    @resolver("How it reads, in words.")
+    def sentence(self) -> str:
+        return f"{self._row.source} {RELATION_TYPES[self._row.relation].phrase} {self._row.target}"
+
+    @resolver("The object that it begins at.")
+    async def from_(self) -> Asset | None:
+        return await load_asset(self._at, self._row.source)
+
+    @resolver("The object that it leads to; it may be retired.")
+    async def to(self) -> Asset | None:
+        return await load_asset(self._at, self._row.target)
+
+    if TYPE_CHECKING:
+        _at: At
+        _row: rows.Relation
+
+
+@strawberry.enum(description="The way in which reach is asked for.")
+class Direction(Enum):
+    FORWARD = strawberry.enum_value("forward", description="What can this object reach?")
+    BACKWARD = strawberry.enum_value("backward", description="What can reach this object?")
+
+
+@strawberry.type(description="An object within reach.")
+class Reached:
+    steps: int = strawberry.field(description="In how many steps at least.")
+    asset: Asset = strawberry.field(description="The object.")
+
+
+@strawberry.type(description="What is within reach of an object.")
+class Reach:
+    total: int = strawberry.field(description="How many objects are within reach, of the kinds that were asked for.")
+    reached: list[Reached] = strawberry.field(
+        metadata=_REACH_WEIGHT, description="The nearest of them, nearest first, then by id; at most `first`."
+    )
+
+
+@strawberry.type(description="A control that a path passes.")
+class PathControl:
+    on: strawberry.ID = strawberry.field(description="The object of the path that it controls.")
+    relation: str = strawberry.field(description="How: `governed_by`, `gated_by`, …")
+    control: Asset = strawberry.field(description="The control.")
+
+
+@strawberry.type(description="One way from an object to another.")
+class Path:
+    relations: list[Relation] = strawberry.field(metadata=PART, description="Its relations, in order.")
+    controls: list[PathControl] = strawberry.field(metadata=PART, description="What must hold on it.")
+    declared: bool = strawberry.field(description="Whether each of its relations is declared.")
+
+
+@strawberry.type(description="Something that could be done to close ways.")
+class CutStep:
+    action: str = strawberry.field(description="`enforce` a control, `revoke`, `quarantine` or `withdraw`.")
+    subject: str = strawberry.field(description="The control, grant or object, or the relation as it reads.")
+    closes: list[strawberry.ID] = strawberry.field(metadata=PART, description="What nothing would pass through.")
+
+
+@strawberry.type(description="The least that would close every way.")
+class Cut:
+    steps: list[CutStep] = strawberry.field(metadata=PART, description="All of these together.")
+    exact: bool = strawberry.field(description="No smaller set does; otherwise: none of these can be left out.")
+    considered: int = strawberry.field(description="How many possible steps there were.")
+
+
+@strawberry.type(description="The ways from an object to another.")
+class Ways:
+    paths: list[Path] = strawberry.field(metadata=_REACH_WEIGHT, description="The shortest of them.")
+    more: bool = strawberry.field(description="Whether there are others.")
+    cut: Cut | None = strawberry.field(description="What would close them all; null where there are none.")
+
+
+@strawberry.input(description="Which objects. A list is any of its values.")
+class AssetFilter:
+    kind: list[str] | None = strawberry.field(default=None, description="What they are.")
+    owner: list[str] | None = strawberry.field(default=None, description="Who answers for them.")
+    team: list[str] | None = strawberry.field(default=None, description="The team that does.")
+    lifecycle: list[Lifecycle] | None = strawberry.field(default=None, description="Whether they are in use.")
+    classification: list[str] | None = strawberry.field(default=None, description="How sensitive they are.")
+    policy_class: list[str] | None = strawberry.field(default=None, description="Their class of policy.")
+    environments: list[str] | None = strawberry.field(default=None, description="Where they run.")
+
+
+@strawberry.input(description="Which relations. A list is any of its values.")
+class RelationFilter:
+    source: list[str] | None = strawberry.field(default=None, description="Where they begin, `kind:name`.")
+    target: list[str] | None = strawberry.field(default=None, description="Where they lead, `kind:name`.")
+    relation: list[str] | None = strawberry.field(default=None, description="Their types.")
+    source_kind: list[str] | None = strawberry.field(default=None, description="The kinds where they begin.")
+    target_kind: list[str] | None = strawberry.field(default=None, description="The kinds where they lead.")
+
+
+async def load_asset(at: At, asset: str | None) -> Asset | None:
+    """Return an object as it was."""
+    row = await at.get(rows.Asset, asset)
+    return None if row is None else Asset.of(row, at)
+
+
+def plain(asset: str) -> str:
+    """Return the id of an object without the prefix that tells it from other things of the record."""
+    return asset.removeprefix("asset:")
+
+
+async def reach_of(
+    at: At, start: str, direction: Direction, hops: int, kinds: list[str] | None, first: int, moment: datetime
+) -> Reach:
+    """Return what is within reach of an object.
+
+    Raises:
+        NotFound: there is no such object.
+        InvalidInput: too many steps, or too much is concerned.
+    """
+    at.context.require_all("reach")
+    backwards = direction is Direction.BACKWARD
+    async with at.context.reader.at(at.context.tenant, at.position) as record:
+        part = await around(record, plain(start), moment, hops=hops, backwards=backwards)
+    found = sorted(part.graph.within(plain(start), backwards=backwards, hops=hops).items(), key=lambda item: item[::-1])
+    wanted = [(name, steps) for name, steps in found if kinds is None or part.assets[name].kind in kinds]
+    reached = [Reached(steps=steps, asset=Asset.of(part.assets[name], at)) for name, steps in wanted[:first]]
+    return Reach(total=len(wanted), reached=reached)
+
+
+async def ways_between(at: At, start: str, end: str, hops: int, first: int, moment: datetime) -> Ways:
+    """Return the ways from an object to another, the controls on each, and what would close them all.
+
+    Raises:
+        NotFound: there is no such object.
+        InvalidInput: too many steps or paths, or too much is concerned.
+    """
+    at.context.require_all("reach")
+    if not 1 <= first <= MAX_PATHS:
+        raise InvalidInput(f"1 to {MAX_PATHS} paths are shown, not {first}", field="first", limit=MAX_PATHS)
+    source, target = plain(start), plain(end)
+    async with at.context.reader.at(at.context.tenant, at.position) as record:
+        part = await around(record, source, moment, hops=min(hops, MAX_HOPS))
+    found, more = part.graph.paths(source, target, most=first, hops=hops)
+    if not found:
+        return Ways(paths=[], more=more, cut=None)
+    best = cut(part.graph, source, target, candidates(part.graph, source, target))
+    steps = [
+        CutStep(
+            action=item.action,
+            subject=item.name,
+            closes=[strawberry.ID(f"asset:{name}") for name in sorted(item.nodes)],
+        )
+        for item in best.candidates
+    ]
+    return Ways(
+        paths=[_path(at, part, path) for path in found],
+        more=more,
+        cut=Cut(steps=steps, exact=best.exact, considered=best.considered),
+    )
+
+
+def _path(at: At, part: Part, path: tuple[Edge, ...]) -> Path:
+    relations = [part.relation(edge) for edge in path]
+    passed = [path[0].source, *(edge.target for edge in path)]
+    controls = [
+        PathControl(
+            on=strawberry.ID(f"asset:{name}"), relation=relation, control=Asset.of(part.assets[control], at)
+        )
+        for name in passed
+        for relation, control in sorted(part.graph.controls.get(name, ()))
+        if relation in CONTROL
+    ]
+    return Path(
+        relations=[Relation.of(row, at) for row in relations],
+        controls=controls,
+        declared=all(row.declared for row in relations),
+    )
