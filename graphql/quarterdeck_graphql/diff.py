@@ -15,12 +15,14 @@ from quarterdeck_graphql.approvals import Approval, ApprovalPath, Callback, Effe
 from quarterdeck_graphql.at import At, Shown
 from quarterdeck_graphql.context import Context, Info
 from quarterdeck_graphql.declare import resolver
+from quarterdeck_graphql.estate import Asset, Drift, Relation
 from quarterdeck_graphql.limits import PART
 from quarterdeck_graphql.node import Connection, Node, check_first, page
 from quarterdeck_graphql.policy import Decision, PolicyBundle
 from quarterdeck_graphql.record import After, First, Record, record_at
 from quarterdeck_readmodels import access as access_rows
 from quarterdeck_readmodels import approvals as approvals_rows
+from quarterdeck_readmodels import estate as estate_rows
 from quarterdeck_readmodels import policy as policy_rows
 from quarterdeck_readmodels.tables import COMMON, Row
 
@@ -37,6 +39,9 @@ KINDS: Final[dict[str, tuple[type[Shown], type[Row]]]] = {
     "effect": (Effect, approvals_rows.Effect),
     "callback": (Callback, approvals_rows.CallbackRecord),
     "parked_event": (ParkedEvent, approvals_rows.Parked),
+    "asset": (Asset, estate_rows.Asset),
+    "relation": (Relation, estate_rows.Relation),
+    "drift": (Drift, estate_rows.Drift),
 }
 
 
@@ -54,6 +59,13 @@ class ObjectKind(Enum):
     EFFECT = "effect"
     CALLBACK = "callback"
     PARKED_EVENT = "parked_event"
+    ASSET = "asset"
+    RELATION = "relation"
+    DRIFT = "drift"
+
+
+_KEPT: Final = frozenset({"sealed_by", "since", "plain", "dated", "intervals", "changed_at"})
+"""Columns with which rows are worked out and opened; they say nothing by themselves."""
 
 
 @strawberry.enum(description="What became of an object.")
@@ -178,7 +190,7 @@ def _shown(shown: type[Shown], row: Row | None, at: At) -> Any:
 def _fields(before: Row | None, after: Row | None, personal: tuple[str, ...]) -> list[FieldChange]:
     old = {} if before is None else msgspec.to_builtins(before)
     new = {} if after is None else msgspec.to_builtins(after)
-    hidden = {*COMMON, "sealed_by", *personal}
+    hidden = {*COMMON, *_KEPT, *personal}
     names = sorted((old.keys() | new.keys()) - hidden)
     return [
         FieldChange(name=name, before=old.get(name), after=new.get(name))

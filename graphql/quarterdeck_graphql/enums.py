@@ -153,6 +153,21 @@ class Confidence(Enum):
     OBSERVED = _value("observed", "It was seen.")
 
 
+@strawberry.enum(description="An input of behaviour.")
+class DriftInput(Enum):
+    MODEL = _value("model", "The model that answers.")
+    PROMPT = _value("prompt", "The prompt it is given.")
+    RETRIEVAL = _value("retrieval", "The documents that are retrieved.")
+    TOOLS = _value("tools", "The tools it can call, and what they say of themselves.")
+    INPUT_MIX = _value("input_mix", "What it is asked.")
+
+
+@strawberry.enum(description="How a drift stands.")
+class DriftState(Enum):
+    OPEN = _value("open", "Nobody has looked at it.")
+    ACCEPTED = _value("accepted", "What was found is the new pin.")
+
+
 OF_LITERAL: Final[dict[Any, Any]] = {
     access.Role: Role,
     access.PrincipalKind: PrincipalKind,

@@ -14,7 +14,7 @@ from quarterdeck_domain.estate.reach import Edge, candidates, cut
 from quarterdeck_domain.estate.relations import CONTROL, RELATION_TYPES
 from quarterdeck_graphql.at import At, Shown
 from quarterdeck_graphql.declare import resolver
-from quarterdeck_graphql.enums import Confidence, Lifecycle
+from quarterdeck_graphql.enums import Confidence, DriftInput, DriftState, Lifecycle
 from quarterdeck_graphql.limits import LIST_SIZE, PART, WEIGHT
 from quarterdeck_graphql.node import Node
 from quarterdeck_readmodels import estate as rows
@@ -112,6 +112,32 @@ class Relation(Shown, Node):
         _row: rows.Relation
 
 
+@strawberry.type(description="One of the five inputs of behaviour was not what was pinned.")
+class Drift(Shown, Node):
+    asset_id: strawberry.ID = strawberry.field(description="The object.")
+    input: DriftInput = strawberry.field(description="Which input.")
+    field_name: str = strawberry.field(description="What of it.")
+    expected: str = strawberry.field(description="What was pinned.")
+    found: str = strawberry.field(description="What was found.")
+    evidence: str = strawberry.field(description="How it was found.")
+    quarantined: bool = strawberry.field(description="Whether the object was put into quarantine because of it.")
+    state: DriftState = strawberry.field(description="Whether somebody took what was found as the new pin.")
+    detected_at: datetime = strawberry.field(description="When it was found.")
+
+    @classmethod
+    def instead(cls, row: rows.Drift) -> dict[str, Any]:
+        """Return the id as it is written everywhere."""
+        return {"asset_id": f"asset:{row.asset}", "field_name": row.field}
+
+    @resolver("The object.")
+    async def asset(self) -> Asset | None:
+        return await load_asset(self._at, self._row.asset)
+
+    if TYPE_CHECKING:
+        _at: At
+        _row: rows.Drift
+
+
 @strawberry.enum(description="The way in which reach is asked for.")
 class Direction(Enum):
     FORWARD = strawberry.enum_value("forward", description="What can this object reach?")
@@ -187,6 +213,13 @@ class RelationFilter:
     target_kind: list[str] | None = strawberry.field(default=None, description="The kinds where they lead.")
 
 
+@strawberry.input(description="Which drifts. A list is any of its values.")
+class DriftFilter:
+    asset: list[str] | None = strawberry.field(default=None, description="Of which objects, `kind:name`.")
+    state: list[DriftState] | None = strawberry.field(default=None, description="How they stand.")
+    input: list[DriftInput] | None = strawberry.field(default=None, description="Of which inputs.")
+
+
 async def load_asset(at: At, asset: str | None) -> Asset | None:
     """Return an object as it was."""
     row = await at.get(rows.Asset, asset)
@@ -253,9 +286,7 @@ def _path(at: At, part: Part, path: tuple[Edge, ...]) -> Path:
     relations = [part.relation(edge) for edge in path]
     passed = [path[0].source, *(edge.target for edge in path)]
     controls = [
-        PathControl(
-            on=strawberry.ID(f"asset:{name}"), relation=relation, control=Asset.of(part.assets[control], at)
-        )
+        PathControl(on=strawberry.ID(f"asset:{name}"), relation=relation, control=Asset.of(part.assets[control], at))
         for name in passed
         for relation, control in sorted(part.graph.controls.get(name, ()))
         if relation in CONTROL

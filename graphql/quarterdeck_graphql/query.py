@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import strawberry
 
-from quarterdeck_graphql import access, approvals, policy
+from quarterdeck_graphql import access, approvals, estate, policy
 from quarterdeck_graphql.context import Context, Info
 from quarterdeck_graphql.declare import resolver
 from quarterdeck_graphql.diff import Diff, diff_between
@@ -35,6 +35,9 @@ NODE_TYPES: Final = (
     approvals.Grant,
     approvals.ParkedEvent,
     approvals.Vote,
+    estate.Asset,
+    estate.Drift,
+    estate.Relation,
     policy.Decision,
     policy.PolicyBundle,
     TimelineEntry,

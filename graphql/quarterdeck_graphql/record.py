@@ -10,17 +10,19 @@ from typing import Annotated, Any, Final, TypeVar
 import strawberry
 
 from quarterdeck_domain.errors import InvalidInput
-from quarterdeck_graphql import access, policy
+from quarterdeck_graphql import access, estate, policy
 from quarterdeck_graphql import approvals as approving
 from quarterdeck_graphql.at import At, Shown
 from quarterdeck_graphql.context import Context, Info
 from quarterdeck_graphql.declare import resolver
 from quarterdeck_graphql.enums import Order
+from quarterdeck_graphql.limits import WEIGHT
 from quarterdeck_graphql.node import Connection, Node, check_first, page
 from quarterdeck_graphql.scalars import Position
 from quarterdeck_graphql.selection import selects
 from quarterdeck_readmodels import access as access_rows
 from quarterdeck_readmodels import approvals as approvals_rows
+from quarterdeck_readmodels import estate as estate_rows
 from quarterdeck_readmodels import policy as policy_rows
 from quarterdeck_readmodels.tables import Row
 
@@ -47,6 +49,9 @@ KINDS: Final[dict[str, tuple[type[Shown], type[Row]]]] = {
     "eff_": (approving.Effect, approvals_rows.Effect),
     "callback:": (approving.Callback, approvals_rows.CallbackRecord),
     "parked:": (approving.ParkedEvent, approvals_rows.Parked),
+    "asset:": (estate.Asset, estate_rows.Asset),
+    "relation:": (estate.Relation, estate_rows.Relation),
+    "drf_": (estate.Drift, estate_rows.Drift),
 }
 """By what an id begins with: the type that shows the object, and its row."""
 
@@ -58,11 +63,7 @@ class Record:
 
     @resolver("When the event at that position was recorded; null at position 0.")
     async def recorded_at(self, info: Info) -> datetime | None:
-        if self.position == 0:
-            return None
-        log, tenant = info.context.log, info.context.tenant
-        (entry,) = await log.read_sealed(tenant, after=self.position - 1, until=self.position)
-        return entry.recorded_at
+        return await self._recorded(info)
 
     @resolver("The tenant; null before its first event.")
     async def tenant(self, info: Info) -> access.Tenant | None:
@@ -181,6 +182,78 @@ class Record:
         filter: Annotated[approving.ParkedEventFilter | None, _WHICH] = None,
     ) -> Connection[approving.ParkedEvent]:
         return await _page(self.at, info, approving.ParkedEvent, approvals_rows.Parked, first, after, order, filter)
+
+    @resolver("Objects of the estate.")
+    async def assets(
+        self,
+        info: Info,
+        first: First,
+        after: After = None,
+        order: PageOrder = Order.NEWEST_FIRST,
+        filter: Annotated[estate.AssetFilter | None, _WHICH] = None,
+    ) -> Connection[estate.Asset]:
+        return await _page(self.at, info, estate.Asset, estate_rows.Asset, first, after, order, filter)
+
+    @resolver("How objects of the estate are related, declared or seen; those that are no more, too.")
+    async def relations(
+        self,
+        info: Info,
+        first: First,
+        after: After = None,
+        order: PageOrder = Order.NEWEST_FIRST,
+        filter: Annotated[estate.RelationFilter | None, _WHICH] = None,
+    ) -> Connection[estate.Relation]:
+        return await _page(self.at, info, estate.Relation, estate_rows.Relation, first, after, order, filter)
+
+    @resolver("Where one of the five inputs of behaviour was not what was pinned.")
+    async def drifts(
+        self,
+        info: Info,
+        first: First,
+        after: After = None,
+        order: PageOrder = Order.NEWEST_FIRST,
+        filter: Annotated[estate.DriftFilter | None, _WHICH] = None,
+    ) -> Connection[estate.Drift]:
+        return await _page(self.at, info, estate.Drift, estate_rows.Drift, first, after, order, filter)
+
+    @resolver("What is within reach of an object, or with `BACKWARD` what reaches it.", metadata={WEIGHT: 100})
+    async def reach(
+        self,
+        info: Info,
+        of: Annotated[strawberry.ID, strawberry.argument(description="The object, `kind:name`.")],
+        first: First,
+        direction: Annotated[
+            estate.Direction, strawberry.argument(description="Which way.")
+        ] = estate.Direction.FORWARD,
+        hops: Annotated[int, strawberry.argument(description="Over how many steps at most, 1 to 12.")] = 6,
+        kinds: Annotated[list[str] | None, strawberry.argument(description="Only objects of these kinds.")] = None,
+    ) -> estate.Reach:
+        moment = await self._moment(info)
+        return await estate.reach_of(self.at, of, direction, hops, kinds, check_first(first), moment)
+
+    @resolver("The ways from an object to another, and what would close them all.", metadata={WEIGHT: 100})
+    async def ways(
+        self,
+        info: Info,
+        from_: Annotated[strawberry.ID, strawberry.argument(name="from", description="The one, `kind:name`.")],
+        to: Annotated[strawberry.ID, strawberry.argument(description="The other.")],
+        first: Annotated[int, strawberry.argument(description="How many paths are shown, 1 to 50.")] = 10,
+        hops: Annotated[int, strawberry.argument(description="Over how many steps at most, 1 to 12.")] = 6,
+    ) -> estate.Ways:
+        return await estate.ways_between(self.at, from_, to, hops, first, await self._moment(info))
+
+    async def _moment(self, info: Info) -> datetime:
+        """Return the moment of which this is the record: now, or when its last event was recorded."""
+        now = await info.context.log.now()
+        head = await info.context.reader.projected(info.context.tenant)
+        return now if self.position >= head else (await self._recorded(info)) or now
+
+    async def _recorded(self, info: Info) -> datetime | None:
+        if self.position == 0:
+            return None
+        log, tenant = info.context.log, info.context.tenant
+        (entry,) = await log.read_sealed(tenant, after=self.position - 1, until=self.position)
+        return entry.recorded_at
 
 
 async def record_at(context: Context, *, position: int | None = None, at_least: int | None = None) -> Record:
