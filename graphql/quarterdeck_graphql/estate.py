@@ -15,14 +15,13 @@ from quarterdeck_domain.estate.relations import CONTROL, RELATION_TYPES
 from quarterdeck_graphql.at import At, Shown
 from quarterdeck_graphql.declare import resolver
 from quarterdeck_graphql.enums import Confidence, DriftInput, DriftState, Lifecycle
-from quarterdeck_graphql.limits import LIST_SIZE, PART, WEIGHT
+from quarterdeck_graphql.limits import PART
 from quarterdeck_graphql.node import Node
 from quarterdeck_readmodels import estate as rows
 from quarterdeck_readmodels.reaching import MAX_HOPS, Part, around
 
 MAX_RELATIONS: Final = 1_000
 MAX_PATHS: Final = 50
-_REACH_WEIGHT: Final = {LIST_SIZE: 1, WEIGHT: 100}
 
 
 @strawberry.type(description="An object of the estate.")
@@ -154,7 +153,7 @@ class Reached:
 class Reach:
     total: int = strawberry.field(description="How many objects are within reach, of the kinds that were asked for.")
     reached: list[Reached] = strawberry.field(
-        metadata=_REACH_WEIGHT, description="The nearest of them, nearest first, then by id; at most `first`."
+        metadata=PART, description="The nearest of them, nearest first, then by id; at most `first`."
     )
 
 
@@ -188,7 +187,7 @@ class Cut:
 
 @strawberry.type(description="The ways from an object to another.")
 class Ways:
-    paths: list[Path] = strawberry.field(metadata=_REACH_WEIGHT, description="The shortest of them.")
+    paths: list[Path] = strawberry.field(metadata=PART, description="The shortest of them.")
     more: bool = strawberry.field(description="Whether there are others.")
     cut: Cut | None = strawberry.field(description="What would close them all; null where there are none.")
 

@@ -216,7 +216,7 @@ class Record:
     ) -> Connection[estate.Drift]:
         return await _page(self.at, info, estate.Drift, estate_rows.Drift, first, after, order, filter)
 
-    @resolver("What is within reach of an object, or with `BACKWARD` what reaches it.", metadata={WEIGHT: 100})
+    @resolver("What is within reach of an object, or with `BACKWARD` what reaches it.")
     async def reach(
         self,
         info: Info,
@@ -231,7 +231,7 @@ class Record:
         moment = await self._moment(info)
         return await estate.reach_of(self.at, of, direction, hops, kinds, check_first(first), moment)
 
-    @resolver("The ways from an object to another, and what would close them all.", metadata={WEIGHT: 100})
+    @resolver("The ways from an object to another, and what would close them all.", metadata={WEIGHT: 10})
     async def ways(
         self,
         info: Info,
