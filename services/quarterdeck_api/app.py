@@ -22,6 +22,7 @@ from quarterdeck_api import (
 )
 from quarterdeck_api.auth import sign_in
 from quarterdeck_api.commands.router import STRUCTS as COMMAND_STRUCTS
+from quarterdeck_api.estate import traces
 from quarterdeck_api.estate.router import MAX_FILE_BYTES, PATHS
 from quarterdeck_api.estate.router import STRUCTS as ESTATE_STRUCTS
 from quarterdeck_api.limits import BodyLimit, Deadline, LastResort, RequestTrace, SecurityHeaders
@@ -52,13 +53,12 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     problems.install(app)
     openapi.install(app, STRUCTS)
-    for room in (health, sign_in, commands, log, authzen, arap, grants, approvals, estate):
+    for room in (health, sign_in, commands, log, authzen, arap, grants, approvals, estate, traces):
         app.include_router(room.router)
     graphql_mount.mount(app)
     # The last added is the outermost.
-    app.add_middleware(
-        BodyLimit, max_bytes=services.settings.max_body_bytes, larger=dict.fromkeys(PATHS, MAX_FILE_BYTES)
-    )
+    larger = dict.fromkeys(PATHS, MAX_FILE_BYTES) | {traces.PATH: traces.MAX_BODY_BYTES}
+    app.add_middleware(BodyLimit, max_bytes=services.settings.max_body_bytes, larger=larger)
     app.add_middleware(
         Deadline, timeout_s=services.settings.request_timeout_s, long_poll_s=services.settings.long_poll_max_s
     )

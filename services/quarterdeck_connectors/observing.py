@@ -1,0 +1,228 @@
+"""From what traces show to what is recorded of it: `observe`, pure. What is seen and not registered becomes an object
+of the estate with confidence `observed` (and so a finding); how objects were seen to be related is kept as evidence.
+
+Such an object is recorded as live, for it is in use: as a draft it would be missing from the very question that it
+matters for, which live agents can reach what. A relation is recorded when it is seen for the first time and then at
+most once in a while, so the log grows with what is new and not with traffic; `count` is that of the request that was
+recorded, and what the relation's row adds up to is a lower bound.
+
+What a trace says of itself is a claim. The sender that was authenticated is the actor of every event; where the acting
+object is known as another principal, the evidence says so.
+
+Requirements: S0-05, S0-16, S0-52, S3-09.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from quarterdeck_connectors import semconv as names
+from quarterdeck_connectors.otlp import Span
+from quarterdeck_connectors.sightings import Seen, Sighting, Sightings, Thing, environment_of, named, shown
+from quarterdeck_domain.checks import legible
+from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.estate.events import AssetRegistered, RelationObserved
+from quarterdeck_domain.estate.relations import check_relation
+from quarterdeck_domain.estate.values import check_facts, flat, nested
+from quarterdeck_domain.events import Actor
+
+EVERY: Final = timedelta(hours=1)
+MAX_EVENTS: Final = 240
+"""Of one request. What is beyond is told to the sender, and recorded when it is seen again."""
+MAX_EVIDENCE: Final = 500
+SOURCE: Final = "traces"
+_PRINCIPAL: Final = "prn_"
+_OFFERED: Final = frozenset({"tool", "dataset", "prompt"})
+
+Ends = tuple[str, str, str]
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands of the objects that some traces may be about: facts (flat; of those that exist), what merged ones
+    have become and by which other names MCP servers are known, and when relations were last recorded as seen."""
+
+    facts: Mapping[str, Mapping[str, Any]]
+    aliases: Mapping[str, str] = {}
+    last_seen: Mapping[Ends, datetime] = {}
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be recorded, objects before their relations, and how much was left out because there was too much."""
+
+    events: tuple[AssetRegistered | RelationObserved, ...] = ()
+    left_out: int = 0
+
+
+def candidates(sightings: Sightings, aliases: Mapping[str, str]) -> frozenset[str]:
+    """Return every id that what was seen may be known by."""
+    return frozenset(name for thing in sightings.things for name in _names(thing, aliases)).union(aliases.values())
+
+
+def possible_ends(sightings: Sightings, standing: Standing) -> frozenset[Ends]:
+    """Return every relation that was seen, once it is known which objects they are."""
+    return frozenset(_resolved(sightings, standing))
+
+
+def other_names(servers: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return by which other names registered MCP servers may be seen: the host they answer on, and what they call
+    themselves. What several have in common names none of them."""
+    found: dict[str, set[str]] = {}
+    for asset, facts in servers.items():
+        for text in _other(facts):
+            found.setdefault(f"mcp_server:{named(text)}", set()).add(asset)
+    return {name: min(ids) for name, ids in found.items() if len(ids) == 1 and name not in servers}
+
+
+def _other(facts: Mapping[str, Any]) -> Iterator[str]:
+    endpoint, implementation = facts.get("attributes.endpoint"), facts.get("attributes.implementation")
+    if isinstance(endpoint, str) and facts.get("attributes.transport") != "stdio":
+        with contextlib.suppress(ValueError):
+            parts = urlsplit(endpoint)
+            if parts.hostname:
+                yield parts.hostname if parts.port in (None, 80, 443) else f"{parts.hostname}:{parts.port}"
+    if isinstance(implementation, str) and implementation.strip():
+        yield implementation.split()[0]
+
+
+def observe(
+    sightings: Sightings,
+    standing: Standing,
+    *,
+    sender: Actor,
+    now: datetime,
+    every: timedelta = EVERY,
+    most: int = MAX_EVENTS,
+) -> Observed:
+    """Return what is new in what was seen. Seen again, with what is returned standing, it is nothing."""
+    new: dict[str, AssetRegistered] = {}
+    for thing, sighting in sightings.things.items():
+        name = _identity(thing, standing)
+        if name not in standing.facts and name not in new:
+            new[name] = _registered(name, sighting, standing, sender)
+    relations: list[RelationObserved] = []
+    for ends, seen in _resolved(sightings, standing).items():
+        first, last = _moment(seen.first_ns, now), _moment(seen.last_ns, now)
+        before = standing.last_seen.get(ends)
+        if before is None or last >= before + every:
+            relations.append(_observed(ends, seen, first, last, standing, sender))
+    # An object comes before what leads to it: a relation whose ends are left out is left out as well.
+    assets = list(new.values())[:most]
+    there = {event.asset for event in assets}.union(standing.facts)
+    whole = [event for event in relations if event.source in there and event.target in there]
+    events: tuple[AssetRegistered | RelationObserved, ...] = (*assets, *whole[: most - len(assets)])
+    return Observed(events=events, left_out=len(new) + len(relations) - len(events))
+
+
+def _names(thing: Thing, aliases: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the ids that something may be known by, the likeliest first; what an MCP server offers is named within it,
+    however the server is known here."""
+    found: list[str] = []
+    for name in thing.names:
+        found += [_within(name, aliases), name]
+    return tuple(dict.fromkeys(found))
+
+
+def _within(name: str, aliases: Mapping[str, str]) -> str:
+    kind, _, rest = name.partition(":")
+    host, slash, part = rest.partition("/")
+    server = aliases.get(f"mcp_server:{host}", "") if slash and kind in _OFFERED else ""
+    return f"{kind}:{server.partition(':')[2]}/{part}" if server else name
+
+
+def _identity(thing: Thing, standing: Standing) -> str:
+    """Return which object of the estate something is: the first of its names that stands there, else a new one."""
+    for name in _names(thing, standing.aliases):
+        here, passed = name, set[str]()
+        while here in standing.aliases and here not in passed:
+            passed.add(here)
+            here = standing.aliases[here]
+        if here in standing.facts:
+            return here
+    return _within(thing.otherwise, standing.aliases)
+
+
+def _resolved(sightings: Sightings, standing: Standing) -> dict[Ends, Seen]:
+    found: dict[Ends, Seen] = {}
+    for (source, relations, target), seen in sightings.links.items():
+        begin, end = _identity(source, standing), _identity(target, standing)
+        relation = _fitting(begin, relations, end)
+        if relation is None or begin == end:
+            continue
+        ends = (begin, relation, end)
+        if ends in found:
+            found[ends].add(seen)
+        else:
+            found[ends] = Seen(count=seen.count, first_ns=seen.first_ns, last_ns=seen.last_ns, span=seen.span)
+    return found
+
+
+def _fitting(source: str, relations: tuple[str, ...], target: str) -> str | None:
+    for relation in relations:
+        try:
+            return check_relation(source.partition(":")[0], relation, target.partition(":")[0]).name
+        except InvalidInput:
+            continue
+    return None
+
+
+def _registered(name: str, sighting: Sighting, standing: Standing, sender: Actor) -> AssetRegistered:
+    kind = name.partition(":")[0]
+    evidence = _evidence(sighting.span, name, standing, sender)
+    facts: dict[str, Any] = {"lifecycle": "live", "description": f"Seen in use: {evidence}", **sighting.facts}
+    try:
+        given = nested(facts)
+        facts = flat(given, check_facts(kind, given))
+    except InvalidInput:
+        # A claim that does not fit is no reason not to notice what makes it.
+        facts = {"lifecycle": "live"}
+    return AssetRegistered(asset=name, facts=facts, source=SOURCE, confidence="observed")
+
+
+def _observed(
+    ends: Ends, seen: Seen, first: datetime, last: datetime, standing: Standing, sender: Actor
+) -> RelationObserved:
+    source, relation, target = ends
+    return RelationObserved(
+        source=source,
+        relation=relation,
+        target=target,
+        environment=environment_of(seen.span),
+        evidence=_evidence(seen.span, source, standing, sender),
+        count=seen.count,
+        first_seen=first,
+        last_seen=last,
+    )
+
+
+def _evidence(span: Span, about: str, standing: Standing, sender: Actor) -> str:
+    said = [f"trace {span.trace} span {span.id}"]
+    if service := span.resource.get(names.SERVICE):
+        said.append(f"service {shown(service, 100)}")
+    claimed = {
+        shown(text, 60)
+        for text in (span.said.get(names.AGENT_ID), *span.resource.values())
+        if text is not None and text.startswith(_PRINCIPAL) and text != sender.principal
+    }
+    known = standing.facts.get(about, {}).get("attributes.principal")
+    if isinstance(known, str) and known != sender.principal:
+        claimed.add(known)
+    if claimed:
+        # Whoever sends for others (a collector) says so too; an agent that speaks as another is a forgery or a mistake.
+        word = "in conflict with its sender" if sender.kind == "agent" else "passed on by its sender"
+        said.append(f"{word}: it claims to be {', '.join(sorted(claimed))}, and {sender.principal} sent it")
+    return legible("; ".join(said), limit=MAX_EVIDENCE)
+
+
+def _moment(nanoseconds: int, now: datetime) -> datetime:
+    """Return when something was seen: as the span says, but never later than now, and now where it says nothing."""
+    try:
+        said = datetime.fromtimestamp(nanoseconds // 1_000 / 1_000_000, UTC) if nanoseconds > 0 else now
+    except (OverflowError, OSError, ValueError):
+        return now
+    return min(said, now)
