@@ -9,6 +9,7 @@ import strawberry
 
 from quarterdeck_domain.access import events as access
 from quarterdeck_domain.approvals import events as approvals
+from quarterdeck_domain.estate import events as estate_events
 from quarterdeck_domain.estate import values as estate
 from quarterdeck_domain.policy import events as policy
 
@@ -178,5 +179,6 @@ OF_LITERAL: Final[dict[Any, Any]] = {
     approvals.EffectOutcome: EffectOutcome,
     estate.Lifecycle: Lifecycle,
     estate.Confidence: Confidence,
+    estate_events.DriftInput: DriftInput,
 }
 """Which enum stands for which of the domain's own sets; each has exactly its words."""

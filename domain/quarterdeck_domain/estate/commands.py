@@ -12,6 +12,7 @@ from quarterdeck_domain.access.commands import Reason
 from quarterdeck_domain.access.events import Role
 from quarterdeck_domain.checks import MAX_REASON
 from quarterdeck_domain.commands import Command, CommandInput, Environment, Prepared
+from quarterdeck_domain.estate.events import DriftInput
 from quarterdeck_domain.estate.slices import (
     MAX_SOURCE,
     ChangeAsset,
@@ -24,6 +25,7 @@ from quarterdeck_domain.estate.slices import (
     RetireAsset,
     TransferAsset,
 )
+from quarterdeck_domain.estate.slices_drift import MAX_SAID, AcceptDrift, DetectDrift
 from quarterdeck_domain.estate.slices_relations import RelateAssets, UnrelateAssets
 from quarterdeck_domain.slices import Slice
 
@@ -31,6 +33,7 @@ AssetId = Annotated[str, msgspec.Meta(pattern="^[a-z_]{3,30}:[!-~]{1,200}$", max
 """`kind:name`."""
 RelationName = Annotated[str, msgspec.Meta(pattern="^[a-z_]{3,30}$", max_length=30)]
 Source = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SOURCE)]
+Said = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SAID)]
 OptionalReason = Annotated[str, msgspec.Meta(max_length=MAX_REASON)]
 
 _EDITORS: Final[frozenset[Role]] = frozenset({"operator", "administrator"})
@@ -133,6 +136,27 @@ class UnrelateAssetsInput(CommandInput, frozen=True, kw_only=True):
     valid_to: datetime | None = None
 
 
+class DetectDriftInput(CommandInput, frozen=True, kw_only=True):
+    """One of the five inputs of behaviour that is not what was pinned: what differs, from what to what, and how it was
+    seen. `quarantine` keeps the object from being used until somebody has looked at it."""
+
+    asset: AssetId
+    input: DriftInput
+    field: Said
+    expected: Said
+    found: Said
+    evidence: OptionalReason = ""
+    quarantine: bool = False
+
+
+class AcceptDriftInput(CommandInput, frozen=True, kw_only=True):
+    """A drift that somebody has looked at, and why what was found is right. It becomes the new pin."""
+
+    asset: AssetId
+    drift_id: Annotated[str, msgspec.Meta(pattern="^drf_[0-9a-z]{26}$", max_length=30)]
+    reason: Reason
+
+
 def _command(name: str, summary: str, input_: type[CommandInput], made: Callable[..., Slice]) -> Command:
     def prepare(body: Any, env: Environment) -> Prepared:
         given = {field: getattr(body, field) for field in body.__struct_fields__}
@@ -140,6 +164,15 @@ def _command(name: str, summary: str, input_: type[CommandInput], made: Callable
         return Prepared(slice=made(actor=env.actor, **given), result={} if named is None else {"asset": named})
 
     return Command(name=name, room="estate", summary=summary, input=input_, roles=_EDITORS, prepare=prepare)
+
+
+def _detect_drift(body: DetectDriftInput, env: Environment) -> Prepared:
+    given = {field: getattr(body, field) for field in body.__struct_fields__}
+    drift_id = env.new_id("drf")
+    return Prepared(
+        slice=DetectDrift(drift_id=drift_id, actor=env.actor, **given),
+        result={"asset": body.asset},
+    )
 
 
 COMMANDS: Final = (
@@ -154,4 +187,13 @@ COMMANDS: Final = (
     _command("release_asset", "Let an object in quarantine be used again.", ReleaseAssetInput, ReleaseAsset),
     _command("relate_assets", "Declare that two objects are related.", RelateAssetsInput, RelateAssets),
     _command("unrelate_assets", "Take back a declared relation.", UnrelateAssetsInput, UnrelateAssets),
+    Command(
+        name="detect_drift",
+        room="estate",
+        summary="Note that an input of behaviour is not what was pinned.",
+        input=DetectDriftInput,
+        roles=_EDITORS,
+        prepare=_detect_drift,
+    ),
+    _command("accept_drift", "Take what was found as the new pin.", AcceptDriftInput, AcceptDrift),
 )

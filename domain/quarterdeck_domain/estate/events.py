@@ -226,6 +226,8 @@ class EstateApplied(Event, frozen=True, kw_only=True):
     retired: int
     related: int
     unrelated: int
+    drifted: int = 0
+    quarantined: int = 0
 
 
 ESTATE_EVENTS = (

@@ -26,6 +26,8 @@ FindingType = Literal[
     "duplicate",
     "unregistered",
     "unpromoted",
+    "drifted",
+    "suspicious",
     "undeclared_relation",
     "unseen_relation",
 ]
@@ -94,6 +96,19 @@ def findings(
             "unregistered",
             "it was seen in use and nobody has registered it",
             f"quarterdeck estate change {asset} --set owner=… --set purpose=…   (declares it), or retire it",
+        )
+    pinned, digest = facts.get("attributes.pinned"), facts.get("attributes.digest")
+    if pinned and digest and pinned != digest:
+        note(
+            "drifted",
+            "it is not what was pinned when it was reviewed",
+            f"quarterdeck estate accept-drift {asset} …   (having read it), or quarterdeck estate quarantine {asset} …",
+        )
+    if cautions := facts.get("attributes.cautions"):
+        note(
+            "suspicious",
+            f"what it says of itself may be meant to deceive: {'; '.join(map(str, cautions))}",
+            f"read it, then: quarterdeck estate quarantine {asset} --reason …",
         )
     if not facts.get("owner") and kind != "team":
         note("unowned", "nobody answers for it", f"quarterdeck estate transfer {asset} --owner … --team …")

@@ -21,6 +21,7 @@ Decimal = Annotated[str, msgspec.Meta(pattern="^-?[0-9]{1,18}(\\.[0-9]{1,18})?$"
 """An exact number as text: our JSON has no floats."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 Texts = Annotated[tuple[Text, ...], msgspec.Meta(max_length=200)]
+Parts = Annotated[dict[Text, Digest], msgspec.Meta(max_length=10)]
 
 Audience = Literal["customer", "employee", "operational_system"]
 Privilege = Literal["read", "write", "trigger", "route"]
@@ -48,6 +49,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Attributes that a live object of this kind should have."""
 
     labels: Annotated[dict[Text, Text], msgspec.Meta(max_length=50)] = {}
+    cautions: Texts = ()
+    """What looked wrong to the importer that read it last: hints for people, not verdicts."""
 
 
 class Model(Kind, frozen=True, kw_only=True):
@@ -149,6 +152,9 @@ class Agent(Kind, frozen=True, kw_only=True):
     endpoint: Address | None = None
     protocol: Text | None = None
     skills: Texts = ()
+    digest: Digest | None = None
+    """Of what it says of itself (its card), as it was last read."""
+    pinned: Digest | None = None
 
 
 class McpServer(Kind, frozen=True, kw_only=True):
@@ -177,8 +183,13 @@ class Tool(Kind, frozen=True, kw_only=True):
     scope: Text | None = None
     side_effect: SideEffect | None = None
     target_system: Text | None = None
+    hints: Texts = ()
+    """What its server says of it (annotations of MCP): claims, which nobody has checked."""
     digest: Digest | None = None
     pinned: Digest | None = None
+    parts: Parts = {}
+    """Digests of what `digest` is made of, so that a change can be named."""
+    pinned_parts: Parts = {}
 
 
 class ToolGrant(Kind, frozen=True, kw_only=True):

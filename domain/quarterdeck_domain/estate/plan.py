@@ -14,10 +14,13 @@ import msgspec
 from quarterdeck_domain import canonical
 from quarterdeck_domain.checks import line, optional_line, prose
 from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.estate.drift import PINNED, PINNED_PARTS, find_drift
 from quarterdeck_domain.estate.events import (
     AssetChanged,
+    AssetQuarantined,
     AssetRegistered,
     AssetRetired,
+    DriftDetected,
     EstateApplied,
     RelationDeclared,
     RelationWithdrawn,
@@ -32,7 +35,7 @@ MAX_PROBLEMS: Final = 20
 MAX_DIGESTED: Final = 256 * 2**20
 
 Ends = tuple[str, str, str]
-Action = Literal["register", "change", "retire", "relate", "unrelate"]
+Action = Literal["register", "change", "retire", "relate", "unrelate", "drift", "quarantine"]
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -44,18 +47,21 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file says of one object: its facts, flat (None unsets), and its relations by type."""
+    """What a file says of one object: its facts, flat (None unsets), and its relations by type. `first` are facts that
+    an importer says only where nobody has said them yet: first guesses that people correct, and pins."""
 
     facts: dict[str, Any]
     relations: dict[str, tuple[Link, ...]] = {}
+    first: dict[str, Any] = {}
 
 
 class Declaration(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole file."""
+    """A whole file, or what an importer found. `on_drift` says what becomes of an object that is not as pinned."""
 
     source: str
     assets: dict[str, Entry]
     confidence: Confidence = "declared"
+    on_drift: Literal["note", "quarantine"] = "note"
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,10 +97,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
 
     def counts(self) -> dict[str, int]:
-        """Return how many steps there are of each action."""
+        """Return how many steps there are of each action; of drift and quarantine only where there are any."""
         found: dict[str, int] = dict.fromkeys(("register", "change", "retire", "relate", "unrelate"), 0)
         for step in self.steps:
-            found[step.action] += 1
+            found[step.action] = found.get(step.action, 0) + 1
         return found
 
 
@@ -233,6 +239,8 @@ def applied(plan: Plan, wanted: Declaration, run: str, digest: str) -> EstateApp
         retired=counts["retire"],
         related=counts["relate"],
         unrelated=counts["unrelate"],
+        drifted=counts.get("drift", 0),
+        quarantined=counts.get("quarantine", 0),
     )
 
 
@@ -281,8 +289,12 @@ def _plan_asset(
     wanted: Declaration, standing: Standing, run: str, name: str, entry: Entry, steps: list[Step], events: list[Event]
 ) -> None:
     before = standing.facts.get(name)
+    first = {field: value for field, value in entry.first.items() if same((before or {}).get(field), None)}
+    if PINNED not in first:
+        first.pop(PINNED_PARTS, None)
+    said = first | entry.facts
     if before is None:
-        facts = {"lifecycle": "live"} | {field: value for field, value in entry.facts.items() if value is not None}
+        facts = {"lifecycle": "live"} | {field: value for field, value in said.items() if value is not None}
         if facts["lifecycle"] == "retired":
             raise InvalidInput(f"{name} is retired in the file and was never in the estate", asset=name)
         steps.append(Step(action="register", subject=name, fields=_fields({}, facts)))
@@ -290,7 +302,7 @@ def _plan_asset(
             AssetRegistered(asset=name, facts=facts, source=wanted.source, confidence=wanted.confidence, run=run)
         )
         return
-    changed = {field: value for field, value in entry.facts.items() if not same(before.get(field), value)}
+    changed = {field: value for field, value in said.items() if not same(before.get(field), value)}
     if changed.get("lifecycle") == "retired":
         changed.pop("lifecycle")
         steps.append(Step(action="retire", subject=name))
@@ -304,6 +316,23 @@ def _plan_asset(
         events.append(
             AssetChanged(asset=name, facts=changed, source=wanted.source, confidence=wanted.confidence, run=run)
         )
+    # A file says what should be; only what an importer found can differ from what was pinned.
+    if wanted.confidence != "declared" and (drift := find_drift(name, before, said, run)):
+        _plan_drift(wanted, before, drift, steps, events)
+
+
+def _plan_drift(
+    wanted: Declaration, before: Mapping[str, Any], drift: DriftDetected, steps: list[Step], events: list[Event]
+) -> None:
+    lifecycle = before.get("lifecycle") or "live"
+    shut = wanted.on_drift == "quarantine" and lifecycle not in {"quarantined", "retired"}
+    fields = (FieldChange(field=drift.field, before=drift.expected, after=drift.found),)
+    steps.append(Step(action="drift", subject=drift.asset, fields=fields))
+    events.append(msgspec.structs.replace(drift, quarantined=shut))
+    if shut:
+        steps.append(Step(action="quarantine", subject=drift.asset))
+        reason = f"its {drift.field} is not as it was pinned, says {wanted.source}"
+        events.append(AssetQuarantined(asset=drift.asset, reason=reason, previous_lifecycle=lifecycle))
 
 
 def _declared(wanted: Declaration, run: str, source: str, relation: str, link: Link) -> RelationDeclared:

@@ -164,5 +164,6 @@ async def _before(services: Services, caller: Caller, run: str, digest: str) -> 
         "relate": event.related,
         "unrelate": event.unrelated,
     }
+    counts |= {name: count for name, count in (("drift", event.drifted), ("quarantine", event.quarantined)) if count}
     last = found[0].position + sum(counts.values())
     return Done(position=last, plan_digest=event.plan_digest, counts=counts, run=run, repeated=True)
