@@ -1,0 +1,40 @@
+"""What stands after a plan was carried out, by an independent fold of its events: to import a second time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quarterdeck_connectors.draft import Imported
+from quarterdeck_domain.estate.events import AssetChanged, AssetRegistered, RelationDeclared, RelationWithdrawn
+from quarterdeck_domain.estate.plan import Declaration, Link, Plan, Standing, make_plan
+
+NOTHING = Standing(facts={}, relations={})
+
+
+def after(plan: Plan, before: Standing = NOTHING) -> Standing:
+    """Return what stands after a plan."""
+    facts: dict[str, dict[str, Any]] = {name: dict(said) for name, said in before.facts.items()}
+    relations = dict(before.relations)
+    for event in plan.events:
+        if isinstance(event, AssetRegistered):
+            facts[event.asset] = dict(event.facts)
+        elif isinstance(event, AssetChanged):
+            said = facts[event.asset] | event.facts
+            facts[event.asset] = {field: value for field, value in said.items() if value is not None}
+        elif isinstance(event, RelationDeclared):
+            link = Link(to=event.target, environment=event.environment, evidence=event.evidence)
+            relations[event.source, event.relation, event.target] = link
+        elif isinstance(event, RelationWithdrawn):
+            del relations[event.source, event.relation, event.target]
+        else:  # nothing else may come of an import into an empty estate
+            raise AssertionError(event)
+    return Standing(facts=facts, relations=relations)
+
+
+def settles(found: Imported | Declaration) -> Standing:
+    """Return what stands after an import into an empty estate; importing it again must change nothing."""
+    declaration = found.declaration if isinstance(found, Imported) else found
+    standing = after(make_plan(declaration, NOTHING, "run_1"))
+    again = make_plan(declaration, standing, "run_2")
+    assert not again.steps, again.steps
+    return standing
