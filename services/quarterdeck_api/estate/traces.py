@@ -4,7 +4,7 @@
 2. The body is inflated and read within bounds (`quarterdeck_connectors.otlp`), in a thread.
 3. Spans whose parent has not come yet wait for it (`waiting`); the others show objects and relations (`sightings`).
 4. What stands of these is read, what is new is decided (`observing`), and recorded in one append. Its condition is that
-   nobody recorded the same in between; else it is decided anew, on tables that hold what was recorded.
+   nobody recorded the same in between; else it is decided anew, with what the log says since.
 
 Most requests record nothing: what they show is known.
 
@@ -60,7 +60,8 @@ MAX_BODY_BYTES: Final = 8 * 2**20
 """As it is sent, compressed or not."""
 MAX_SERVERS: Final = 2_000
 TRIES: Final = 5
-WAIT_S: Final = 10.0
+MAX_LATEST: Final = 5_000
+"""Events of the estate that the tables may be behind."""
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
 _ENCODINGS: Final[dict[str, Encoding]] = {PROTOBUF: "protobuf", JSON: "json"}
@@ -143,9 +144,12 @@ async def take(services: Services, caller: Caller, batch: Batch, waiting: Waitin
 async def _record(services: Services, caller: Caller, found: Sightings) -> int:
     if services.reader is None:
         raise WrongState("no read models are kept here")
+    behind = False
     for _ in range(TRIES):
         async with services.reader.at(caller.tenant) as record:
-            standing = await _standing(record, found)
+            standing, position = await _standing(record, found), record.position
+        if behind:
+            standing, position = await _with_the_latest(services, caller.tenant, standing, position)
         now = await services.ledger.now()
         observed = await asyncio.to_thread(observe, found, standing, sender=caller.actor, now=now)
         if not observed.events:
@@ -155,11 +159,10 @@ async def _record(services: Services, caller: Caller, found: Sightings) -> int:
         )
         try:
             await services.ledger.append(
-                caller.tenant, new_events(observed.events, context), _unless(caller, observed, record.position)
+                caller.tenant, new_events(observed.events, context), _unless(caller, observed, position)
             )
         except AppendConflict:
-            head = await services.ledger.head(caller.tenant)
-            await services.reader.wait_for(caller.tenant, head.position, WAIT_S)
+            behind = True
             continue
         return observed.left_out
     raise Busy("the estate changes faster than this can be recorded; send it again", retry_after_s=1)
@@ -183,17 +186,17 @@ async def _standing(record: Record, found: Sightings) -> Standing:
     if any(thing.otherwise.startswith("mcp_server:") for thing in found.things):
         aliases |= other_names(await _servers(record))
     facts: dict[str, dict[str, Any]] = {}
-    wanted = set(candidates(found, aliases))
+    looked: set[str] = set()
+    # What was merged has other names, and so has what an MCP server offers that was.
     for _ in range(_MERGES):
-        names = sorted(wanted - facts.keys())
-        wanted = set()
+        names = sorted(candidates(found, aliases) - looked)
+        looked.update(names)
         for start in range(0, len(names), _CHUNK):
             for name, asset in (await record.many(Asset, names[start : start + _CHUNK])).items():
                 facts[name] = facts_of(asset)
                 if asset.merged_into is not None:
                     aliases[name] = asset.merged_into
-                    wanted.add(asset.merged_into)
-        if not wanted:
+        if not names:
             break
     standing = Standing(facts=facts, aliases=aliases)
     ends = {relation_id(*each): each for each in possible_ends(found, standing)}
@@ -203,6 +206,28 @@ async def _standing(record: Record, found: Sightings) -> Standing:
             if relation.last_seen is not None:
                 last_seen[ends[name]] = relation.last_seen
     return msgspec.structs.replace(standing, last_seen=last_seen)
+
+
+async def _with_the_latest(services: Services, tenant: str, standing: Standing, position: int) -> tuple[Standing, int]:
+    """Return what stands at the end of the log: the tables may be behind, and traces do not wait for them."""
+    head = await services.ledger.head(tenant)
+    query = boundary(((AssetRegistered, AssetsMerged, RelationObserved), ()))
+    latest = await services.ledger.read(tenant, query, after=position, until=head.position, limit=MAX_LATEST + 1)
+    if len(latest) > MAX_LATEST:
+        raise Busy("the estate's tables are far behind its log; send it again", retry_after_s=5)
+    facts, aliases, last_seen = dict(standing.facts), dict(standing.aliases), dict(standing.last_seen)
+    for event in latest:
+        match event.payload:
+            case AssetRegistered(asset=asset, facts=said):
+                facts[asset] = said
+            case AssetsMerged(survivor=survivor, merged=merged):
+                aliases[merged] = survivor
+                facts.setdefault(survivor, {})
+            case RelationObserved(source=source, relation=relation, target=target, last_seen=last):
+                last_seen[source, relation, target] = last
+            case _:
+                pass
+    return Standing(facts=facts, aliases=aliases, last_seen=last_seen), head.position
 
 
 async def _servers(record: Record) -> dict[str, dict[str, Any]]:
