@@ -1,0 +1,256 @@
+"""What an MCP server offers, as a declaration: the server, one tool per tool, datasets for its resources, its prompts.
+
+Everything here was written by the server. Names and descriptions are kept as data and made legible; what they say is
+never acted upon. Annotations of tools are hints by the standard's own words: they are kept as `hints`, and only the
+first guess of privileges and side effect is made of them, which people correct and no later import takes back.
+
+A tool's digest is over what a model is shown and what a reviewer has read: title, description, input and output schema,
+annotations; not over icons and `_meta`. It does not depend on the version of the protocol that was spoken.
+
+Source: Model Context Protocol 2026-07-28 and 2025-11-25, schema: Tool, ToolAnnotations (defaults of the hints),
+Resource, ResourceTemplate, Prompt; RFC 8785 (canonical form).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+
+from quarterdeck_connectors.digests import digest_of_json
+from quarterdeck_connectors.draft import Draft, Imported, block, line
+from quarterdeck_connectors.errors import UnreadableSource
+from quarterdeck_connectors.mcp_text import Looking
+from quarterdeck_domain.checks import legible
+
+Item = Mapping[str, Any]
+"""A tool, resource, template or prompt as it came: JSON."""
+
+MAX_DEPTH: Final = 64
+_SERVER: Final = re.compile(r"[!-.0-~]{1,60}")
+_EXPANDED: Final = re.compile(r"\{[?&#][^{}]*\}")
+_USER: Final = re.compile(r"//[^/]*@")
+_SHOWN: Final = ("title", "description")
+_SCHEMAS: Final = ("inputSchema", "outputSchema")
+_OFFERED: Final = ("name", "title", "description", "uri", "uriTemplate", "mimeType", "arguments")
+_HINTS: Final = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a server said of itself, in one session."""
+
+    protocol_version: str
+    implementation: Item = {}
+    instructions: str | None = None
+    tools: tuple[Item, ...] = ()
+    resources: tuple[Item, ...] = ()
+    templates: tuple[Item, ...] = ()
+    prompts: tuple[Item, ...] = ()
+
+
+def to_declaration(
+    offer: Offer,
+    *,
+    server: str,
+    endpoint: str,
+    transport: Literal["streamable_http", "stdio"],
+    on_drift: Literal["note", "quarantine"] = "note",
+) -> Imported:
+    """Return what an offer declares. `server` is how the house calls it; its tools are called `server/tool`.
+
+    Raises:
+        UnreadableSource: two tools have one name, or something cannot be digested; says which.
+        InvalidInput: `server` is no name.
+    """
+    if not _SERVER.fullmatch(server):
+        raise UnreadableSource("a server is named by 1 to 60 visible ASCII characters without `/`, such as `crm`")
+    reading = _Reading(offer, server)
+    reading.read_server(endpoint, transport)
+    for item in offer.tools:
+        reading.read_tool(item)
+    for item in offer.resources:
+        reading.read_resource(item, "uri")
+    for item in offer.templates:
+        reading.read_resource(item, "uriTemplate")
+    for item in offer.prompts:
+        reading.read_prompt(item)
+    return reading.imported(on_drift)
+
+
+def tool_digests(tool: Item) -> tuple[str, dict[str, str]]:
+    """Return the digest of a tool, and of its parts by name.
+
+    Raises:
+        UnreadableSource: it is nested too deeply, or is no JSON that others could read.
+    """
+    parts = {"description": _some(tool, _SHOWN), "schema": _some(tool, _SCHEMAS)}
+    parts["annotations"] = _some(tool, ("annotations",))
+    whole = {name: value for part in parts.values() for name, value in part.items()}
+    return _digest(whole, tool), {name: _digest(value, tool) for name, value in sorted(parts.items())}
+
+
+class _Reading:
+    """One offer on its way to a declaration. Unset facts and first guesses are added where all else is checked."""
+
+    def __init__(self, offer: Offer, server: str) -> None:
+        self.offer = offer
+        self.server = server
+        self.draft = Draft(f"mcp {server}")
+        self.root = ""
+        self.looking = Looking()
+        self.named: set[str] = set()
+
+    def read_server(self, endpoint: str, transport: str) -> None:
+        """Say what the server is, and what digest everything has that it offers."""
+        offer = self.offer
+        # The order of lists means nothing, and what changes by itself (`_meta`, sizes, dates) is no change.
+        whole = {
+            "instructions": offer.instructions,
+            "tools": sorted([tool.get("name"), tool_digests(tool)[0]] for tool in offer.tools),
+            **{
+                name: sorted(_digest(_some(item, _OFFERED), item) for item in getattr(offer, name))
+                for name in ("resources", "templates", "prompts")
+            },
+        }
+        digest = _digest(whole, {"name": self.server})
+        said = offer.implementation
+        implementation = " ".join(filter(None, (line(said.get("name")), line(said.get("version"), limit=80))))
+        self.root = self.draft.add(
+            "mcp_server",
+            self.server,
+            {"title": line(said.get("title")), "description": block(offer.instructions)},
+            {
+                "endpoint": endpoint,
+                "transport": transport,
+                "protocol_version": line(offer.protocol_version),
+                "implementation": implementation[:300],
+                "digest": digest,
+                "cautions": list(self.looking.cautions((offer.instructions, *_texts(said)))) or None,
+            },
+            {"trust": "unreviewed"},
+        )
+        self.draft.lists(self.root, "exposes")
+
+    def read_tool(self, tool: Item) -> None:
+        """Say what a tool is: its digests, its hints, and the first guess of what it may do."""
+        digest, parts = tool_digests(tool)
+        annotations = tool.get("annotations") or {}
+        title = line(tool.get("title")) or line(annotations.get("title"))
+        facts = {"title": title, "description": block(tool.get("description"))}
+        attributes = {
+            "hints": [f"{name}={str(annotations[name]).lower()}" for name in _HINTS if _is_said(annotations, name)]
+            or None,
+            "digest": digest,
+            "parts": parts,
+            "cautions": list(self.looking.cautions(_texts(tool))) or None,
+        }
+        first = {
+            "pinned": digest,
+            "pinned_parts": parts,
+            "privileges": ["read"] if annotations.get("readOnlyHint") is True else ["write"],
+            "side_effect": _side_effect(annotations),
+        }
+        self._add("tool", str(tool["name"]), str(tool["name"]), facts, attributes, first)
+
+    def read_resource(self, item: Item, key: str) -> None:
+        """Say what a resource, or a template of resources, is. Where it lies loses what may be a secret."""
+        uri = str(item[key])
+        place = _place(uri)
+        called = place if place == uri else f"{place}~{hashlib.sha256(uri.encode()).hexdigest()[:8]}"
+        title = line(item.get("title")) or line(item.get("name"))
+        facts = {"title": title, "description": block(item.get("description"))}
+        attributes = {"location": line(place), "cautions": list(self.looking.cautions(_texts(item))) or None}
+        self._add("dataset", uri, called, facts, attributes)
+
+    def read_prompt(self, item: Item) -> None:
+        """Say what a prompt is. Its text is not asked for: it may depend on what is filled in."""
+        facts = {"title": line(item.get("title")), "description": block(item.get("description"))}
+        attributes = {"cautions": list(self.looking.cautions(_texts(item))) or None}
+        self._add("prompt", str(item["name"]), str(item["name"]), facts, attributes)
+
+    def _add(
+        self, kind: str, given: str, called: str, facts: Item, attributes: Item, first: Item | None = None
+    ) -> None:
+        if (same := f"{kind} {given}") in self.named:
+            raise UnreadableSource(
+                f"it offers the {kind} {legible(given, limit=120)!r} twice: nobody can tell which one would be used"
+            )
+        self.named.add(same)
+        asset = self.draft.add(kind, f"{self.server}/{called}", facts, attributes, first)
+        self.draft.relate(self.root, "exposes", asset, evidence=f"listed by {self.server}")
+
+    def imported(self, on_drift: Literal["note", "quarantine"]) -> Imported:
+        """Return all of it. What a server no longer says of its tools is unset."""
+        made = self.draft.imported()
+        entries = {
+            name: msgspec.structs.replace(entry, facts=_unset(name) | entry.facts)
+            for name, entry in made.declaration.assets.items()
+        }
+        declaration = msgspec.structs.replace(made.declaration, assets=entries, on_drift=on_drift)
+        return msgspec.structs.replace(made, declaration=declaration)
+
+
+def _unset(asset: str) -> dict[str, None]:
+    # What a tool's server does not say any more is not said; where it never described a thing, people may have.
+    of_tools = ("title", "description", "attributes.hints") if asset.startswith("tool:") else ()
+    return dict.fromkeys((*of_tools, "attributes.cautions"))
+
+
+def _side_effect(annotations: Item) -> str:
+    if annotations.get("readOnlyHint") is True:
+        return "none"
+    return "idempotent" if annotations.get("idempotentHint") is True else "at_most_once"
+
+
+def _is_said(annotations: Item, name: str) -> bool:
+    return isinstance(annotations.get(name), bool)
+
+
+def _place(uri: str) -> str:
+    """Return a URI, or a template of one, without what may be a secret: user, password, query, fragment."""
+    plain = _EXPANDED.sub("", uri)
+    return _USER.sub("//", re.split(r"[?#]", plain, maxsplit=1)[0], count=1)
+
+
+def _some(item: Item, names: Iterable[str]) -> dict[str, Any]:
+    return {name: item[name] for name in names if item.get(name) is not None}
+
+
+def _texts(value: Item) -> Sequence[str]:
+    """Return every text of a thing, keys too: parameters are described to models as tools are. Not icons."""
+    found: list[str] = []
+    waiting: list[Any] = [{key: item for key, item in value.items() if key not in {"icons", "_meta"}}]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            found.append(item)
+        elif isinstance(item, Mapping):
+            found.extend(item)
+            waiting.extend(item.values())
+        elif isinstance(item, list | tuple):
+            waiting.extend(item)
+    return found
+
+
+def _digest(value: Any, of: Item) -> str:
+    name = legible(str(of.get("name")), limit=80)
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, dict | list)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            break
+    else:
+        raise UnreadableSource(f"{name!r} is nested deeper than {MAX_DEPTH} levels", limit=MAX_DEPTH)
+    try:
+        return digest_of_json(value)
+    except (TypeError, UnicodeEncodeError, ValueError) as error:
+        why = legible(str(error), limit=200)
+        raise UnreadableSource(f"{name!r} cannot be digested: {why}", name=name) from None

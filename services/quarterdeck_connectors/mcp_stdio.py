@@ -1,0 +1,72 @@
+"""Reading an MCP server that is a program on the user's own machine. For the command line, and nothing else.
+
+Who names a command runs it: so only the person at the keyboard does, and no module that answers requests or acts for
+them may import this one (a test holds that). Time, pages and things are bounded as over HTTP;
+memory is not, because a program of the user's own needs no server to take the machine's.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import IO, Final, Literal
+
+import anyio
+from mcp.client.stdio import StdioServerParameters, stdio_client
+
+from quarterdeck_connectors.draft import Imported, line
+from quarterdeck_connectors.errors import SourceAway
+from quarterdeck_connectors.mcp_offer import to_declaration
+from quarterdeck_connectors.mcp_server import LIMITS, Limits, errors_of_sdk, read_session
+from quarterdeck_domain.checks import legible
+from quarterdeck_domain.errors import QuarterdeckError
+
+_TAIL: Final = 500
+
+
+async def import_mcp_program(
+    command: Sequence[str],
+    server: str,
+    *,
+    environment: Mapping[str, str] | None = None,
+    on_drift: Literal["note", "quarantine"] = "note",
+    limits: Limits = LIMITS,
+) -> Imported:
+    """Run a command, ask it over its standard input and output what it offers, and return what it declares.
+
+    Of the command only the program's name is recorded: arguments may hold secrets. Of our environment it gets the few
+    variables that the SDK hands on, and `environment`.
+
+    Raises:
+        SourceAway: it cannot be started, ends, or takes too long; with the end of what it wrote to standard error.
+        UnreadableSource: as `mcp_server.import_mcp_server`.
+    """
+    program, *arguments = command
+    parameters = StdioServerParameters(command=program, args=arguments, env=dict(environment or {}))
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
+        try:
+            with anyio.CancelScope(deadline=anyio.current_time() + limits.seconds) as scope:
+                async with errors_of_sdk():
+                    offer = await read_session(stdio_client(parameters, errlog=complaints), limits)
+            if scope.cancelled_caught:
+                raise SourceAway(
+                    f"it was not read to its end within {limits.seconds:g} seconds", seconds=limits.seconds
+                )
+        except QuarterdeckError as error:
+            if wrote := _end_of(complaints):
+                error.details["stderr"] = wrote
+            raise
+    return to_declaration(
+        offer,
+        server=server,
+        endpoint=line(PurePath(program).name),
+        transport="stdio",
+        on_drift=on_drift,
+    )
+
+
+def _end_of(file: IO[str]) -> str:
+    end = file.seek(0, 2)
+    file.seek(max(0, end - _TAIL))
+    return legible(" ".join(file.read(_TAIL).split()), limit=_TAIL)
