@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -71,6 +72,7 @@ class Sightings(msgspec.Struct, frozen=True, kw_only=True):
     """Spans below one that has not come yet, so that who acted in them is not known."""
 
 
+@lru_cache(maxsize=10_000)
 def named(text: str) -> str:
     """Return an object's name made of what a trace calls it, as importers make it; what looks like a person's address
     is not kept."""
@@ -96,6 +98,7 @@ class _Gathering:
             if span.parent:
                 self.children.setdefault((span.trace, span.parent), []).append(span)
         self.acting: dict[Key, Thing | None] = {}
+        self.tools: dict[Key, Thing | None] = {}
         self.waits: dict[Key, None] = {}
         self.things: dict[Thing, Sighting] = {}
         self.links: dict[tuple[Thing, tuple[str, ...], Thing], Seen] = {}
@@ -183,6 +186,12 @@ class _Gathering:
     # -- tools and servers
 
     def _tool(self, span: Span) -> Thing | None:
+        key = (span.trace, span.id)
+        if key not in self.tools:
+            self.tools[key] = self._find_tool(span)
+        return self.tools[key]
+
+    def _find_tool(self, span: Span) -> Thing | None:
         name = _tool_name(span)
         if name is None:
             return None

@@ -93,6 +93,7 @@ TABLE: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     ("POST", "/v1/commands/revoke_role"): _ADMINISTRATOR,
     ("POST", "/v1/commands/rotate_api_key"): ANYBODY,
     ("POST", "/v1/commands/transfer_ownership"): ANYBODY,
+    ("POST", "/v1/traces"): frozenset({"administrator", "operator", "agent"}),
 }
 PROTECTED: Final = [route for route, roles in TABLE.items() if roles != PUBLIC and route[0] != "WEBSOCKET"]
 GATED: Final = [route for route, roles in TABLE.items() if roles not in (PUBLIC, ANYBODY)]

@@ -398,6 +398,18 @@ def test_a_trace_that_goes_in_a_circle_ends() -> None:
     assert gather(line).unsettled == ()
 
 
+def test_a_crowd_under_one_span_is_looked_at_once() -> None:
+    """However many spans a forged one has below it, and however often their tool is asked for: linear work."""
+    tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "t"}
+    top = Span(trace="t", id="top", parent="gone", said=tool, resource={"service.name": "s"})
+    crowd = [
+        Span(trace="t", id=str(n), parent="top", said={**tool, "mcp.method.name": "tools/call"})
+        for n in range(MAX_SPANS)
+    ]
+    found = gather([top, *crowd])
+    assert (len(found.things), len(found.unsettled)) == (1, MAX_SPANS + 1)
+
+
 # -- what is recorded
 
 
