@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
+
+_text: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def digest_of_json(value: Any) -> str:
@@ -31,7 +33,7 @@ def canonical_json(value: Any) -> str:
     """Return the canonical form as text. An integer beyond what JSON holds exactly keeps its digits: it is digested,
     and read by nobody."""
     if value is None or isinstance(value, bool | str):
-        return json.dumps(value, ensure_ascii=False)
+        return _text(value)
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float):

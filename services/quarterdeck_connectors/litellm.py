@@ -30,6 +30,7 @@ _IDENTIFYING: Final = (
     "vertex_location",
     "region_name",
 )
+_ROUTER: Final = "auto_router/"
 _GUESSES: Final = (
     (re.compile(r"(gpt-|chatgpt-|o[1-9](-|$)|text-embedding-|dall-e|whisper|tts-)"), "openai"),
     (re.compile(r"claude-"), "anthropic"),
@@ -54,8 +55,11 @@ _YES: Final = (True, "true", "True", "yes", "Yes", "on", "On")
 """LiteLLM reads YAML 1.1, where all of these say yes."""
 
 
-def read_litellm(data: bytes, *, source: str = "litellm", name: str = "the LiteLLM configuration") -> Imported:
-    """Return what a configuration file of the LiteLLM proxy declares.
+def read_litellm(
+    data: bytes, *, source: str = "litellm", name: str = "the LiteLLM configuration", proxy: str = ""
+) -> Imported:
+    """Return what a configuration file of the LiteLLM proxy declares. `proxy` tells one from another where there are
+    several: routes, deployments and guardrails are named below it.
 
     Raises:
         UnreadableSource: it is not YAML as we read it (see `files`), or not such a file; says where.
@@ -65,19 +69,21 @@ def read_litellm(data: bytes, *, source: str = "litellm", name: str = "the LiteL
         raise UnreadableSource(f"{line(name)} is a mapping with `model_list`", name=name)
     if not isinstance(document.get("model_list", []), list | None):
         raise UnreadableSource(f"{line(name)}: `model_list` is a list of models", name=name)
-    return _Reading(document, Draft(source)).imported()
+    return _Reading(document, Draft(source), f"{proxy}/" if proxy else "").imported()
 
 
 class _Reading:
     """One configuration file on its way into a draft."""
 
-    def __init__(self, document: Mapping[str, Any], draft: Draft) -> None:
+    def __init__(self, document: Mapping[str, Any], draft: Draft, below: str) -> None:
+        self._below = below
         self._document = document
         self._draft = draft
         self._router = mapping(document.get("router_settings"))
         self._settings = mapping(document.get("litellm_settings"))
         self._routes: dict[str, str] = {}
         self._targets: dict[str, list[str]] = {}
+        self._choices: dict[str, list[str]] = {}
         self._guardrails: dict[str, str] = {}
         self._fallbacks: dict[str, dict[str, str]] = {}
         """Of each route, by name, the routes that stand in for it, and when."""
@@ -87,6 +93,7 @@ class _Reading:
         always = self._read_guardrails()
         for place, entry in mappings(self._document.get("model_list")):
             self._read_entry(f"model_list entry {place}", entry)
+        self._read_choices()
         self._read_aliases()
         self._read_fallbacks()
         hooks = self._read_hooks()
@@ -104,6 +111,9 @@ class _Reading:
         called, model = entry.get("model_name"), params.get("model")
         if not isinstance(called, str) or not called.strip() or not isinstance(model, str) or not model.strip():
             raise UnreadableSource(f"{where} has `model_name` and `litellm_params.model`, both text", where=where)
+        if model.startswith(_ROUTER):
+            self._read_router(called, params)
+            return
         provider, plain = _provider(model, params)
         if provider is None:
             self._draft.note(f"{where}: whose model {model!r} is, is not said: write it like openai/{model}")
@@ -123,19 +133,29 @@ class _Reading:
             else:
                 self._draft.note(f"{where} names the guardrail {guard!r}, which the file does not have")
 
+    def _read_router(self, called: str, params: Mapping[str, Any]) -> None:
+        """A model that is none: it chooses among other routes of the file."""
+        self._route(called)
+        config = mapping(params.get("adaptive_router_config"))
+        available = config.get("available_models")
+        listed = available if isinstance(available, list) else []
+        self._choices[called] = lines([*listed, params.get("auto_router_default_model")])
+
     def _deployment(
         self, called: str, params: Mapping[str, Any], info: Mapping[str, Any], provider: str | None, endpoint: str
     ) -> str:
         given = info.get("id")
         if isinstance(given, str) and given.strip():
-            name = given
+            name = f"{called}/{given}"
         else:
             known = {key: value for key in _IDENTIFYING if isinstance(value := params.get(key), str)}
             known |= {key: address(known[key]) for key in ("api_base", "base_url") if key in known}
             name = f"{called}/{digest_of_json(known).removeprefix('sha256:')[:8]}"
         region = next((line(params[key]) for key in _IDENTIFYING[4:] if _is_said(params.get(key))), None)
         return self._draft.add(
-            "deployment", name, attributes={"endpoint": endpoint, "region": region, "provider": line(provider)}
+            "deployment",
+            self._below + name,
+            attributes={"endpoint": endpoint, "region": region, "provider": line(provider)},
         )
 
     def _read_model(self, where: str, deployment: str, provider: str | None, model: str, base: object) -> None:
@@ -151,11 +171,21 @@ class _Reading:
 
     def _route(self, called: str) -> str:
         if called not in self._routes:
-            self._routes[called] = self._draft.add("route", called)
+            self._routes[called] = self._draft.add("route", self._below + called)
             self._targets[called] = []
         return self._routes[called]
 
     # --- where calls go -----------------------------------------------------------------------------------------------
+
+    def _read_choices(self) -> None:
+        for called, others in self._choices.items():
+            for other in others:
+                if other in self._routes and other != called:
+                    self._targets[called].append(self._routes[other])
+                elif other != called:
+                    self._draft.note(f"{called!r} chooses {other!r}, which is not in model_list")
+            if not others:
+                self._draft.note(f"among which models {called!r} chooses, is not in the file")
 
     def _read_aliases(self) -> None:
         for alias, target in mapping(self._router.get("model_group_alias")).items():
@@ -198,7 +228,7 @@ class _Reading:
         others = [self._routes[other] for other in self._fallbacks.get(called, {})]
         self._draft.add(
             "route",
-            called,
+            self._below + called,
             attributes={"targets": self._targets[called][:200], "fallbacks": others[:200], "strategy": strategy},
         )
         for guard in always:
@@ -221,7 +251,7 @@ class _Reading:
                 self._draft.note(f"guardrail {called!r} works on {' and '.join(sorted(stages))}: no one stage is set")
             asset = self._draft.add(
                 "guardrail",
-                called,
+                self._below + called,
                 {"description": f"{line(params.get('guardrail'), limit=80)} guardrail of LiteLLM".strip()},
                 {"stage": stages.pop() if len(stages) == 1 else None},
             )

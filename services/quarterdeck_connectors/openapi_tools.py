@@ -10,11 +10,12 @@ RFC 9110, section 9.2 (safe and idempotent methods); RFC 6901 (JSON Pointer).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
-from quarterdeck_connectors.digests import digest_of_json
+from quarterdeck_connectors.digests import digest_of_bytes, digest_of_json
 from quarterdeck_connectors.draft import Draft, Imported, address, block, line, lines, mapping, mappings
 from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_connectors.files import read_document
@@ -164,7 +165,9 @@ class _Reading:
             self._count(1 + len(part.references))
             if len(parts) > MAX_REFERENCES:
                 raise UnreadableSource(f"{line(shown)} refers to more than {MAX_REFERENCES} parts of the document")
-        return digest_of_json({"operation": operation, "parameters": shared, "parts": parts})
+        # Of the parts as one text: large documents have some thousand of them under each of some hundred operations.
+        made_of = digest_of_bytes(json.dumps(parts, sort_keys=True).encode())
+        return digest_of_json({"operation": operation, "parameters": shared, "parts": made_of})
 
     def _part(self, reference: str) -> _Part:
         if reference not in self._parts:

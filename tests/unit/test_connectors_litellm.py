@@ -52,7 +52,7 @@ def test_routes_lead_to_deployments_models_and_providers(sample: Imported) -> No
     (bedrock,) = attributes(sample, "route:claude")["targets"]
     assert attributes(sample, bedrock)["region"] == "eu-central-1"
     assert related(sample, bedrock, "uses") == ["model_version:anthropic.claude-sonnet-4-5-20250929-v1:0"]
-    assert related(sample, "deployment:llama-rack-7", "uses") == ["model:meta-llama/Llama-3.1-8B-Instruct"]
+    assert related(sample, "deployment:local-llama/llama-rack-7", "uses") == ["model:meta-llama/Llama-3.1-8B-Instruct"]
     (cheap,) = attributes(sample, "route:cheap")["targets"]
     assert related(sample, cheap, "deployed_in") == ["provider:openai"]
     (anything,) = attributes(sample, "route:openai/*")["targets"]
@@ -72,6 +72,36 @@ def test_fallbacks_and_aliases_are_relations_between_routes(sample: Imported) ->
     assert related(sample, "route:gpt-4", "uses")[0] == "route:gpt-4o"
     assert related(sample, "route:hidden-gpt", "uses")[0] == "route:gpt-4o"
     assert "route:lost" not in sample.declaration.assets
+
+
+def test_a_router_that_chooses_leads_to_other_routes() -> None:
+    """A model `auto_router/…` is no provider's: it uses the routes it may choose; one that is not there is noted."""
+    found = read_litellm(
+        b"model_list:\n"
+        b"- {model_name: smart, litellm_params: {model: auto_router/adaptive_router, adaptive_router_config: "
+        b"{available_models: [fast, gone]}, auto_router_default_model: fast}}\n"
+        b"- {model_name: fast, litellm_params: {model: openai/gpt-4o-mini}}\n"
+    )
+    assert related(found, "route:smart", "uses") == ["route:fast"]
+    assert attributes(found, "route:smart")["targets"] == ["route:fast"]
+    assert "provider:auto_router" not in found.declaration.assets
+    assert any("'gone'" in note for note in found.notes)
+    settles(found)
+
+
+def test_two_proxies_stay_apart() -> None:
+    """What is called the same in two proxies is two things, below each proxy's name; models and providers are shared."""
+    east, west = (set(read_litellm(SAMPLE, proxy=name).declaration.assets) for name in ("east", "west"))
+    assert {name.partition(":")[0] for name in east & west} == {
+        "model",
+        "model_version",
+        "monitoring_hook",
+        "mcp_server",
+        "provider",
+    }
+    assert "route:east/gpt-4o" in east
+    assert "guardrail:west/pii-mask" in west
+    settles(read_litellm(SAMPLE, proxy="east"))
 
 
 def test_guardrails_and_hooks_govern_what_passes_through(sample: Imported) -> None:
