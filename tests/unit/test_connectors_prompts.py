@@ -58,7 +58,7 @@ def test_the_sample_tree() -> None:
     assert (facts["owner"], facts["purpose"]) == ("support-rota", "answers customers")
     assert facts["attributes.use"] == "composing_responses"
     assert "team" not in facts
-    text = "You answer {{ customer }} about {{ amount }} in two sentences."
+    text = "You answer {{ customer }} about {{ amount }}\nin two sentences."
     newest = assets[f"prompt_version:support/refund@{digest(text)[7:19]}"]
     assert newest.facts == {
         "title": "2",
