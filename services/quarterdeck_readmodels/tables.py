@@ -33,7 +33,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What one event does to one object: fields it sets, members it adds to or takes from list fields.
+    """What one event does to one object: fields it sets, members it adds to or takes from lists, counts it raises.
 
     With `create`, the object begins here; with `again` too, it goes on if it began before. Anything else is a fault
     of the log or of a fold. An event begins at most one object of a kind.
@@ -44,6 +44,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     set: Mapping[str, Any] = {}
     add: Mapping[str, str] = {}
     take: Mapping[str, str] = {}
+    count: tuple[str, ...] = ()
     create: bool = False
     again: bool = False
 
