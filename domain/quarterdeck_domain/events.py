@@ -63,8 +63,8 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Cause(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Why the event was recorded: its command, the event that led to it, and the trace it is part of.
 
-    `fingerprint` is the digest of the command's request; it makes idempotency keys last as long as
-    the events. `traceparent` is W3C Trace Context.
+    `fingerprint` is a keyed digest of the command's request; it makes idempotency keys last as long as
+    the events and those keys. `traceparent` is W3C Trace Context.
     """
 
     command_id: str | None = None

@@ -44,6 +44,13 @@ class Slice(ABC):
             Refused: a rule says no; nothing is recorded.
         """
 
+    def widened(self) -> Slice | None:
+        """Return the same command with a wider boundary, unfolded, if what was folded says that it must know more.
+
+        Whoever runs it folds and decides that one instead. A boundary never moves while it is folded.
+        """
+        return None
+
 
 class HotSlice(Slice):
     """A command whose boundary many want at once: decided under the log's lock, in order, so that contention costs

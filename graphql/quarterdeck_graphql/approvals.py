@@ -179,7 +179,6 @@ class Approval(Shown, Node):
         return {
             "requester_id": row.requester,
             "excluded": row.requesters,
-            "reminders": len(row.reminders),
             "stages": _stages(row.stages),
         }
 

@@ -14,8 +14,7 @@ from typing import Any, ClassVar, Final, Self, TypeVar
 import msgspec
 from strawberry.dataloader import DataLoader
 
-from quarterdeck_domain.errors import NotAllowed
-from quarterdeck_graphql.context import READERS, Context
+from quarterdeck_graphql.context import Context
 from quarterdeck_graphql.personal import Remembered, shown
 from quarterdeck_readmodels.access import ApiKey, Principal, Tenant
 from quarterdeck_readmodels.approvals import Approval, Effect, Grant, VoteRecord
@@ -70,20 +69,26 @@ class At:
         self._votes: DataLoader[str, list[VoteRecord]] = DataLoader(self._load_votes)
 
     async def page(
-        self, row: type[R], *, first: int, after: int | None, newest_first: bool, where: Mapping[str, Sequence[object]]
+        self,
+        row: type[R],
+        what: str,
+        *,
+        first: int,
+        after: int | None,
+        newest_first: bool,
+        where: Mapping[str, Sequence[object]],
     ) -> Page[R]:
-        """Return a page of rows, narrowed to what the caller may see.
+        """Return a page of rows, narrowed to what the caller may see. `what` names them to it.
 
         Raises:
             NotAllowed: rows of this kind belong to nobody, and the caller reads only its own.
         """
+        if row is not Tenant and row not in OWNER:
+            self.context.require_all(f"`{what}`")
         own = self.context.own
         narrowed = dict(where)
-        if own is not None and row is not Tenant:
-            column = OWNER.get(row)
-            if column is None:
-                needs = tuple(sorted(READERS))
-                raise NotAllowed(f"{row.table} are for {', '.join(needs[:-1])} and {needs[-1]} to read", needs=needs)
+        if own is not None and row in OWNER:
+            column = OWNER[row]
             if column == "id":
                 found = await self.get(row, own)
                 return Page([found] if found is not None and after is None else [], False)

@@ -13,6 +13,8 @@ from quarterdeck_domain.commands import Command
 from quarterdeck_domain.errors import NotAllowed
 from quarterdeck_domain.events import Actor
 from quarterdeck_graphql.cursors import Cursors, cursor_secret
+from quarterdeck_graphql.limits import Due
+from quarterdeck_graphql.turns import Turns
 from quarterdeck_ledger.checkpoints import Checkpointer
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_policy.decision_point import DecisionPoint
@@ -63,6 +65,10 @@ class Context:
     decisions: DecisionPoint
     send: Send
     still_valid: Callable[[], Awaitable[bool]]
+    turns: Turns = field(default_factory=Turns)
+    """Those of the process, where there are other streams."""
+    due: Due | None = None
+    """When the answer has to be there; None for a stream."""
     _secret: bytes | None = field(default=None, repr=False)
 
     @property

@@ -44,7 +44,7 @@ class Cursors:
         """Return the cursor of the node with that key."""
         plain = msgspec.msgpack.encode(key)
         mac = hmac.digest(self._key, plain, hashlib.sha256)[:_MAC_BYTES]
-        return base64.urlsafe_b64encode(mac + plain).rstrip(b"=").decode()
+        return _text(mac + plain)
 
     def read(self, cursor: str | None) -> tuple[Any, ...] | None:
         """Return the key in a cursor; None for no cursor.
@@ -58,6 +58,8 @@ class Cursors:
             if len(cursor) > MAX_LENGTH:
                 raise ValueError
             raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+            if _text(raw) != cursor:
+                raise ValueError
         except (ValueError, binascii.Error):
             raise _invalid() from None
         mac, plain = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
@@ -70,6 +72,10 @@ class Cursors:
 async def cursor_secret(keys: KeyStore, tenant: str) -> bytes:
     """Return the secret that a tenant's cursors are sealed with, made at its first use."""
     return (await keys.get_or_create(tenant, KEY_NAME)).secret
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def _invalid() -> InvalidCursor:

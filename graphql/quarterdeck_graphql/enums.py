@@ -47,6 +47,14 @@ class PrincipalState(Enum):
     ERASED = _value("erased", "Deactivated, and its personal data cannot be read any more.")
 
 
+@strawberry.enum(description="Why somebody's personal data is erased.")
+class ErasureReason(Enum):
+    REQUESTED = _value("requested", "They asked for it, or took back their consent.")
+    NO_LONGER_NEEDED = _value("no_longer_needed", "What it was kept for is over.")
+    UNLAWFUL = _value("unlawful", "It should never have been kept.")
+    OBLIGATION = _value("obligation", "A law or a court demands it.")
+
+
 @strawberry.enum(description="Whether a tenant takes commands.")
 class TenantState(Enum):
     OPEN = _value("open", "It does.")
@@ -173,6 +181,7 @@ OF_LITERAL: Final[dict[Any, Any]] = {
     access.Role: Role,
     access.PrincipalKind: PrincipalKind,
     access.KeyPurpose: ApiKeyPurpose,
+    access.ErasureReason: ErasureReason,
     policy.Outcome: DecisionOutcome,
     approvals.Verdict: Verdict,
     approvals.EffectClass: EffectClass,

@@ -48,6 +48,8 @@ class TimelineEntry(Node):
     )
 
 
+DATA: Final = ("data", "withheld")
+"""The fields for which an entry is unsealed."""
 NAMES_ITS_OWNER: Final = ("policy.decision_recorded", "approval.requested", "grant.minted", "grant.redeemed")
 """Events that make a thing somebody's: their actor asked, or their `principal:` tag names whose it is."""
 

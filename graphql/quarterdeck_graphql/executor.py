@@ -7,6 +7,7 @@ not plain (arguments, a resolver, null where none may be, an error in reading) g
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, cast
 
@@ -24,7 +25,8 @@ from graphql import (
 from graphql.pyutils import Path, gather_with_cancel
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from quarterdeck_graphql.limits import MAX_NODES
+from quarterdeck_graphql.limits import DUE, MAX_NODES, Due, metadata
+from quarterdeck_graphql.problems import late
 
 _PLAIN: Final = "quarterdeck_plain_fields"
 _SLACK: Final = 4
@@ -50,12 +52,25 @@ def prepare(schema: GraphQLSchema) -> None:
                     argument.default_value = Undefined
         if isinstance(found, GraphQLObjectType) and not found.name.startswith("__"):
             found.extensions[_PLAIN] = dict(_plain_fields(found))
+            dues = {name: metadata(field).get(DUE) for name, field in found.fields.items()}
+            found.extensions[DUE] = {name: share for name, share in dues.items() if share is not None}
 
 
 class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
     """Executes one operation."""
 
     listed = 0
+    _relevant_sub_fields: dict[Any, Any]
+
+    def build_per_event_executor(self, payload: Any) -> RecordExecutor:
+        """Return the executor of a stream's next event, with notes of its own.
+
+        graphql-core's would share what it noted of the fields, under keys of that event alone: it would never be
+        found again, and be kept as long as the stream lasts.
+        """
+        executor = cast(RecordExecutor, super().build_per_event_executor(payload))
+        executor._relevant_sub_fields = {}
+        return executor
 
     def execute_fields(
         self,
@@ -95,6 +110,30 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
             return _gathered(results, pending, rest)
         results.update(cast(dict[str, Any], rest))
         return results
+
+    def execute_field(
+        self, parent_type: GraphQLObjectType, source: Any, details: Any, path: Path, position_context: Any
+    ) -> Any:
+        """Return a field's value, or what it is awaited from: where its time is limited, no longer than that."""
+        found = super().execute_field(parent_type, source, details, path, position_context)
+        share = parent_type.extensions.get(DUE, {}).get(details[0].node.name.value)
+        due: Due | None = self.context_value.due
+        if share is None or due is None or not self.is_awaitable(found):
+            return found
+        return self._in_time(found, due, share, parent_type.fields[details[0].node.name.value].type, details, path)
+
+    async def _in_time(
+        self, found: Awaitable[Any], due: Due, share: float, return_type: Any, details: Any, path: Path
+    ) -> Any:
+        """Return what is awaited; if it is late, null, and an error beside whatever else the answer has."""
+        try:
+            async with asyncio.timeout_at(due.at(share)) as timeout:
+                return await found
+        except TimeoutError:
+            if not timeout.expired():
+                raise
+        self.handle_field_error(late(due), return_type, details, path)
+        return None
 
     def complete_list_value(
         self, return_type: Any, field_details_list: Any, info: Any, path: Any, result: Any, position_context: Any

@@ -38,6 +38,13 @@ class DeterminingPolicy:
     text: str | None = strawberry.field(description="What it says, as its bundle had it.")
 
 
+@strawberry.type(description="What policy said of one member of the chain that an action was asked through.")
+class Judgement:
+    principal: str = strawberry.field(description="Of whom, `type:id`, as policy was shown it.")
+    outcome: DecisionOutcome = strawberry.field(description="What it said.")
+    determining: list[str] = strawberry.field(description="The `@id` of each policy that decided about this one.")
+
+
 @strawberry.type(description="The decision made again, now, from what it was made of.")
 class Redecision:
     outcome: DecisionOutcome | None = strawberry.field(description="What policy says again; null where it cannot.")
@@ -64,6 +71,15 @@ class Explanation:
     @resolver("What whoever asked must do with the answer.")
     def obligations(self) -> JSON:
         return JSON(self.entry.data.get("obligations", []))
+
+    @resolver("Everyone whom policy judged, all of whom must be permitted; empty where it was the subject alone.")
+    def judged(self) -> list[Judgement]:
+        return [
+            Judgement(
+                principal=item["principal"], outcome=DecisionOutcome(item["outcome"]), determining=item["determining"]
+            )
+            for item in self.entry.data.get("judged", [])
+        ]
 
     @resolver("The bundle that decided.")
     async def bundle(self) -> PolicyBundle | None:

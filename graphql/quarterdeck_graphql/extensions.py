@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Final
 
-from graphql import GraphQLError, NoSchemaIntrospectionCustomRule, OperationDefinitionNode
+from graphql import (
+    ASTValidationRule,
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    NoSchemaIntrospectionCustomRule,
+    OperationDefinitionNode,
+    ValueNode,
+    validate,
+)
 from graphql.utilities import get_operation_ast
 from strawberry.exceptions import StrawberryInputCoercionError
 from strawberry.extensions import (
@@ -14,12 +24,21 @@ from strawberry.extensions import (
     MaxTokensLimiter,
     ParserCache,
     SchemaExtension,
-    ValidationCache,
 )
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from quarterdeck_domain.errors import QuarterdeckError
-from quarterdeck_graphql.limits import MAX_TOKENS, AliasRule, CostRule, DepthRule, too_deep
+from quarterdeck_graphql.limits import (
+    MAX_TOKENS,
+    MAX_VALIDATION_ERRORS,
+    AliasRule,
+    CostRule,
+    DepthRule,
+    IntrospectionRule,
+    too_deep,
+)
 from quarterdeck_graphql.problems import graphql_error, masked
 
 CACHED_DOCUMENTS: Final = 512
@@ -45,6 +64,27 @@ class CostLimiter(SchemaExtension):
         yield
 
 
+class Validation(SchemaExtension):
+    """Validates a document, once: a few errors of it, and no guesses at names, which cost more than all the rest."""
+
+    def on_validate(self) -> Iterator[None]:
+        """Find what is wrong with the document."""
+        context = self.execution_context
+        document = context.graphql_document
+        if document is not None:
+            found = _errors(context.schema._schema, document, tuple(context.validation_rules))
+            context.pre_execution_errors = list(found)
+        yield
+
+
+@lru_cache(maxsize=CACHED_DOCUMENTS)
+def _errors(
+    schema: GraphQLSchema, document: DocumentNode, rules: tuple[type[ASTValidationRule], ...]
+) -> tuple[GraphQLError, ...]:
+    every = (*rules, MaybeNullValidationRule, OneOfInputValidationRule)
+    return tuple(validate(schema, document, every, max_errors=MAX_VALIDATION_ERRORS, hide_suggestions=True))
+
+
 class Discretion(MaskErrors):
     """Tells what the house raised on purpose and what the request itself got wrong; of anything else, only where."""
 
@@ -65,6 +105,14 @@ def discreet(error: GraphQLError) -> GraphQLError:
     if isinstance(cause, InvalidOperationTypeError | CannotGetOperationTypeError):
         return GraphQLError(
             "questions and commands go by POST, subscriptions by WebSocket; name one operation of the document",
+            extensions={"code": "invalid_request"},
+        )
+    if isinstance(cause, GraphQLError) and any(isinstance(node, ValueNode) for node in cause.nodes or ()):
+        # An argument's value, known only while running: null in a variable with a default, where none may be.
+        return GraphQLError(
+            without_suggestion(cause.message)[:_MAX_MESSAGE].replace("not to be None", "not to be null"),
+            nodes=error.nodes,
+            path=error.path,
             extensions={"code": "invalid_request"},
         )
     if error.path is None and isinstance(cause, ValueError | OverflowError):
@@ -104,12 +152,13 @@ def _cause(error: GraphQLError) -> Exception | None:
 
 def extensions(*, introspection: bool) -> list[Callable[[], SchemaExtension]]:
     """Return what every operation goes through, outermost first; a fresh set for each."""
-    rules = [DepthRule, AliasRule] + ([] if introspection else [NoSchemaIntrospectionCustomRule])
+    asked: type[ASTValidationRule] = IntrospectionRule if introspection else NoSchemaIntrospectionCustomRule
+    rules: list[type[ASTValidationRule]] = [DepthRule, AliasRule, asked]
     return [
         Discretion,
         lambda: MaxTokensLimiter(max_token_count=MAX_TOKENS),
         lambda: AddValidationRules(rules),
         lambda: ParserCache(maxsize=CACHED_DOCUMENTS),
-        lambda: ValidationCache(maxsize=CACHED_DOCUMENTS),
+        Validation,
         CostLimiter,
     ]

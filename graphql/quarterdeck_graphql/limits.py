@@ -8,6 +8,7 @@ Fragments are measured once each, however often they are spread: a document cann
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -43,6 +44,7 @@ MAX_NODES: Final = 1_000
 DEADLINE_S: Final = 5.0
 MAX_BODY_BYTES: Final = 65_536
 MAX_SUBSCRIPTIONS: Final = 10
+MAX_VALIDATION_ERRORS: Final = 5
 
 LIST_SIZE: Final = "quarterdeck_list_size"
 """Key in a field's metadata: how many items to reckon with where a list is no connection."""
@@ -51,8 +53,21 @@ WEIGHT: Final = "quarterdeck_weight"
 PART: Final = {LIST_SIZE: 1, WEIGHT: 0}
 """Metadata of a list of a few words that are part of the object they belong to, and count as nothing beside it."""
 DEFAULT_LIST_SIZE: Final = 10
+DUE: Final = "quarterdeck_due"
+"""Key in a field's metadata: the share of the request's time after which the field is given up, and not the answer."""
 
 T = TypeVar("T")
+
+
+class Due(msgspec.Struct, frozen=True):
+    """When a request has to be answered, by the loop's clock: so long after it arrived."""
+
+    arrived: float
+    deadline_s: float = DEADLINE_S
+
+    def at(self, share: float = 1.0) -> float:
+        """Return the moment at which that share of the time is over."""
+        return self.arrived + self.deadline_s * share
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -112,17 +127,22 @@ def depth_of(document: DocumentNode, operation: OperationDefinitionNode) -> int:
 
 def aliases_of(document: DocumentNode, operation: OperationDefinitionNode) -> int:
     """Return how many fields are aliased, a fragment's as often as it is spread."""
+    return count_of(document, operation, lambda node: node.alias is not None)
+
+
+def count_of(document: DocumentNode, operation: OperationDefinitionNode, counts: Callable[[FieldNode], bool]) -> int:
+    """Return how many fields count, a fragment's as often as it is spread."""
     walk = _Walk(document)
 
     def measure(selections: SelectionSetNode) -> int:
         count = 0
         for node in selections.selections:
             if isinstance(node, FieldNode):
-                count += (node.alias is not None) + (measure(node.selection_set) if node.selection_set else 0)
+                count += counts(node) + (measure(node.selection_set) if node.selection_set else 0)
             elif isinstance(node, InlineFragmentNode):
                 count += measure(node.selection_set)
             elif isinstance(node, FragmentSpreadNode):
-                count += walk.fragment("aliases", node.name.value, lambda body: measure(body.selection_set), 0)
+                count += walk.fragment("count", node.name.value, lambda body: measure(body.selection_set), 0)
         return count
 
     return measure(operation.selection_set)
@@ -144,6 +164,7 @@ class DepthRule(ASTValidationRule):
         for node in context.document.definitions:
             if isinstance(node, OperationDefinitionNode) and (found := depth_of(context.document, node)) > MAX_DEPTH:
                 context.report_error(too_deep(found))
+                return
 
 
 class AliasRule(ASTValidationRule):
@@ -160,6 +181,25 @@ class AliasRule(ASTValidationRule):
                     extensions={"code": "too_many_aliases", "limit": MAX_ALIASES, "aliases": min(found, 2**53)},
                 )
                 context.report_error(error)
+                return
+
+
+class IntrospectionRule(ASTValidationRule):
+    """Refuses an operation that asks for the schema, or for a type of it, more than once or with aliases."""
+
+    def __init__(self, context: ASTValidationContext) -> None:
+        super().__init__(context)
+        for node in context.document.definitions:
+            if not isinstance(node, OperationDefinitionNode):
+                continue
+            asked = [count_of(context.document, node, partial(_is_named, name)) for name in ("__schema", "__type")]
+            if max(asked) > 1 or (any(asked) and aliases_of(context.document, node)):
+                error = GraphQLError(
+                    "`__schema` and `__type` are answered once each in a request without aliases",
+                    extensions={"code": "too_costly", "limit": 1},
+                )
+                context.report_error(error)
+                return
 
 
 class CostRule:
@@ -305,6 +345,10 @@ def is_node(found: GraphQLNamedType) -> bool:
     if is_union_type(found):
         return any(is_node(item) for item in found.types)
     return is_object_type(found) and any(item.name == "Node" for item in found.interfaces)
+
+
+def _is_named(name: str, node: FieldNode) -> bool:
+    return node.name.value == name
 
 
 def _is_list(field: GraphQLField) -> bool:

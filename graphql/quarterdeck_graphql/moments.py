@@ -38,14 +38,21 @@ async def position_at(context: Context, *, time: datetime | None, position: int 
     if (time is None) == (position is None):
         raise InvalidInput("give a time or a position, one of them", fields=["time", "position"])
     if time is not None:
-        now = await context.log.now()
-        if time > now:
-            raise InvalidInput(
-                f"it is {now.isoformat()}: nothing is known of {time.isoformat()} yet", now=now.isoformat()
-            )
+        await check_past(context, time)
         return await context.log.position_at(context.tenant, time)
     assert position is not None  # noqa: S101  tested above
     head = (await context.log.head(context.tenant)).position
     if position > head:
         raise InvalidInput(f"the log ends at {head}: nothing is known at {position} yet", position=position, head=head)
     return position
+
+
+async def check_past(context: Context, time: datetime) -> None:
+    """Let pass a time that has come.
+
+    Raises:
+        InvalidInput: it has not.
+    """
+    now = await context.log.now()
+    if time > now:
+        raise InvalidInput(f"it is {now.isoformat()}: nothing is known of {time.isoformat()} yet", now=now.isoformat())

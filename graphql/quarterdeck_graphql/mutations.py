@@ -5,6 +5,7 @@ Nothing here knows a command by name: a command that lands in the catalogue is a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Union
@@ -18,6 +19,7 @@ from quarterdeck_domain.errors import QuarterdeckError
 from quarterdeck_graphql.context import Info
 from quarterdeck_graphql.declare import resolver
 from quarterdeck_graphql.generated import Inputs, value_of
+from quarterdeck_graphql.limits import DUE
 from quarterdeck_graphql.problems import PROBLEMS, problem_of
 from quarterdeck_graphql.record import Record, record_at
 from quarterdeck_graphql.scalars import Position
@@ -26,6 +28,18 @@ KEY: Final = (
     "Your name for this request, 1 to 255 visible characters. The same key with the same input records nothing new and "
     "gives the first answer; it is never forgotten."
 )
+
+
+_BEGIN_BY: Final = 0.8
+_RECORD_BY: Final = 0.9
+_END_BY: Final = 0.96
+"""Shares of a request's time. What is late gives up alone: an answer with a secret in it is given once."""
+
+
+class NotBegun(QuarterdeckError):
+    """The commands before it in the request left no time for this one. Nothing was done; send it by itself."""
+
+    code = "not_begun"
 
 
 @strawberry.type(description="An event that a command recorded.")
@@ -45,8 +59,11 @@ class Payload:
     reveal: JSON | None = strawberry.field(description="Secrets it made, by name. Shown this once, and never again.")
     events: list[EventRef] = strawberry.field(description="What it recorded.")
 
-    @resolver("The record with this command in it.")
-    async def record(self, info: Info) -> Record:
+    @resolver(
+        "The record with this command in it. Null, with an error beside the rest, where the record is late.",
+        metadata={DUE: _RECORD_BY},
+    )
+    async def record(self, info: Info) -> Record | None:
         return await record_at(info.context, at_least=self.position)
 
 
@@ -64,6 +81,9 @@ def _field(command: Command, inputs: Inputs) -> Any:
     result: Any = Annotated[members, strawberry.union(f"{name}Result", description="How it ended.")]
 
     async def resolve(info: Info, input: Any, idempotency_key: str | None = None) -> Any:
+        due = info.context.due
+        if due is not None and asyncio.get_running_loop().time() > due.at(_BEGIN_BY):
+            return problem_of(NotBegun("those before it took the request's time; nothing was done: send it by itself"))
         try:
             done = await info.context.send(command, value_of(input), idempotency_key)
         except QuarterdeckError as error:
@@ -84,10 +104,10 @@ def _field(command: Command, inputs: Inputs) -> Any:
         "info": Info,
         "input": inputs.of(command.input, f"{name}Input"),
         "idempotency_key": Annotated[str | None, strawberry.argument(description=KEY)],
-        "return": result,
+        "return": result | None,
     }
     resolve.__name__ = command.name
-    return strawberry.field(resolver=resolve, name=_lower(name), description=command.summary)
+    return strawberry.field(resolver=resolve, name=_lower(name), description=command.summary, metadata={DUE: _END_BY})
 
 
 def _lower(name: str) -> str:

@@ -19,6 +19,7 @@ from quarterdeck_domain.errors import NotFound as NotFoundError
 from quarterdeck_domain.errors import QuarterdeckError
 from quarterdeck_domain.errors import Refused as RefusedError
 from quarterdeck_domain.errors import WrongState as WrongStateError
+from quarterdeck_graphql.limits import Due
 from quarterdeck_ledger import errors as ledger
 
 
@@ -64,7 +65,10 @@ PROBLEMS: Final = (
 _BY_CODE: Final[Mapping[str, type[Problem]]] = {
     "idempotency_key_reused": IdempotencyKeyReused,
     "too_many_requests": Busy,
+    "too_many_connections": Busy,
+    "too_many_subscriptions": Busy,
     "timed_out": Unavailable,
+    "not_begun": Busy,
     "not_yet": Busy,
 }
 _BY_CLASS: Final[Mapping[type[QuarterdeckError], type[Problem]]] = {
@@ -89,6 +93,7 @@ class Unauthorised(RefusedError):
 
 
 _HIDDEN: Final = "a part that is needed does not answer; repeat the request with the same idempotency key"
+_HIDDEN_IN_ANSWERS: Final = "a part that is needed does not answer; ask again later"
 
 
 def problem_of(error: QuarterdeckError) -> Problem | None:
@@ -112,7 +117,22 @@ def graphql_error(error: QuarterdeckError, found: GraphQLError) -> GraphQLError:
     extensions: dict[str, Any] = {"code": answer.code}
     if answer.details:
         extensions["details"] = answer.details
-    return GraphQLError(answer.message, nodes=found.nodes, path=found.path, extensions=extensions)
+    message = _HIDDEN_IN_ANSWERS if isinstance(answer, Unavailable) else answer.message
+    return GraphQLError(message, nodes=found.nodes, path=found.path, extensions=extensions)
+
+
+def passes(error: QuarterdeckError) -> bool:
+    """Tell whether an error is about the moment: the same may succeed later."""
+    return isinstance(problem_of(error), Unavailable | Busy)
+
+
+def late(due: Due) -> GraphQLError:
+    """Return the error of what was not answered in time."""
+    return GraphQLError(
+        f"not answered within {due.deadline_s:g} s; ask for less. A command may have been recorded: repeat it with its "
+        "key",
+        extensions={"code": "timed_out", "limit_s": due.deadline_s},
+    )
 
 
 def masked(found: GraphQLError) -> GraphQLError:

@@ -302,6 +302,7 @@ async def _page(
     key = cursors.read(after)
     found = await at.page(
         row,
+        info.field_name,
         first=first,
         after=None if key is None else key[0],
         newest_first=order is Order.NEWEST_FIRST,

@@ -19,9 +19,9 @@ from strawberry.types.graphql import OperationType
 from quarterdeck_domain.errors import InvalidInput, QuarterdeckError
 from quarterdeck_graphql.context import Context
 from quarterdeck_graphql.extensions import discreet
-from quarterdeck_graphql.limits import DEADLINE_S, MAX_BODY_BYTES
+from quarterdeck_graphql.limits import DEADLINE_S, MAX_BODY_BYTES, Due
 from quarterdeck_graphql.persisted import document
-from quarterdeck_graphql.problems import problem_of
+from quarterdeck_graphql.problems import late, problem_of
 from quarterdeck_graphql.schema import RecordSchema
 
 GRAPHQL: Final = "application/graphql-response+json"
@@ -89,14 +89,23 @@ def _unique(pairs: list[tuple[str, Any]]) -> None:
 
 
 async def answer(
-    schema: RecordSchema, context: Context, body: bytes, *, accept: str = "", deadline_s: float = DEADLINE_S
+    schema: RecordSchema,
+    context: Context,
+    body: bytes,
+    *,
+    arrived: float,
+    accept: str = "",
+    deadline_s: float = DEADLINE_S,
 ) -> Response:
-    """Return the response to a request."""
+    """Return the response to a request that arrived at a moment of the loop's clock, in time from then on."""
     media_type = GRAPHQL if GRAPHQL in accept else JSON
+    context.due = Due(arrived, deadline_s)
     try:
         request = parse_request(body)
         text = request.text()
-        async with asyncio.timeout(deadline_s):
+        if asyncio.get_running_loop().time() >= context.due.at():
+            raise TimeoutError
+        async with asyncio.timeout_at(context.due.at()):
             result = await schema.execute(
                 text,
                 variable_values=request.variables,
@@ -112,7 +121,7 @@ async def answer(
             message = "the document has no such operation; name one of its own with `operationName`"
         return _refusal(InvalidInput(message), media_type)
     except TimeoutError:
-        return _late(media_type, deadline_s)
+        return Response(504, media_type, _encoder.encode({"errors": [late(context.due).formatted]}))
     payload: dict[str, Any] = {"data": result.data}
     if result.errors:
         errors = [discreet(error) for error in result.errors]
@@ -131,11 +140,3 @@ def _refusal(error: QuarterdeckError, media_type: str) -> Response:
         | ({"details": problem.details} if problem is not None and problem.details else {}),
     )
     return Response(400, media_type, _encoder.encode({"errors": [told.formatted]}))
-
-
-def _late(media_type: str, deadline_s: float) -> Response:
-    told = GraphQLError(
-        f"not answered within {deadline_s:g} s; ask for less. A command may have been recorded: repeat it with its key",
-        extensions={"code": "timed_out", "limit_s": deadline_s},
-    )
-    return Response(504, media_type, _encoder.encode({"errors": [told.formatted]}))

@@ -32,6 +32,8 @@ from quarterdeck_domain.errors import QuarterdeckError
 from quarterdeck_graphql.context import Context
 from quarterdeck_graphql.extensions import discreet
 from quarterdeck_graphql.limits import MAX_BODY_BYTES, MAX_SUBSCRIPTIONS
+from quarterdeck_graphql.listeners import Listeners, TooManySubscriptions
+from quarterdeck_graphql.problems import passes
 from quarterdeck_graphql.schema import RecordSchema
 from quarterdeck_graphql.service import Request
 
@@ -93,7 +95,9 @@ class _Adapter:
 class Connection(BaseGraphQLTransportWSHandler[Any, None]):
     """One WebSocket connection, from its first message to its end."""
 
-    def __init__(self, schema: RecordSchema, socket: TextSocket, authenticate: Authenticate) -> None:
+    def __init__(
+        self, schema: RecordSchema, socket: TextSocket, authenticate: Authenticate, listeners: Listeners
+    ) -> None:
         super().__init__(
             view=cast(Any, self),  # the handler asks its view one thing: `on_ws_connect`
             websocket=cast(Any, _Adapter(socket)),  # the same methods, without a view of Strawberry's
@@ -104,28 +108,50 @@ class Connection(BaseGraphQLTransportWSHandler[Any, None]):
             max_subscriptions_per_connection=MAX_SUBSCRIPTIONS,
         )
         self._authenticate = authenticate
+        self._listeners = listeners
+        self._listener: Context | None = None
         self._watchdog: asyncio.Task[None] | None = None
 
     async def on_ws_connect(self, context: Any) -> UnsetType:
         """Recognise the caller by what `connection_init` brought.
 
         Raises:
-            ConnectionRejectionError: it opens nothing; the connection is closed with 4403.
+            ConnectionRejectionError: it opens nothing (4403), or cannot now (1013); the connection is closed.
         """
         try:
-            self.context = await self._authenticate(context["connection_params"])
-        except QuarterdeckError:
+            listener = await self._authenticate(context["connection_params"])
+            self._listeners.connections.take(listener)
+        except QuarterdeckError as error:
+            await self._refuse(error)
             raise ConnectionRejectionError from None
-        self._watchdog = asyncio.create_task(self._watch(self.context))
+        self.context = self._listener = listener
+        self._watchdog = asyncio.create_task(self._watch(listener))
         return cast(UnsetType, UNSET)  # an acknowledgement without a payload
+
+    async def _refuse(self, error: QuarterdeckError | None) -> None:
+        """Close the connection: for good, or so that clients try again later where it is about the moment."""
+        if error is None or not passes(error):
+            await self.websocket.close(4403, "Forbidden")
+            return
+        await self.websocket.close(1013, f"{error.code}: {discreet(GraphQLError('', original_error=error)).message}")
 
     async def shutdown(self) -> None:
         """End every operation and the watch over the caller."""
-        if self._watchdog is not None:
-            self._watchdog.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watchdog
-        await super().shutdown()
+        try:
+            if self._watchdog is not None:
+                self._watchdog.cancel()
+                with suppress(asyncio.CancelledError):
+                    await self._watchdog
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
+        try:
+            await super().shutdown()
+        finally:
+            if self._listener is not None:
+                self._listeners.connections.leave(self._listener)
+                self._listener = None
 
     async def handle_message(self, message: Any) -> None:
         """Handle a message of the protocol; close the connection on anything else."""
@@ -147,14 +173,39 @@ class Connection(BaseGraphQLTransportWSHandler[Any, None]):
         try:
             text = request.text()
         except QuarterdeckError as error:
-            problem = {"message": error.message, "extensions": {"code": error.code}}
-            await self.send_message(cast(Any, {"id": message["id"], "type": "error", "payload": [problem]}))
+            await self._say(message["id"], error)
+            return
+        if (
+            self.connection_acknowledged
+            and message["id"] not in self.operations
+            and len(self.operations) >= MAX_SUBSCRIPTIONS
+        ):
+            refused = TooManySubscriptions(f"a connection holds at most {MAX_SUBSCRIPTIONS}", limit=MAX_SUBSCRIPTIONS)
+            await self._say(message["id"], refused)
             return
         payload = {"query": text, "variables": request.variables, "operationName": request.operation_name}
         await super().handle_message(cast(Any, {"id": message["id"], "type": "subscribe", "payload": payload}))
 
+    async def _say(self, operation_id: str, error: QuarterdeckError) -> None:
+        """Refuse an operation that was not begun."""
+        told = discreet(GraphQLError("", original_error=error))
+        await self.send_message(cast(Any, {"id": operation_id, "type": "error", "payload": [told.formatted]}))
+
     async def run_operation(self, operation: Operation[Any, None]) -> None:
         """Run one subscription to its end. Queries and commands are for POST: they have a deadline there."""
+        try:
+            self._listeners.streams.take(self.context)
+        except QuarterdeckError as error:
+            await self._fail(operation, GraphQLError("", original_error=error))
+            return
+        try:
+            await self._stream(operation)
+        finally:
+            self._listeners.streams.leave(self.context)
+
+    async def _stream(self, operation: Operation[Any, None]) -> None:
+        # A document is read and checked in a turn too: who begins and ends streams all day gets no more than others.
+        await self.context.turns.take(self.context.tenant)
         stream = await self.schema.stream(
             operation.query,
             variable_values=operation.variables,
@@ -175,6 +226,16 @@ class Connection(BaseGraphQLTransportWSHandler[Any, None]):
             _log.exception("subscription failed")
             await self._fail(operation, GraphQLError("", original_error=error))
 
+    async def _send_result_stream(self, operation: Operation[Any, None], result_source: Any) -> None:
+        """Send what comes. What fails before the first event is an error of the operation, which ends it."""
+        begun = False
+        async for result in result_source:
+            if not begun and result.data is None and result.errors:
+                await operation.send_initial_errors(result.errors)
+                return
+            await operation.send_next(result)
+            begun = True
+
     async def _fail(self, operation: Operation[Any, None], error: GraphQLError) -> None:
         """Say why a subscription ended, if it has not ended otherwise meanwhile."""
         with suppress(WebSocketDisconnected, KeyError):
@@ -183,16 +244,18 @@ class Connection(BaseGraphQLTransportWSHandler[Any, None]):
     async def _watch(self, context: Context) -> None:
         while True:
             await asyncio.sleep(REAUTHORISE_S)
+            error: QuarterdeckError | None = None
             try:
-                valid = await context.still_valid()
-            except QuarterdeckError:
+                if await context.still_valid():
+                    continue
+            except QuarterdeckError as unknown:
                 # Nobody can say whether it may still listen: then it may not.
-                valid = False
-            if not valid:
-                await self.websocket.close(4403, "Forbidden")
-                for operation_id in list(self.operations):
-                    await self.cleanup_operation(operation_id)
-                return
+                error = unknown
+            # First: a listener that takes nothing would keep the close waiting.
+            for operation_id in list(self.operations):
+                await self.cleanup_operation(operation_id)
+            await self._refuse(error)
+            return
 
 
 def _is_id(value: object) -> bool:

@@ -1,7 +1,8 @@
 """Streams of events: the live timeline, and the past played back at the pace it had.
 
 Each asks again and again whether its caller may still listen; when it may not, the stream ends within seconds. The
-log's index does the filtering, so a listener that waits for one approval does not read the whole log.
+log's index does the filtering, so a listener that waits for one approval does not read the whole log. Pages are small,
+and every event waits for its turn: what a listener does not take stays in the log, not in memory.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import strawberry
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_graphql.context import Context, Info
 from quarterdeck_graphql.declare import stream
-from quarterdeck_graphql.events import TimelineEntry, show_entry
+from quarterdeck_graphql.events import DATA, TimelineEntry, show_entry
 from quarterdeck_graphql.moments import Moment, position_of
 from quarterdeck_graphql.problems import Unauthorised
 from quarterdeck_graphql.scalars import Position
+from quarterdeck_graphql.selection import selects
 from quarterdeck_graphql.timeline import Selected, TimelineFilter, select
 from quarterdeck_ledger.entry import Entry
 
@@ -27,7 +29,7 @@ REAUTHORISE_S: Final = 1.0
 MAX_PAUSE_S: Final = 10.0
 MAX_REPLAYED: Final = 100_000
 MAX_SPEED: Final = 1_000_000.0
-_PAGE: Final = 100
+_PAGE: Final = 16
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -58,12 +60,12 @@ async def follow(context: Context, selected: Selected, after: int) -> AsyncItera
     watch = Watch(context)
     while True:
         await watch.check()
-        # What is up to the head is read before the position moves there: nothing that is recorded later is skipped.
-        head = (await context.log.head(context.tenant)).position
-        found = []
-        if head > after:
-            found = await context.log.read_sealed(context.tenant, selected.query, after=after, until=head, limit=_PAGE)
+        async with context.turns.reading(context.tenant):
+            # What is up to the head is read before the position moves there: nothing recorded later is skipped.
+            head = (await context.log.head(context.tenant)).position
+            found = await _page(context, selected, after, head) if head > after else []
         for entry in found:
+            await context.turns.take(context.tenant)
             await watch.check()
             yield entry
         if len(found) == _PAGE:
@@ -71,6 +73,10 @@ async def follow(context: Context, selected: Selected, after: int) -> AsyncItera
         else:
             after = max(after, head)
             await context.log.store.wait(context.tenant, after, REAUTHORISE_S)
+
+
+async def _page(context: Context, selected: Selected, after: int, until: int) -> list[Entry]:
+    return await context.log.read_sealed(context.tenant, selected.query, after=after, until=until, limit=_PAGE)
 
 
 async def play(
@@ -87,11 +93,13 @@ async def play(
     before: Entry | None = None
     while after < until:
         await watch.check()
-        found = await context.log.read_sealed(context.tenant, selected.query, after=after, until=until, limit=_PAGE)
+        async with context.turns.reading(context.tenant):
+            found = await _page(context, selected, after, until)
         for entry in found:
             if before is not None and speed > 0:
                 gap_s = (entry.recorded_at - before.recorded_at).total_seconds() / speed
                 await _pause(watch, min(gap_s, MAX_PAUSE_S), sleep)
+            await context.turns.take(context.tenant)
             await watch.check()
             yield entry
             before = entry
@@ -103,6 +111,13 @@ async def _pause(watch: Watch, left_s: float, sleep: Sleep) -> None:
         await sleep(min(left_s, REAUTHORISE_S))
         left_s -= REAUTHORISE_S
         await watch.check()
+
+
+def _backwards(begin: Moment | None, end: Moment | None) -> bool:
+    """Tell whether two times are the wrong way round, be there nothing recorded between them or not."""
+    if begin is None or end is None or begin.time is None or end.time is None:
+        return False
+    return begin.time.value > end.time.value
 
 
 @strawberry.type(description="What can be listened to, over `graphql-transport-ws` alone.")
@@ -119,10 +134,13 @@ class Subscription:
         context = info.context
         if filter is not None and filter.to is not None:
             raise InvalidInput("a live timeline has no end; use `replay` for a span of the past", field="to")
-        start = after if after is not None else (await context.log.head(context.tenant)).position
+        head = (await context.log.head(context.tenant)).position
+        if after is not None and after > head:
+            raise InvalidInput(f"the log ends at {head}: nothing is known at {after} yet", position=after, head=head)
         selected = await select(context, filter)
-        async for entry in follow(context, selected, max(start, selected.after)):
-            yield await show_entry(context, entry)
+        with_data = selects(info, *DATA)
+        async for entry in follow(context, selected, max(head if after is None else after, selected.after)):
+            yield await show_entry(context, entry, with_data=with_data)
 
     @stream("The past again: each event after the gap it had, divided by `speed`, then the end of the stream.")
     async def replay(
@@ -143,10 +161,18 @@ class Subscription:
         selected = await select(context, filter)
         after = max(selected.after, 0 if from_ is None else await position_of(context, from_))
         head = (await context.log.head(context.tenant)).position
-        until = min(head if to is None else await position_of(context, to), selected.until or head)
+        until = min(
+            head if to is None else await position_of(context, to), head if selected.until is None else selected.until
+        )
+        if after > until or _backwards(from_, to):
+            raise InvalidInput(
+                f"a replay goes forward, and this one begins after {after}, where it would have ended by {until}",
+                fields=["from", "to"],
+            )
         if until - after > MAX_REPLAYED:
             raise InvalidInput(
                 f"a replay spans at most {MAX_REPLAYED} positions; take the export for more", limit=MAX_REPLAYED
             )
+        with_data = selects(info, *DATA)
         async for entry in play(context, selected, after, until, speed):
-            yield await show_entry(context, entry)
+            yield await show_entry(context, entry, with_data=with_data)

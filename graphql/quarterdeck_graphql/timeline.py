@@ -18,7 +18,8 @@ from eventsourcing.dcb.api import DCBQuery, DCBQueryItem
 from quarterdeck_domain.errors import InvalidInput, NotAllowed
 from quarterdeck_graphql.context import Context, Info
 from quarterdeck_graphql.enums import Order
-from quarterdeck_graphql.events import NAMES_ITS_OWNER, TimelineEntry, show_entries
+from quarterdeck_graphql.events import DATA, NAMES_ITS_OWNER, TimelineEntry, show_entries
+from quarterdeck_graphql.moments import check_past
 from quarterdeck_graphql.node import Connection, check_first, page
 from quarterdeck_graphql.selection import selects
 from quarterdeck_ledger.entry import MAX_TAG_LENGTH, Entry
@@ -73,7 +74,7 @@ async def select(context: Context, wanted: TimelineFilter | None) -> Selected:
     """Return a filter made ready, narrowed to what the caller may see.
 
     Raises:
-        InvalidInput: an unknown type, or too many or too long values.
+        InvalidInput: an unknown type, too many or too long values, or a beginning that has not come yet.
         NotAllowed: it asks for somebody else's.
     """
     wanted = wanted or TimelineFilter()
@@ -95,6 +96,8 @@ async def select(context: Context, wanted: TimelineFilter | None) -> Selected:
         items = []
     after = 0
     if wanted.from_ is not None and wanted.from_ > _FIRST:
+        # Its position would be the log's end, and what is recorded before it comes would be taken for what is meant.
+        await check_past(context, wanted.from_)
         after = await context.log.position_at(context.tenant, wanted.from_ - _TICK)
     until = None if wanted.to is None else await context.log.position_at(context.tenant, wanted.to)
     return Selected(query=DCBQuery(items=items), after=after, until=until)
@@ -160,6 +163,6 @@ async def timeline_page(
         found = await context.log.read_sealed(
             context.tenant, selected.query, after=low, until=high, limit=first + 1, backwards=backwards
         )
-    nodes = await show_entries(context, found[:first], with_data=selects(info, "data", "withheld"))
+    nodes = await show_entries(context, found[:first], with_data=selects(info, *DATA))
     keys = [(entry.position,) for entry in found[:first]]
     return page(nodes, keys, cursors, more=len(found) > first, after=after)

@@ -24,6 +24,8 @@ URL_VARIABLE: Final = "QUARTERDECK_URL"
 TOKEN_VARIABLE: Final = "QUARTERDECK_TOKEN"  # noqa: S105
 ECHOED: Final = ("expires_at", "binding_token")
 """What an access request repeats of the denial it asks on, unchanged."""
+HUMAN: Final = "user"
+"""The type by which policy knows a human; agents and services go by their kind."""
 MAX_DETAIL: Final = 500
 MAX_PRINCIPALS: Final = 100
 
@@ -70,7 +72,7 @@ class Quarterdeck:
         await self._transport.close()
 
     async def me(self) -> Entity:
-        """Return the principal that this client acts as.
+        """Return the principal that this client acts as, as policy knows it: a human is a `user`.
 
         Raises:
             Refused, Unreachable: as for every call.
@@ -83,7 +85,7 @@ class Quarterdeck:
                 raise BadAnswer("what answered is not Quarterdeck: it does not know who you are")
             if len(_PRINCIPALS) >= MAX_PRINCIPALS:
                 _PRINCIPALS.clear()
-            found = _PRINCIPALS[self._credential] = Entity(kind, name)
+            found = _PRINCIPALS[self._credential] = Entity(HUMAN if kind == "human" else kind, name)
         return found
 
     async def intent(

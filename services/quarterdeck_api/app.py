@@ -27,6 +27,7 @@ from quarterdeck_api.estate.router import MAX_FILE_BYTES, PATHS
 from quarterdeck_api.estate.router import STRUCTS as ESTATE_STRUCTS
 from quarterdeck_api.limits import BodyLimit, Deadline, LastResort, RequestTrace, SecurityHeaders
 from quarterdeck_api.log.router import STRUCTS as LOG_STRUCTS
+from quarterdeck_api.outages import Outages
 from quarterdeck_api.services import Services
 
 STRUCTS: Final[tuple[type[msgspec.Struct], ...]] = (
@@ -51,7 +52,8 @@ def create_app(services: Services) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.services = services
-    problems.install(app)
+    app.state.outages = Outages()
+    problems.install(app, app.state.outages)
     openapi.install(app, STRUCTS)
     for room in (health, sign_in, commands, log, authzen, arap, grants, approvals, estate, traces):
         app.include_router(room.router)

@@ -5,12 +5,12 @@ Who asks is decided here, as for every other route; what may be asked, and how m
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-import structlog
-from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi import Depends, FastAPI, Request, Response, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from quarterdeck_api.auth.authenticator import TENANT_HEADER
@@ -22,6 +22,7 @@ from quarterdeck_api.problems import Unauthenticated, UnsupportedMediaType
 from quarterdeck_api.services import Services, ServicesDep
 from quarterdeck_domain.commands import Command
 from quarterdeck_graphql.context import Context
+from quarterdeck_graphql.listeners import Listeners
 from quarterdeck_graphql.schema import build_schema
 from quarterdeck_graphql.service import answer
 from quarterdeck_graphql.socket import PROTOCOL, Connection
@@ -29,23 +30,29 @@ from quarterdeck_ledger.errors import Unavailable
 
 PATH: Final = "/graphql"
 
-_log = structlog.get_logger(__name__)
+
+async def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def mount(app: FastAPI) -> None:
     """Serve GraphQL at `/graphql`."""
+    app.state.listeners = Listeners()
     app.add_api_route(PATH, ask, methods=["POST"], include_in_schema=False)
     app.add_api_websocket_route(PATH, listen)
 
 
-async def ask(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
-    """Answer a question, or run a command."""
+async def ask(
+    arrived: Annotated[float, Depends(_now)], request: Request, caller: CallerDep, services: ServicesDep
+) -> Response:
+    """Answer a question, or run a command. Its time runs from before it is known whose it is: dependencies in order."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise UnsupportedMediaType("send JSON: Content-Type: application/json", accepts=["application/json"])
-    schema = build_schema(introspection=services.settings.graphql_introspection)
+    schema = build_schema(introspection=services.settings.introspection)
     accept = request.headers.get("accept", "")
-    found = await answer(schema, context_of(services, caller), await request.body(), accept=accept)
+    context = context_of(services, caller)
+    found = await answer(schema, context, await request.body(), arrived=arrived, accept=accept)
     return Response(found.body, found.status, media_type=f"{found.media_type}; charset=utf-8")
 
 
@@ -61,11 +68,15 @@ async def listen(websocket: WebSocket, services: ServicesDep) -> None:
         return
     await websocket.accept(PROTOCOL)
 
-    async def authenticate(payload: Mapping[str, Any]) -> Context:
-        return context_of(services, await _caller(services, websocket, payload))
+    listeners: Listeners = websocket.app.state.listeners
 
-    schema = build_schema(introspection=services.settings.graphql_introspection)
-    await Connection(schema, _Socket(websocket), authenticate).handle()
+    async def authenticate(payload: Mapping[str, Any]) -> Context:
+        context = context_of(services, await _caller(services, websocket, payload))
+        context.turns = listeners.turns
+        return context
+
+    schema = build_schema(introspection=services.settings.introspection)
+    await Connection(schema, _Socket(websocket), authenticate, listeners).handle()
 
 
 def context_of(services: Services, caller: Caller) -> Context:

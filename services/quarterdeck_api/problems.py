@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from quarterdeck_api.outages import Outages
 from quarterdeck_domain.errors import InvalidInput, NotAllowed, NotFound, QuarterdeckError, Refused
 from quarterdeck_ledger.checkpoints import LogRewound
 from quarterdeck_ledger.errors import Busy, Expired, Unavailable, UnsafeServer
@@ -161,13 +162,14 @@ def unexpected() -> JSONResponse:
     )
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of the application with a problem."""
+def install(app: FastAPI, outages: Outages) -> None:
+    """Answer every error of the application with a problem. What waits for a part is logged once an outage."""
 
     @app.exception_handler(QuarterdeckError)
     async def known(_request: Request, error: QuarterdeckError) -> Response:
-        if status_of(error) >= 500:
-            _log.error("request failed", code=error.code, error=error.message, exc_info=status_of(error) == 500)
+        status = status_of(error)
+        if status == 500 or (status > 500 and outages.begins(error.code)):
+            _log.error("request failed", code=error.code, error=error.message, exc_info=status == 500)
         return problem_of(error)
 
     @app.exception_handler(RequestValidationError)

@@ -5,12 +5,13 @@ Exit codes: 0 done; 1 refused, or nothing was decided; 2 wrong usage; 3 nobody a
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 import typer
 
+from quarterdeck_cli.approval_screen import ENDING, MAX_LISTED
+from quarterdeck_cli.approval_watch import changes, follow
 from quarterdeck_cli.client import Api, fail
 from quarterdeck_cli.output import AsJson, console, print_json, visible
 
@@ -18,7 +19,12 @@ STATUSES: Final = ("pending", "approved", "denied", "expired", "cancelled", "all
 
 app = typer.Typer(help="See what waits for a human, and decide it.", no_args_is_help=True)
 
-ApprovalId = Annotated[str, typer.Argument(metavar="ID", help="The approval, apr_….", show_default=False)]
+ApprovalId = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="The approval, apr_…; of one that waits, the end of its id will do.", show_default=False
+    ),
+]
 Comment = Annotated[str | None, typer.Option("--comment", "-m", help="Why; the record keeps it.", show_default=False)]
 Digest = Annotated[
     str | None, typer.Option(help="Decide only if this is the digest of what is asked.", show_default=False)
@@ -29,7 +35,7 @@ Status = Annotated[str, typer.Option(help=f"Only these: {', '.join(STATUSES)}.")
 @app.command("list")
 def list_(
     status: Status = "pending",
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=MAX_LISTED, help="How many at most.")] = 50,
     json: AsJson = False,
 ) -> None:
     """List approvals, newest first."""
@@ -41,17 +47,20 @@ def list_(
     elif found:
         from quarterdeck_cli.approval_view import list_table
 
-        console().print(list_table(found))
-        typer.echo("\nLook closely:  quarterdeck approvals show ID")
+        out = console()
+        out.print(list_table(found))
+        if out.is_terminal:
+            more = f"\n{limit} are shown, the newest; --limit shows more." if len(found) == limit else ""
+            typer.echo(f"{more}\nLook closely:  quarterdeck approvals show ID")
     else:
-        typer.echo("Nothing waits for a human." if status == "pending" else f"No approval is {status}.")
+        typer.echo(_nothing(status))
 
 
 @app.command()
 def show(approval_id: ApprovalId, json: AsJson = False) -> None:
     """Show one approval: what policy verified, apart from what the agent claims."""
     with Api(json=json) as api:
-        found = _one(api, approval_id)
+        found = _one(api, approval_id, json)
     if json:
         print_json(found)
     else:
@@ -95,12 +104,19 @@ def watch(
     every: Annotated[float, typer.Option(min=0.2, max=3600, help="Seconds between two looks.")] = 1.0,
     json: AsJson = False,
 ) -> None:
-    """Keep watching approvals; with --json, print a line for each that is new or has changed. Ctrl-C ends it."""
+    """Keep watching approvals, those that end soonest first; Ctrl-C ends it.
+
+    With --json, and where there is no terminal, print a line for each that is new or has changed.
+    """
     _check(status)
     with Api(json=json) as api:
         api.get("/v1/approvals", status=status, limit=1)  # so that a wrong address or credential is told at once
         try:
-            (_watch_json if json else _watch_live)(api, status, every)
+            if json:
+                for item in changes(api, status, every):
+                    print_json(item)
+            else:
+                follow(api, console(), status, every, _nothing(status))
         except KeyboardInterrupt:
             return
 
@@ -108,6 +124,10 @@ def watch(
 def _check(status: str) -> None:
     if status not in STATUSES:
         raise typer.BadParameter(f"{status!r} is not one of {', '.join(STATUSES)}", param_hint="--status")
+
+
+def _nothing(status: str) -> str:
+    return "Nothing waits for a human." if status == "pending" else f"No approval is {status}."
 
 
 def _fetch(api: Api, status: str, limit: int) -> list[dict[str, Any]]:
@@ -121,23 +141,37 @@ def _fetch(api: Api, status: str, limit: int) -> list[dict[str, Any]]:
             return found
 
 
-def _one(api: Api, approval_id: str) -> dict[str, Any]:
-    found: dict[str, Any] = api.get(f"/v1/approvals/{quote(approval_id, safe='')}")
+def _one(api: Api, approval_id: str, json: bool) -> dict[str, Any]:
+    whole = _whole(api, approval_id, json)
+    found: dict[str, Any] = api.get(f"/v1/approvals/{quote(whole, safe='')}")
     return found
 
 
+def _whole(api: Api, given: str, json: bool) -> str:
+    """Return the id that is meant: as it was given, or that of the one pending approval that ends so."""
+    if given.startswith("apr_") or len(given) < ENDING:
+        return given
+    found = [item["id"] for item in _fetch(api, "pending", MAX_LISTED) if item["id"].endswith(given)]
+    if len(found) != 1:
+        many = "several pending approvals end" if found else "no pending approval ends"
+        fail(f"{many} in {given}", "quarterdeck approvals list   shows whole ids", json=json, kind="not_found")
+    return str(found[0])
+
+
 def _print(approval: dict[str, Any]) -> None:
-    from quarterdeck_cli.approval_view import full
+    from quarterdeck_cli.approval_view import folded, full
 
     out = console()
     for line in full(approval):
-        # Soft: a long line is not cut, and copies as one.
-        out.print(line, soft_wrap=True)
+        for piece in folded(line, out.width):
+            # Soft: what is left whole is not cut, and copies as one.
+            out.print(piece, soft_wrap=True)
 
 
 def _decide(approval_id: str, verdict: str, comment: str | None, digest: str | None, yes: bool, json: bool) -> None:
     with Api(json=json) as api:
-        shown = _one(api, approval_id)
+        shown = _one(api, approval_id, json)
+        approval_id = str(shown["id"])
         found = str(shown["action_digest"])
         if digest is not None and digest != found:
             fail(
@@ -170,36 +204,3 @@ def _confirm(shown: dict[str, Any], json: bool) -> None:
     question = f"\nApprove exactly this, digest {visible(shown['action_digest'])}?"
     if not typer.confirm(question, default=False):
         fail("nothing was decided", f"quarterdeck approvals deny {shown['id']}   says no", kind="not_decided")
-
-
-def _watch_json(api: Api, status: str, every: float) -> None:
-    seen: dict[str, dict[str, Any]] = {}
-    while True:
-        page = api.try_get("/v1/approvals", status=status, limit=100)
-        for item in reversed(page["approvals"] if page else []):
-            if seen.get(item["id"]) != item:
-                seen[item["id"]] = item
-                print_json(item)
-        time.sleep(every)
-
-
-def _watch_live(api: Api, status: str, every: float) -> None:
-    from rich.console import Group
-    from rich.live import Live
-    from rich.text import Text
-
-    from quarterdeck_cli.approval_view import list_table
-
-    hint = Text("quarterdeck approvals show ID · approve ID · deny ID      Ctrl-C ends", style="dim")
-    with Live(Text("…"), console=console(), auto_refresh=False, screen=False) as live:
-        while True:
-            page = api.try_get("/v1/approvals", status=status, limit=100)
-            if page is None:
-                live.update(
-                    Group(Text(f"{api.url} does not answer; still trying", style="bold red"), hint), refresh=True
-                )
-            else:
-                found = page["approvals"]
-                body = list_table(found) if found else Text("Nothing waits for a human.")
-                live.update(Group(body, Text(""), hint), refresh=True)
-            time.sleep(every)

@@ -81,9 +81,9 @@ async def _write(url: str, target: Path, *, quiet: bool) -> Header:
     from quarterdeck_ledger.postgres import PostgresStore
 
     async with (
-        PostgresStore.open(url, size=1) as store,
+        PostgresStore.open(url, size=1, reading=True) as store,
         backups.snapshot(store.pool, version("quarterdeck")) as snapshot,
     ):
-        with archive.writing(target) as writer, bars(quiet=quiet) as show:
+        with archive.writing(target) as writer, bars("backup", quiet=quiet) as show:
             await backups.write(snapshot, writer, show)
         return snapshot.header

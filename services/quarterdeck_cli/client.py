@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 import typer
 
 from quarterdeck_cli import credentials
-from quarterdeck_cli.output import visible
 from quarterdeck_cli.problems import give_up
+from quarterdeck_cli.text import shown
 
 if TYPE_CHECKING:
     import httpx
@@ -50,7 +50,7 @@ def fail(
     message: str, hint: str | None = None, *, code: int = REFUSED, json: bool = False, kind: str = "error"
 ) -> NoReturn:
     """End a command with a message, the next step and an exit code; as JSON on standard error where JSON was wanted."""
-    message = visible(message)
+    message = shown(message)
     if json:
         print(jsonlib.dumps({"error": {"code": kind, "message": message, "hint": hint}}), file=sys.stderr)
         raise typer.Exit(code)
@@ -58,13 +58,13 @@ def fail(
 
 
 class Api:
-    """A server as the signed-in person. Use it with `with`; every failure ends the command."""
+    """A server, `url` or the one signed in to last, as who is signed in there. Failures end the command."""
 
     def __init__(self, *, json: bool = False, url: str | None = None, anonymous: bool = False) -> None:
         self._json = json
         self._hints = _HINTS | _NOT_SIGNED_IN if anonymous else _HINTS
         try:
-            found = credentials.access() if url is None else credentials.Access(url, None)
+            found = credentials.Access(url, None) if url and anonymous else credentials.access(url)
         except credentials.UnsafeCredentials as error:
             fail(str(error), error.way_out, json=json, kind="unsafe_credentials")
         if found.token is None and not anonymous:

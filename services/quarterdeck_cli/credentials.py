@@ -39,13 +39,18 @@ def path() -> Path:
     return (Path(base) if base else Path.home() / ".config") / "quarterdeck" / "credentials"
 
 
-def access() -> Access:
-    """Return the server to speak to and its credential: the environment's, else that of the last sign-in.
+def access(at: str | None = None) -> Access:
+    """Return the server to speak to, `at` if it is given, and its credential: the environment's, else a sign-in's.
+
+    A server that neither the environment nor `at` names is that of the last sign-in. The environment's credential goes
+    to no other server than the environment's.
 
     Raises:
         UnsafeCredentials: the file cannot be used.
     """
     url, token = os.environ.get(URL_VARIABLE), os.environ.get(TOKEN_VARIABLE)
+    if at is not None:
+        url, token = at, token if (url or at).rstrip("/") == at.rstrip("/") else None
     if url and token:
         return Access(url.rstrip("/"), token)
     stored = _read()

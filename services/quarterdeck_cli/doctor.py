@@ -48,6 +48,9 @@ def examine(data_dir: str | None) -> list[Finding]:
     findings.append(("settings", True, f"data in {settings.data_dir.expanduser()}", ""))
     from quarterdeck_cli.doctor_parts import PARTS
 
+    refused = _refused(settings)
+    if refused is not None:
+        return [*findings, refused]
     checks: tuple[Callable[[Any], Finding], ...] = (_directory, _disk, _keys, *PARTS)
     return [*findings, *(check(settings) for check in checks)]
 
@@ -71,13 +74,33 @@ def _packages() -> list[Finding]:
     return found
 
 
+def _refused(settings: Any) -> Finding | None:
+    """Return why `up` would refuse the data directory. In such a one, to look for what does not run only misleads."""
+    from quarterdeck_cli.installation import check_data_dir
+    from quarterdeck_embedded import EmbeddedError, EmbeddedPostgres
+
+    directory = settings.data_dir.expanduser().absolute()
+    try:
+        check_data_dir(directory)
+        if settings.database_url is None:
+            EmbeddedPostgres(directory / "postgres").check()
+    except EmbeddedError as error:
+        seen, _, advice = str(error).rpartition(": ")  # what to do stands behind the last colon
+        return (
+            "data directory",
+            False,
+            seen,
+            advice + ("   (docs/operations/backup.md)" if "backup" in advice else ""),
+        )
+    return None
+
+
 def _directory(settings: Any) -> Finding:
     directory = settings.data_dir.expanduser()
     if not directory.exists():
         return ("data directory", True, "not made yet: `quarterdeck up` makes it", "")
     mode = directory.stat().st_mode & 0o777
-    ok = mode & 0o077 == 0 and os.access(directory, os.W_OK)
-    return ("data directory", ok, f"{directory} (mode {mode:o})", f"chmod 700 {directory}")
+    return ("data directory", mode & 0o077 == 0, f"{directory} (mode {mode:o})", f"chmod 700 {directory}")
 
 
 def _disk(settings: Any) -> Finding:

@@ -188,7 +188,8 @@ def _start(settings: Any, log: str | None = None) -> str:
     data_dir = settings.data_dir.expanduser()
     try:
         with alone(data_dir):
-            return "quarterdeck up"
+            begun = log is not None and (data_dir / log).exists()
+            return f"quarterdeck up   (if it does not start: {data_dir / log})" if begun else "quarterdeck up"
     except FileNotFoundError:
         return "quarterdeck up"
     except AlreadyRunning:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import http.client
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +19,7 @@ from quarterdeck_cli import address as addresses
 from quarterdeck_cli.supervisor import ROLES, Supervisor
 from quarterdeck_embedded import (
     AlreadyRunning,
+    EmbeddedError,
     EmbeddedPostgres,
     EmbeddedTemporal,
     StartFailed,
@@ -65,13 +68,16 @@ def installation(settings: Settings, said: Said = lambda _what, _seconds: None) 
 
     Raises:
         AlreadyRunning: another process has this data directory, or something has the port.
+        WrongDirectory: the data directory cannot be used, or made.
         StartFailed: a part did not start; the message has the end of its log.
+        EmbeddedError: there is no listening at the host and port.
     """
     data_dir = settings.data_dir.expanduser().absolute()
+    check_data_dir(data_dir)
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except (FileExistsError, NotADirectoryError):
-        raise WrongDirectory(f"{data_dir} cannot be made: a file is in the way; name a directory") from None
+    except OSError as error:
+        raise WrongDirectory(f"{data_dir} cannot be made ({error.strerror}): choose another --data-dir") from None
     with contextlib.ExitStack() as stack:
         stack.enter_context(alone(data_dir))
         _check_port(settings.host, settings.port)
@@ -138,7 +144,24 @@ def _environment(settings: Settings, data_dir: Path, url: str, temporal_address:
         "QUARTERDECK_TEMPORAL_ADDRESS": temporal_address,
         "QUARTERDECK_HOST": settings.host,
         "QUARTERDECK_PORT": str(settings.port),
+        # The roles are given an address of the embedded database: they cannot tell that it is embedded.
+        "QUARTERDECK_GRAPHQL_INTROSPECTION": str(settings.introspection).lower(),
     }
+
+
+def check_data_dir(data_dir: Path) -> None:
+    """Tell whether a data directory can be written in, or made where there is none. Changes nothing.
+
+    Raises:
+        WrongDirectory: it cannot; the message says why, and what to do.
+    """
+    place = next(path for path in (data_dir, *data_dir.parents) if os.path.lexists(path))
+    if not place.is_dir():
+        raise WrongDirectory(f"{data_dir} cannot be made, a file is in the way: name a directory with --data-dir")
+    if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+        raise WrongDirectory(
+            f"user id {os.geteuid()} may not write in {place}: run as its owner, or choose another --data-dir"
+        )
 
 
 @contextlib.contextmanager
@@ -164,7 +187,12 @@ def _check_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise AlreadyRunning(f"cannot listen on {host}:{port} ({error.strerror}): choose another --port") from None
+            where = f"cannot listen on {host}:{port} ({error.strerror})"
+            if error.errno == errno.EADDRINUSE:
+                raise AlreadyRunning(f"{where}: choose another --port") from None
+            if error.errno in (errno.EACCES, errno.EPERM):
+                raise EmbeddedError(f"{where}: choose a --port from 1024 on") from None
+            raise EmbeddedError(f"{where}: choose a --host that is an address of this machine") from None
 
 
 def _wait_until_ready(host: str, port: int, supervisor: Supervisor) -> None:

@@ -1,4 +1,4 @@
-"""`quarterdeck keys`: the API keys of services, agents and scripts.
+"""`quarterdeck keys`: the API keys of services, agents and scripts, and the secrets of those who are called back.
 
 Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 nobody answers.
 """
@@ -12,7 +12,21 @@ import typer
 from quarterdeck_cli.client import Api
 from quarterdeck_cli.output import AsJson, nodes, print_json, seconds_of, show_rows, visible, when
 
-app = typer.Typer(help="Make, rotate and revoke API keys.", no_args_is_help=True)
+app = typer.Typer(help="Make, rotate and revoke API keys; reveal the secrets of callbacks.", no_args_is_help=True)
+
+ID_LENGTH: Final = 30
+
+
+def _principal(given: str) -> str:
+    """Return a principal's id unchanged.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    if not (given.startswith("prn_") and len(given) == ID_LENGTH):
+        raise typer.BadParameter(f"{given!r} is no principal's id, prn_…;  quarterdeck people list  shows them")
+    return given
+
 
 KeyId = Annotated[str, typer.Argument(metavar="KEY", help="The key's id, key_….", show_default=False)]
 
@@ -30,7 +44,10 @@ query Keys($first: Int!, $after: String, $filter: ApiKeyFilter) {
 
 @app.command("list")
 def list_(
-    of: Annotated[str | None, typer.Option("--for", help="Only this principal's.", show_default=False)] = None,
+    of: Annotated[
+        str | None,
+        typer.Option("--for", help="Only this principal's.", show_default=False, parser=_principal, metavar="ID"),
+    ] = None,
     sessions: Annotated[bool, typer.Option(help="Also people's sessions.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Also those that were revoked.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 200,
@@ -63,9 +80,14 @@ def list_(
 @app.command()
 def issue(
     of: Annotated[
-        str | None, typer.Option("--for", help="Whose key it is; yours if left out.", show_default=False)
+        str | None,
+        typer.Option(
+            "--for", help="Whose key it is; yours if left out.", show_default=False, parser=_principal, metavar="ID"
+        ),
     ] = None,
-    acts_for: Annotated[list[str], typer.Option(help="Principals it acts for, nearest first.")] = [],  # noqa: B006
+    acts_for: Annotated[
+        list[str], typer.Option(help="Principals it acts for, nearest first.", parser=_principal, metavar="ID")
+    ] = [],  # noqa: B006
     lifetime: Annotated[str | None, typer.Option(help="How long it works: 12h, 90d.", show_default=False)] = None,
     json: AsJson = False,
 ) -> None:
@@ -98,10 +120,35 @@ def revoke(
     reason: Annotated[str, typer.Option("--reason", "-m", help="Why; the record keeps it.")],
     json: AsJson = False,
 ) -> None:
-    """Stop a key or a session at once."""
+    """Stop a key or a session at once, and every key that was made with it."""
     with Api(json=json) as api:
         done = api.command("revoke_api_key", key_id=key_id, reason=reason)
-    print_json(done) if json else typer.echo(f"{visible(key_id)} opens nothing from now on.")
+    if json:
+        print_json(done)
+        return
+    also = done["result"].get("also_revoked")
+    typer.echo(f"{visible(key_id)} opens nothing from now on." + (f"\nNor do: {visible(also)}" if also else ""))
+
+
+@app.command("callback-secret")
+def callback_secret(
+    endpoint: Annotated[
+        str, typer.Argument(metavar="ENDPOINT", help="Where callbacks go: https://…", show_default=False)
+    ],
+    json: AsJson = False,
+) -> None:
+    """Reveal the secret that verifies callbacks at an endpoint. Administrators only; the log says who was given it."""
+    with Api(json=json) as api:
+        done = api.post("/v1/callbacks/secret", {"endpoint": endpoint})
+    if json:
+        print_json(done)
+        return
+    # The secret alone on standard output, so that it can be piped to where it is kept.
+    typer.echo(
+        f"The secret of {visible(done['result']['origin'])}, of key {visible(done['result']['key_id'])}:", err=True
+    )
+    typer.echo((done.get("reveal") or {}).get("secret", ""))
+    typer.echo("Give it to whoever receives there, and to nobody else: it signs as well as it verifies.", err=True)
 
 
 def _show(done: dict[str, Any], url: str, json: bool) -> None:

@@ -26,15 +26,15 @@ def verify_live(data_dir: str | None, *, json: bool, checkpoints: Sequence[str] 
     """
     need_server()
     settings = settings_for(data_dir=data_dir)
-    from quarterdeck_domain.errors import InvalidInput
+    from quarterdeck_cli.live_held import NotChecked
 
     with failures(json=json), database(settings) as reached:
         try:
             events, gates, found = asyncio.run(
                 _check(settings, reached.url, [Path(name) for name in checkpoints], vkeys)
             )
-        except InvalidInput as error:
-            fail(error.message, "docs/verify.md says what to keep", code=2, json=json, kind="not_checked")
+        except NotChecked as error:
+            fail(error.message, "docs/verify.md says what to keep", code=2, json=json, kind=error.code)
     violations = [violation for violation in found if violation.invariant != "I12"]
     if json:
         shown = [_shown(violation) for violation in found]
@@ -59,28 +59,15 @@ async def _check(
     settings: Any, url: str, checkpoints: Sequence[Path], vkeys: Sequence[str]
 ) -> tuple[int, bool, list[Violation]]:
     """Return how many events there are, whether the gates were checked, and what does not hold."""
-    from quarterdeck_cli.live_held import check_held
-    from quarterdeck_ledger.keys import FileKeyStore
-    from quarterdeck_ledger.ledger import EventLedger
+    from quarterdeck_cli.live_held import known
     from quarterdeck_ledger.postgres import PostgresStore
-    from quarterdeck_projector import invariants
+    from quarterdeck_projector.verification import check_all
 
-    found: list[Violation] = []
-    count = 0
-    async with PostgresStore.open(url, size=3) as store:
-        found += await check_held(store, settings, checkpoints, vkeys)
-        ledger = EventLedger(store, FileKeyStore(settings.keys / "subjects"))
+    async with PostgresStore.open(url, size=3, reading=True) as store:
+        trust, amiss = known(settings, await store.tenants(), checkpoints, vkeys)
         temporal = await _temporal(settings)
-        for tenant in await ledger.tenants():
-            found += [violation async for violation in invariants.check_log(store, tenant)]
-            count += (await ledger.head(tenant)).position
-            events = await ledger.read(tenant, invariants.RULED)
-            found += invariants.check_rules(tenant, events)
-            found += invariants.stuck(tenant, events)
-            if temporal is not None:
-                found += await invariants.check_gates(ledger, temporal, tenant, events)
-        found += await invariants.check_read_models(store)
-    return count, temporal is not None, found
+        count, found = await check_all(store, trust, temporal)
+    return count, temporal is not None, [*amiss, *found]
 
 
 async def _temporal(settings: Any) -> Any:

@@ -1,94 +1,101 @@
-"""Whether a living log still extends every checkpoint that somebody kept of it, here or elsewhere.
+"""What an installation is checked against: the checkpoints that somebody kept of its logs, and the keys that sign.
 
-It is the one thing that shows an older copy in a log's place: whatever is in such a copy agrees with itself.
+Checkpoints kept apart are the one thing that shows an older copy in a log's place: whatever is in such a copy agrees
+with itself.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.errors import InvalidInput, QuarterdeckError
 
 if TYPE_CHECKING:
-    from quarterdeck_ledger.checkpoints import Checkpointer
-    from quarterdeck_ledger.notes import VerifierKey
-    from quarterdeck_ledger.postgres import PostgresStore
+    from quarterdeck_ledger.notes import Checkpoint, VerifierKey
     from quarterdeck_projector.invariants import Violation
+    from quarterdeck_projector.verification import Trust
 
 
-async def check_held(
-    store: PostgresStore, settings: Any, given: Sequence[Path], vkeys: Sequence[str]
-) -> list[Violation]:
-    """Return what contradicts the checkpoints in `given` files and those that this installation keeps beside its keys.
+class NotChecked(InvalidInput):
+    """What was given to check against is of no use."""
+
+    code = "not_checked"
+
+
+def known(
+    settings: Any, tenants: Iterable[str], given: Sequence[Path], vkeys: Sequence[str]
+) -> tuple[dict[str, Trust], list[Violation]]:
+    """Return what is known of each tenant, and what is wrong with the checkpoints that this installation keeps itself.
 
     Raises:
-        InvalidInput: a given file is no checkpoint of a log named as these are, or signed by no key known for it.
+        NotChecked: a given file is no checkpoint of a log named as these are, or signed by no key known for it; or a
+            given key is none.
     """
-    from quarterdeck_ledger.checkpoints import Checkpointer, PostgresCheckpoints
     from quarterdeck_ledger.notes import VerifierKey, parse_vkey
     from quarterdeck_ledger.signing import FileSigningKeys
+    from quarterdeck_projector.invariants import Violation
+    from quarterdeck_projector.invariants_log import Held
+    from quarterdeck_projector.verification import Trust
 
     signing = FileSigningKeys(settings.keys / "signing")
-    checkpointer = Checkpointer(store, signing, PostgresCheckpoints(store.pool), origin=settings.origin)
-    found: list[Violation] = []
-    for path in given:
-        note, tenant = _read(path, settings)
-        origin = settings.origin(tenant)
-        # Not `checkpointer.vkeys`: checking makes no key where there is none.
-        keys = [VerifierKey(origin, key.public) for key in signing.all(tenant, "checkpoint")]
-        found += await _check(checkpointer, store, tenant, note, str(path), [*keys, *map(parse_vkey, vkeys)])
-    for path in sorted((settings.keys / "checkpoints").glob("*.checkpoint")):
-        found += await _check(checkpointer, store, path.stem, path.read_bytes(), str(path), None)
-    return found
-
-
-async def _check(
-    checkpointer: Checkpointer,
-    store: PostgresStore,
-    tenant: str,
-    note: bytes,
-    where: str,
-    keys: Iterable[VerifierKey] | None,
-) -> list[Violation]:
-    from quarterdeck_domain.errors import QuarterdeckError
-    from quarterdeck_ledger.notes import parse_checkpoint, parse_note, verify_checkpoint
-    from quarterdeck_projector.invariants import Violation
-
     try:
-        held = parse_checkpoint(parse_note(note).text)
-    except QuarterdeckError as error:
-        return [Violation(invariant="I4", tenant=tenant, what=f"{where} is no checkpoint: {error.message}")]
-    if keys is not None:
+        extra = [parse_vkey(text) for text in vkeys]
+    except InvalidInput as error:
+        raise NotChecked(error.message) from None
+    held: defaultdict[str, list[Held]] = defaultdict(list)
+    found: list[Violation] = []
+
+    def keys(tenant: str) -> list[VerifierKey]:
+        # `all`, not `current`: checking makes no key where there is none.
+        own = [VerifierKey(settings.origin(tenant), key.public) for key in signing.all(tenant, "checkpoint")]
+        return [*own, *(key for key in extra if key.name.rpartition("/")[2] == tenant)]
+
+    for path in given:
+        note, tenant = _given(path, settings)
         try:
-            verify_checkpoint(note, keys, origin=held.origin)
+            said = _believed(note, keys(tenant))
         except QuarterdeckError as error:
-            raise InvalidInput(f"{where} cannot be believed: {error.message} (give the log's --vkey)") from None
-    position = (await store.head(tenant)).position
-    if held.size > position:
-        what = (
-            f"the log went back: {where} says that it had {held.size:,} events, it has {position:,}. "
-            "An older copy was put in its place"
-        )
-    elif await checkpointer.root(tenant, held.size) != held.root:
-        what = f"the log was rewritten: its first {held.size:,} events are not those that {where} commits to"
-    else:
-        return []
-    return [Violation(invariant="I4", tenant=tenant, what=what, position=min(held.size, position))]
+            raise NotChecked(f"{path} cannot be believed: {error.message} (give the log's --vkey)") from None
+        held[tenant].append(Held(size=said.size, root=said.root, where=str(path), ours=False))
+    for path in sorted((settings.keys / "checkpoints").glob("*.checkpoint")):
+        tenant = path.stem
+        try:
+            # Where the keys were lost nobody can tell who signed it; what it says still binds the log.
+            said = _believed(path.read_bytes(), keys(tenant)) if keys(tenant) else _said(path.read_bytes())
+        except QuarterdeckError as error:
+            what = f"{path} is no checkpoint of this log: {error.message}"
+            found.append(Violation(invariant="I4", tenant=tenant, what=what))
+            continue
+        held[tenant].append(Held(size=said.size, root=said.root, where=str(path), ours=True))
+    return {name: Trust(keys=keys(name), held=held[name]) for name in {*tenants, *held}}, found
 
 
-def _read(path: Path, settings: Any) -> tuple[bytes, str]:
-    from quarterdeck_domain.errors import QuarterdeckError
-    from quarterdeck_domain.ids import check_tenant
+def _said(note: bytes) -> Checkpoint:
     from quarterdeck_ledger.notes import parse_checkpoint, parse_note
+
+    return parse_checkpoint(parse_note(note).text)
+
+
+def _believed(note: bytes, keys: Sequence[VerifierKey]) -> Checkpoint:
+    """Return what a checkpoint says if one of the keys signed it, under whatever name the log had then."""
+    from quarterdeck_ledger.notes import VerifierKey, verify_checkpoint
+
+    origin = _said(note).origin
+    return verify_checkpoint(note, [VerifierKey(origin, key.public_key, key.type) for key in keys])
+
+
+def _given(path: Path, settings: Any) -> tuple[bytes, str]:
+    from quarterdeck_domain.ids import check_tenant
 
     try:
         note = path.read_bytes()
-        origin = parse_checkpoint(parse_note(note).text).origin
+        origin = _said(note).origin
         tenant = check_tenant(origin.rpartition("/")[2])
     except (OSError, QuarterdeckError, ValueError) as error:
-        raise InvalidInput(f"{path} is no checkpoint: {error}") from None
+        raise NotChecked(f"{path} is no checkpoint: {error}") from None
     if settings.origin(tenant) != origin:
-        raise InvalidInput(f"{path} is of {origin}; the logs here are called {settings.origin('<tenant>')}")
+        raise NotChecked(f"{path} is of {origin}; the logs here are called {settings.origin('<tenant>')}")
     return note, tenant

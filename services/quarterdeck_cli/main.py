@@ -60,21 +60,27 @@ def root(
     """Take the options that stand before a verb."""
 
 
-def _mount() -> None:
-    for panel, entries in _GROUPS:
-        for entry in entries:
-            target, _, name = entry.partition(" ")
-            module, _, attribute = target.partition(":")
-            found = getattr(importlib.import_module(f"quarterdeck_cli.{module}"), attribute)
-            if isinstance(found, typer.Typer):
-                app.add_typer(found, name=name, rich_help_panel=panel)
-            else:
-                app.command(name=name or attribute.replace("_", "-"), rich_help_panel=panel)(found)
+def _mount(first: str = "") -> None:
+    """Add the verb that is called. None is needed for the version; all of them, for help and for what is none."""
+    verbs = {_name(entry): (entry.partition(" ")[0], panel) for panel, entries in _GROUPS for entry in entries}
+    for name in (first,) if first in verbs else () if first == "--version" else verbs:
+        target, panel = verbs[name]
+        module, _, attribute = target.partition(":")
+        found = getattr(importlib.import_module(f"quarterdeck_cli.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name, rich_help_panel=panel)
+        else:
+            app.command(name=name, rich_help_panel=panel)(found)
+
+
+def _name(entry: str) -> str:
+    target, _, name = entry.partition(" ")
+    return name or target.partition(":")[2].replace("_", "-")
 
 
 def run() -> None:
     """Entry point of the `quarterdeck` command."""
-    _mount()
+    _mount(sys.argv[1] if len(sys.argv) > 1 else "")
     try:
         app()
     except KeyboardInterrupt:

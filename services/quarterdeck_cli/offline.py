@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,11 +60,14 @@ def database(settings: Any, *, new: bool = False) -> Iterator[Database]:
 def failures(*, json: bool) -> Iterator[None]:
     """End the command, with the reason and the next step, where anything that can go wrong does."""
     import asyncpg
+    import structlog
 
     from quarterdeck_domain.errors import QuarterdeckError
     from quarterdeck_embedded import EmbeddedError
     from quarterdeck_ledger.errors import Unavailable
 
+    # Standard output is the answer's alone: with --json somebody parses it.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         yield
     except Unavailable as error:
@@ -79,8 +83,8 @@ def failures(*, json: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """Show how far each tenant is; yields what is to be called with tenant, position and aim."""
+def bars(what: str, *, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Show how far each tenant is with what is done; yields what is to be called with tenant, position and aim."""
     from rich.progress import Progress
 
     with Progress(disable=quiet) as bar:
@@ -88,7 +92,7 @@ def bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 
         def show(tenant: str, position: int, aim: int) -> None:
             if tenant not in tasks:
-                tasks[tenant] = bar.add_task(tenant, total=aim)
+                tasks[tenant] = bar.add_task(f"{tenant}: {what}", total=aim)
             bar.update(tasks[tenant], completed=position, total=aim)
 
         yield show

@@ -1,40 +1,27 @@
 """What commands print: JSON for programs, tables for people, and text from outside with nothing hidden in it.
 
-Nothing that came from outside is ever read as markup, and no character of it moves the cursor, changes a colour or
-turns the direction of writing: whatever a reader could not see is written out, as `\\u202e`.
+Nothing that came from outside is ever read as markup, and what a reader could not see of it is written out.
 """
 
 from __future__ import annotations
 
 import json as jsonlib
-import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+
+from quarterdeck_cli.text import visible as visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
-# The server has the same rule; this package is installed without it.
-_WRITTEN_OUT: Final = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"))
-_INVISIBLE: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-"""Letters and marks that look like nothing."""
+_ENDLESS: Final = 1_000_000
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _STEPS: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
-
-
-def visible(value: object) -> str:
-    """Return text from outside with everything written out that cannot be seen, line ends too."""
-    return "".join(char if _plain(char) else _escape(char) for char in str(value))
-
-
-def lines(text: str) -> list[str]:
-    """Return prose from outside as visible lines. Only a line feed ends a line."""
-    return [visible(line) for line in text.split("\n")]
 
 
 def print_json(value: object) -> None:
@@ -42,26 +29,34 @@ def print_json(value: object) -> None:
     print(jsonlib.dumps(value), flush=True)
 
 
-def pretty(value: object) -> list[str]:
-    """Return a JSON value as visible lines for people."""
-    text = jsonlib.dumps(value, indent=2, ensure_ascii=False)
-    return [visible(line) for line in text.split("\n")]
-
-
 def console(*, stderr: bool = False) -> Console:
-    """Return a console that renders no markup, no emoji codes and no guesses about what is a number."""
+    """Return a console that renders no markup, no emoji codes and no guesses about what is a number.
+
+    Where nobody's window is, in a file or a pipe, no line is too long for it: what reads it reads lines.
+    """
     from rich.console import Console
 
-    return Console(markup=False, emoji=False, highlight=False, stderr=stderr)
+    made = Console(markup=False, emoji=False, highlight=False, stderr=stderr)
+    if not made.is_terminal:
+        made.width = _ENDLESS
+    return made
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], width: int | None = None) -> RenderableType:
-    """Return cells from outside as a table; where the terminal is too narrow for one, as a paragraph for each row."""
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    width: int | None = None,
+    write: Callable[[object], str] = visible,
+) -> RenderableType:
+    """Return cells from outside as a table; where the terminal is too narrow for one, as a paragraph for each row.
+
+    `write` makes a cell visible: `shown`, where the server did so already.
+    """
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    cells = [[_cell(cell) for cell in row] for row in rows]
+    cells = [["" if cell is None else write(cell) for cell in row] for row in rows]
     needed = sum(max(map(cell_len, (name, *(row[place] for row in cells)))) + 1 for place, name in enumerate(columns))
     if needed > (console().width if width is None else width):
         return Group(*(Text(line, style=style) for row in cells for line, style in _paragraph(columns, row)))
@@ -139,27 +134,7 @@ def cell_len(text: str) -> int:
     return columns_of(text)
 
 
-def _cell(value: object) -> str:
-    return "" if value is None else visible(value)
-
-
 def _paragraph(columns: Sequence[str], row: Sequence[str]) -> Iterator[tuple[str, str]]:
     yield row[0], "bold"
     named = (f"{name} {cell}" for name, cell in zip(columns[1:], row[1:], strict=True) if cell)
     yield f"  {' · '.join(named)}", ""
-
-
-def _plain(char: str) -> bool:
-    if " " <= char <= "~":
-        return True
-    return not (
-        unicodedata.category(char) in _WRITTEN_OUT
-        or char in _INVISIBLE
-        or "\ufe00" <= char <= "\ufe0f"
-        or "\U000e0100" <= char <= "\U000e01ef"
-    )
-
-
-def _escape(char: str) -> str:
-    code = ord(char)
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"

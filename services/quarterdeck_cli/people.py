@@ -12,6 +12,7 @@ import typer
 
 from quarterdeck_cli.client import USAGE, Api, fail
 from quarterdeck_cli.output import AsJson, nodes, print_json, seconds_of, show_rows, visible, when
+from quarterdeck_cli.program import program
 
 KINDS: Final = ("human", "service", "agent")
 ROLES: Final = ("administrator", "operator", "approver", "auditor", "agent")
@@ -138,10 +139,10 @@ def add(
         body = {"kind": kind, "display_name": name, "email": email, "owner": owner, "purpose": purpose, "roles": roles}
         done = api.command("register_principal", **body)
     principal = visible(done["result"]["principal_id"])
+    then = f"{program()} people link {principal}" if kind == "human" else f"{program()} keys issue --for {principal}"
     if json:
-        print_json(done)
+        print_json(done | {"id": principal, "next": then})
         return
-    then = f"quarterdeck people link {principal}" if kind == "human" else f"quarterdeck keys issue --for {principal}"
     typer.echo(f"{principal} is known from position {done['position']} on.\nNext:  {then}")
 
 

@@ -35,5 +35,5 @@ async def _rebuild(url: str, *, quiet: bool) -> dict[str, int]:
     from quarterdeck_projector.projector import Projector
 
     async with PostgresStore.open(url, size=3) as store:
-        with bars(quiet=quiet) as show:
+        with bars("read models", quiet=quiet) as show:
             return await Projector(store, store.pool).rebuild(show)

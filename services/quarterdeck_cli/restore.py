@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -19,6 +19,7 @@ from quarterdeck_cli.up import settings_for
 
 if TYPE_CHECKING:
     from quarterdeck_ledger.backup import Header
+    from quarterdeck_ledger.postgres import PostgresStore
 
 Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="The file that was kept.")]
 DataDir = Annotated[Path | None, typer.Option(help="The new installation [QUARTERDECK_DATA_DIR]")]
@@ -41,7 +42,7 @@ def restore(
     with failures(json=json), _opened(source) as file:
         from quarterdeck_ledger import backup as backups
 
-        with bars(quiet=json) as show:
+        with bars("check", quiet=json) as show:
             header = backups.check(file, show)
         rewound = _rewound(settings.keys / "checkpoints", header)
         if rewound and not accept_loss:
@@ -55,7 +56,7 @@ def restore(
                 kind="log_rewound",
             )
         with database(settings, new=True) as found:
-            reached = asyncio.run(_restore(found, file, quiet=json))
+            reached = asyncio.run(_restore(found, file, settings, quiet=json))
         aside = _set_aside(settings.keys / "checkpoints", rewound)
     keyless = not (settings.keys / "signing").is_dir()
     _tell(source, header, reached, aside, keyless=keyless, json=json)
@@ -82,21 +83,40 @@ def _opened(source: Path) -> BinaryIO:
     return source.open("rb")
 
 
-async def _restore(found: Database, file: BinaryIO, *, quiet: bool) -> dict[str, int]:
+async def _restore(found: Database, file: BinaryIO, settings: Any, *, quiet: bool) -> dict[str, int]:
     from quarterdeck_ledger import restore as restoring
     from quarterdeck_ledger.migrate import migrate
     from quarterdeck_ledger.postgres import PostgresStore
-    from quarterdeck_ledger.server import is_current
+    from quarterdeck_ledger.server import check_server, is_current
     from quarterdeck_projector.projector import Projector
 
+    await check_server(found.admin_url)
     await restoring.require_empty(found.admin_url)
     if not await is_current(found.admin_url):
         await migrate(found.admin_url)
-    with bars(quiet=quiet) as show:
+    with bars("log", quiet=quiet) as show:
         await restoring.restore(found.admin_url, file, show)
     async with PostgresStore.open(found.url, size=3) as store:
-        with bars(quiet=quiet) as show:
+        await _add_held(store, settings)
+        with bars("read models", quiet=quiet) as show:
             return await Projector(store, store.pool).rebuild(show)
+
+
+async def _add_held(store: PostgresStore, settings: Any) -> None:
+    """Put what was signed last, and is kept beside the keys, among the checkpoints: the backup may be from before."""
+    from quarterdeck_ledger.checkpoints import Checkpointer, PostgresCheckpoints
+    from quarterdeck_ledger.notes import parse_checkpoint, parse_note
+    from quarterdeck_ledger.signing import FileSigningKeys
+
+    kept = PostgresCheckpoints(store.pool)
+    checkpointer = Checkpointer(store, FileSigningKeys(settings.keys / "signing"), kept, origin=settings.origin)
+    for path in sorted((settings.keys / "checkpoints").glob("*.checkpoint")):
+        tenant, note = path.stem, path.read_bytes()
+        said, latest = parse_checkpoint(parse_note(note).text), await kept.latest(path.stem)
+        if said.size > (await store.head(tenant)).position or (latest is not None and latest.size >= said.size):
+            continue
+        if await checkpointer.root(tenant, said.size) == said.root:
+            await kept.keep(tenant, said.size, said.root, note)
 
 
 def _rewound(directory: Path, header: Header) -> dict[str, tuple[int, int]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from quarterdeck_ledger import faults, instruments
+from quarterdeck_ledger.errors import UnsafeServer
 from quarterdeck_ledger.followers import Followers
 from quarterdeck_ledger.keys import FileKeyStore
 from quarterdeck_ledger.ledger import EventLedger
@@ -52,12 +53,7 @@ async def worker(settings: Settings) -> None:
         ledger = EventLedger(store, FileKeyStore(settings.keys / "subjects"))
         signing = FileSigningKeys(settings.keys / "signing")
         temporal = await temporal_client(settings, runtime=_temporal_runtime(settings, "worker"))
-        delivery = CallbackDeliveryActivities(
-            ledger,
-            lambda tenant: signing.current(tenant, "webhook"),
-            Destinations(settings.webhook_allow),
-            settings.base_url,
-        )
+        delivery = CallbackDeliveryActivities(ledger, signing, Destinations(settings.webhook_allow), settings.base_url)
         made = make_worker(temporal, ApprovalGateActivities(ledger), delivery, task_queue=settings.temporal_task_queue)
         probes.watch("temporal", _answers(temporal))
         async with running(made, temporal):
@@ -143,7 +139,7 @@ async def _running(settings: Settings, role: str) -> AsyncIterator[tuple[Postgre
     try:
         # What these roles do of themselves is poll; spans begin at what caused the events that they act on.
         probes = Probes()
-        probes.watch("database", lambda: wait_for_schema(url, 0))
+        probes.watch("database", _safe(url))
         with telemetry.quiet():
             async with probes.serving(settings.host, settings.probe_port):
                 await wait_for_schema(url)
@@ -153,6 +149,19 @@ async def _running(settings: Settings, role: str) -> AsyncIterator[tuple[Postgre
     finally:
         if traces is not None:
             traces.close()
+
+
+def _safe(url: str) -> Check:
+    """Return a check that the database answers, has our schema, and keeps what it acknowledges."""
+
+    async def check() -> None:
+        try:
+            await wait_for_schema(url, 0)
+        except UnsafeServer as error:
+            log.warning("not ready", part="database", error=error.message)
+            raise NotReady("could lose what it acknowledges") from None
+
+    return check
 
 
 def _temporal_runtime(settings: Settings, role: str) -> Runtime | None:

@@ -9,17 +9,23 @@ Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 nobody answers.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
 from quarterdeck_cli import effects
-from quarterdeck_cli.client import Api
+from quarterdeck_cli.client import Api, fail
 from quarterdeck_cli.output import AsJson, console, moment, nodes, print_json, seconds_of, table, visible, when
+from quarterdeck_cli.problems import need_server
 
 LIMIT: Final = 100
 
 app = typer.Typer(help="See what is stuck, and get it going again.", no_args_is_help=True)
+
+DataDir = Annotated[
+    Path | None, typer.Option(help="The installation on this machine, instead of the server you signed in to last.")
+]
 
 _STUCK: Final = """
 query Stuck($first: Int!) {
@@ -38,11 +44,12 @@ query Stuck($first: Int!) {
 @app.command("list")
 def list_(
     older: Annotated[str, typer.Option(help="Unreported effects count as stuck after this long.")] = "15m",
+    data_dir: DataDir = None,
     json: AsJson = False,
 ) -> None:
     """List everything that waits for an operator, up to 100 of each kind."""
     age_s = seconds_of(older)
-    with Api(json=json) as api:
+    with _api(data_dir, json) as api:
         record = api.query(_STUCK, first=LIMIT)["now"]
         unsettled = effects.fetch(api, ["unknown", "started"], LIMIT)
     found = {
@@ -56,10 +63,11 @@ def list_(
 @app.command()
 def release(
     position: Annotated[int, typer.Argument(min=1, help="The position of the event that was set aside.")],
+    data_dir: DataDir = None,
     json: AsJson = False,
 ) -> None:
     """Send a parked event round again."""
-    with Api(json=json) as api:
+    with _api(data_dir, json) as api:
         done = api.command("release_dispatch", position=position)
     print_json(done) if json else typer.echo(f"The event at {position} goes round again.")
 
@@ -68,12 +76,26 @@ def release(
 def resend(
     approval_id: Annotated[str, typer.Argument(metavar="APPROVAL", help="The approval, apr_….", show_default=False)],
     message_id: Annotated[str, typer.Argument(metavar="MESSAGE", help="The message's id.", show_default=False)],
+    data_dir: DataDir = None,
     json: AsJson = False,
 ) -> None:
     """Try a dead letter again."""
-    with Api(json=json) as api:
+    with _api(data_dir, json) as api:
         done = api.command("resend_callback", approval_id=approval_id, message_id=message_id)
     print_json(done) if json else typer.echo(f"{visible(message_id)} is sent again.")
+
+
+def _api(data_dir: Path | None, json: bool) -> Api:
+    if data_dir is None:
+        return Api(json=json)
+    need_server()
+    from quarterdeck_cli import address
+    from quarterdeck_cli.up import settings_for
+
+    settings = settings_for(data_dir=data_dir)
+    if address.read(settings) is None:
+        fail(f"no installation ever ran in {data_dir}", "name its --data-dir", json=json, kind="not_found")
+    return Api(json=json, url=address.base_url(settings))
 
 
 def _older(started_at: object, age_s: int) -> bool:

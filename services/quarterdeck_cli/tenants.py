@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
 
 import typer
 
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SHREDDED: Final = " [the keys of its data subjects are destroyed]"
 """What the recorded reason ends with where closing a tenant destroys its keys."""
+
+
+class _Closed(NamedTuple):
+    """When a tenant was closed, and why."""
+
+    at: datetime
+    reason: str
+
 
 app = typer.Typer(help="Open, list, export and close tenants, on this machine.", no_args_is_help=True)
 
@@ -115,12 +124,18 @@ def close(
         confirm = typer.prompt(f"This closes {visible(tenant)} {what}. Its name, to confirm")
     if confirm != tenant:
         fail("the name is another: nothing was closed", f"--confirm {tenant}", code=2, json=json, kind="not_confirmed")
-    destroyed = _run(data_dir, json, lambda ledger, _settings: _close(ledger, tenant, reason, destroy=destroy_keys))
+    closed_at, before, destroyed = _run(
+        data_dir, json, lambda ledger, _settings: _close(ledger, tenant, reason, destroy=destroy_keys)
+    )
     if json:
-        print_json({"tenant": tenant, "state": "closed", "destroyed_keys": destroyed})
+        shown = {"closed_at": closed_at.isoformat(), "already": before, "destroyed_keys": destroyed}
+        print_json({"tenant": tenant, "state": "closed", **shown})
         return
-    typer.echo(f" ✔ {tenant} is closed." + (f" {destroyed} keys are destroyed." if destroy_keys else ""))
-    if destroy_keys:
+    said = f"was closed already, {_when(closed_at)}." if before else "is closed."
+    keys = f"{destroyed} key{'' if destroyed == 1 else 's'}" if destroyed else "No key"
+    found = f" {keys} {'was still there to destroy' if before else 'destroyed'}." if destroy_keys else ""
+    typer.echo(f" ✔ {tenant} {said}{found}")
+    if destroyed:
         typer.echo(" Copies of the keys elsewhere hold them still: destroy those too, and make a new one.")
 
 
@@ -150,9 +165,9 @@ async def _list(ledger: EventLedger) -> list[dict[str, Any]]:
     found = []
     for tenant in await ledger.tenants():
         head = await ledger.head(tenant)
-        name, reason = await _life(ledger, tenant)
+        name, closed = await _life(ledger, tenant)
         recorded_at = head.recorded_at.isoformat() if head.position and head.recorded_at else None
-        state = "closed" if reason is not None else "open" if name is not None else "empty"
+        state = "closed" if closed is not None else "open" if name is not None else "empty"
         found.append(
             {
                 "tenant": tenant,
@@ -160,7 +175,7 @@ async def _list(ledger: EventLedger) -> list[dict[str, Any]]:
                 "state": state,
                 "events": head.position,
                 "recorded_at": recorded_at,
-                "closed_because": reason,
+                "closed_because": None if closed is None else closed.reason,
             }
         )
     return found
@@ -173,8 +188,10 @@ async def _open(ledger: EventLedger, settings: Any, tenant: str, administrator: 
     return settings, await open_tenant(ledger, check_tenant(tenant), administrator)
 
 
-async def _close(ledger: EventLedger, tenant: str, reason: str, *, destroy: bool) -> int:
-    """Close a tenant; return how many keys were destroyed. What was begun and broke off is ended by a repetition.
+async def _close(ledger: EventLedger, tenant: str, reason: str, *, destroy: bool) -> tuple[datetime, bool, int]:
+    """Close a tenant; return when it closed, whether it was before, and how many keys were destroyed now.
+
+    A destruction of keys that was said at the closing and broke off is ended by a repetition.
 
     Raises:
         WrongState: it is closed already, and its closing did not say that keys are destroyed.
@@ -184,24 +201,35 @@ async def _close(ledger: EventLedger, tenant: str, reason: str, *, destroy: bool
 
     from quarterdeck_domain.access.slices import CloseTenant
     from quarterdeck_domain.access.values import SYSTEM
+    from quarterdeck_domain.errors import WrongState
     from quarterdeck_ledger.interface import Context
 
     _, closed = await _life(ledger, tenant)
-    if not (destroy and closed is not None and closed.endswith(SHREDDED)):
+    if closed is None:
         command = CloseTenant(tenant=tenant, reason=reason + (SHREDDED if destroy else ""), actor=SYSTEM)
         await ledger.execute(command, Context(tenant=tenant, actor=SYSTEM, command_id=uuid.uuid4()))
-    return await ledger.keys.destroy_all(tenant) if destroy else 0
+    elif not (destroy and closed.reason.endswith(SHREDDED)):
+        keys = "; its closing did not say that keys are destroyed, so they stay" if destroy else ""
+        raise WrongState(f"{tenant} was closed already, {_when(closed.at)}: {closed.reason}{keys}", closed_at=closed.at)
+    destroyed = await ledger.keys.destroy_all(tenant) if destroy else 0
+    _, after = await _life(ledger, tenant)
+    assert after is not None  # noqa: S101  it is closed by now
+    return after.at, closed is not None, destroyed
 
 
-async def _life(ledger: EventLedger, tenant: str) -> tuple[str | None, str | None]:
-    """Return a tenant's display name if it was opened, and why it was closed if it was."""
+async def _life(ledger: EventLedger, tenant: str) -> tuple[str | None, _Closed | None]:
+    """Return a tenant's display name if it was opened, and its closing if it was closed."""
     from quarterdeck_domain.access.events import TenantClosed, TenantOpened
     from quarterdeck_domain.slices import boundary
 
-    name = reason = None
+    name = closed = None
     for event in await ledger.read(tenant, boundary(((TenantOpened, TenantClosed), ()))):
         if isinstance(event.payload, TenantOpened):
             name = event.payload.display_name
         elif isinstance(event.payload, TenantClosed):
-            reason = event.payload.reason
-    return name, reason
+            closed = _Closed(event.recorded_at, event.payload.reason)
+    return name, closed
+
+
+def _when(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"

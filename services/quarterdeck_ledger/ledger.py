@@ -14,10 +14,10 @@ from quarterdeck_domain import merkle
 from quarterdeck_domain.canonical import MAX_INTEGER
 from quarterdeck_domain.catalogue import REGISTRY
 from quarterdeck_domain.errors import InvalidInput, Refused
-from quarterdeck_domain.events import EventRegistry, NewEvent, RecordedEvent, event_id
+from quarterdeck_domain.events import Event, EventRegistry, NewEvent, RecordedEvent, event_id
 from quarterdeck_domain.ids import check_tenant
 from quarterdeck_domain.slices import HotSlice, Slice
-from quarterdeck_ledger import faults, instruments, sealing
+from quarterdeck_ledger import faults, fingerprints, instruments, sealing
 from quarterdeck_ledger.contention import MAX_TRIES, pause
 from quarterdeck_ledger.entry import Draft, Entry, make_draft, parse_entry, same_content
 from quarterdeck_ledger.errors import AppendConflict, Contended, Expired, IdReused
@@ -195,6 +195,11 @@ class EventLedger:
             for event in await self.read(context.tenant, query, after=seen):
                 command.apply(event)
                 seen = event.position
+            while (wider := command.widened()) is not None:
+                command, query, seen = wider, wider.consistency_boundary(), 0
+                for event in await self.read(context.tenant, query):
+                    command.apply(event)
+                    seen = event.position
             faults.point("execute.read")
             try:
                 return await self._decide(command, context, DCBAppendCondition(query, seen))
@@ -214,7 +219,7 @@ class EventLedger:
             repeated = await self.repeated(context)
             head = await self.head(context.tenant)
             return repeated or Executed(position=head.position, recorded_at=head.recorded_at, events=())
-        events = new_events(decision.events, context)
+        events = await self.prepared(decision.events, context)
         faults.point("execute.decide")
         placed = await self.append(context.tenant, events, condition, not_after=decision.not_after)
         faults.point("execute.done")
@@ -226,22 +231,21 @@ class EventLedger:
         )
 
     async def repeated(self, context: Context) -> Executed | None:
-        """Return what a command came to if it was recorded before.
-
-        Raises:
-            IdReused: its id stands for another request.
-        """
-        first = await self.find(context.tenant, event_id(context.command_id, 0))
-        if first is None:
+        """Return what a command came to if it was recorded before. See `interface.Ledger.repeated`."""
+        events: list[RecordedEvent] = []
+        while (found := await self.find(context.tenant, event_id(context.command_id, len(events)))) is not None:
+            events.append(found)
+        if not events:
             return None
-        if context.fingerprint is not None and first.cause.fingerprint != context.fingerprint:
-            raise IdReused("this idempotency key was used with another request", position=first.position)
-        events = [first]
-        while (following := await self.find(context.tenant, event_id(context.command_id, len(events)))) is not None:
-            events.append(following)
+        if context.fingerprint is not None and not await fingerprints.same(self.keys, self.registry, context, events):
+            raise IdReused("this idempotency key was used with another request", position=events[0].position)
         return Executed(
-            position=events[-1].position, recorded_at=first.recorded_at, events=tuple(events), repeated=True
+            position=events[-1].position, recorded_at=events[0].recorded_at, events=tuple(events), repeated=True
         )
+
+    async def prepared(self, payloads: Sequence[Event], context: Context) -> list[NewEvent]:
+        """Return what a command decided as events to append. See `interface.Ledger.prepared`."""
+        return new_events(payloads, await fingerprints.keyed(self.keys, self.registry, context, payloads))
 
     async def draft(self, tenant: str, event: NewEvent) -> Draft:
         """Return an event ready to be recorded: validated, its personal fields sealed.

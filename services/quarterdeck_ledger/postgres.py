@@ -15,7 +15,7 @@ from eventsourcing.dcb.api import DCBQuery
 from quarterdeck_ledger.entry import parse_entry, tag_key
 from quarterdeck_ledger.errors import Unavailable, UnsafeServer
 from quarterdeck_ledger.notify import Notifications
-from quarterdeck_ledger.server import APP_ROLE
+from quarterdeck_ledger.server import APP_ROLE, check_safe
 from quarterdeck_ledger.store import Locked, Outcome, StoredHead, Submission
 
 _EVERYTHING: Final = 2**62
@@ -37,12 +37,14 @@ async def _keep_session(connection: Any) -> None:
     """Skip the driver's reset: no statement of ours leaves session state, and a reset costs a round trip."""
 
 
-async def open_pool(url: str, *, size: int = 8, application: str = "quarterdeck") -> asyncpg.Pool:
-    """Open connections that act as the application's role, whoever logs in.
+async def open_pool(
+    url: str, *, size: int = 8, application: str = "quarterdeck", reading: bool = False
+) -> asyncpg.Pool:
+    """Open connections that act as the application's role, whoever logs in. For `reading` alone any server will do.
 
     Raises:
         Unavailable: no connection.
-        UnsafeServer: the role would see through row-level security.
+        UnsafeServer: the server could lose what it acknowledges, or the role would see through row-level security.
     """
     settings = {
         "role": APP_ROLE,
@@ -58,6 +60,8 @@ async def open_pool(url: str, *, size: int = 8, application: str = "quarterdeck"
     try:
         async with translated():
             await pool
+            if not reading:
+                await check_safe(pool)
             sees_all = await pool.fetchval(
                 "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"  # the role in effect
             )
@@ -114,13 +118,13 @@ class PostgresStore:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, url: str, *, size: int = 8) -> AsyncIterator[PostgresStore]:
-        """Connect, and disconnect at the end.
+    async def open(cls, url: str, *, size: int = 8, reading: bool = False) -> AsyncIterator[PostgresStore]:
+        """Connect, and disconnect at the end. `reading` as in `open_pool`.
 
         Raises:
             Unavailable, UnsafeServer: as `open_pool`.
         """
-        pool = await open_pool(url, size=size)
+        pool = await open_pool(url, size=size, reading=reading)
         notifications = Notifications(url)
         try:
             yield cls(pool, notifications)

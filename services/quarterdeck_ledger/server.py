@@ -14,7 +14,12 @@ from quarterdeck_ledger.migrations import fingerprint, revisions
 MINIMUM_SERVER: Final = 180_000
 APP_ROLE: Final = "quarterdeck_app"
 _POLL_S: Final = 0.05
-
+_SETTINGS: Final = """
+SELECT current_setting('server_version_num')::int AS number, current_setting('server_version') AS version,
+    current_setting('fsync') AS fsync, current_setting('full_page_writes') AS full_page_writes,
+    current_setting('synchronous_commit') AS synchronous_commit, current_setting('data_checksums') AS data_checksums,
+    current_setting('server_encoding') AS encoding
+"""
 
 FOUND: Final = """
 SELECT max(version_num) AS revision, obj_description(to_regnamespace('ledger')::oid, 'pg_namespace') AS mark
@@ -74,11 +79,12 @@ async def is_current(url: str) -> bool:
     """Tell whether the database at `url` has this release's schema.
 
     Raises:
-        as `schema_of`.
+        UnsafeServer: whatever schema it has, nothing may be kept there.
+        and as `schema_of`.
     """
     connection = await asyncpg.connect(url, timeout=5)
     try:
-        await _check_version(connection)
+        await check_safe(connection)
         return await schema_of(connection) == current_schema()
     finally:
         await connection.close()
@@ -89,6 +95,7 @@ async def wait_for_schema(url: str, patience_s: float = 60.0) -> None:
 
     Raises:
         UnreleasedSchema: at once; nobody will make that schema current.
+        UnsafeServer: at once; it could lose what it acknowledges.
         Unavailable: not within the time.
     """
     end = asyncio.get_running_loop().time() + patience_s
@@ -130,20 +137,32 @@ async def check_server(url: str) -> None:
             expected="postgresql://user:password@host:port/name",
         ) from None
     try:
-        await _check_version(connection)
-        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
-            value = await connection.fetchval("SELECT current_setting($1)", setting)
-            if value == "off":
-                raise UnsafeServer(f"{setting} is off: acknowledged events could be lost; set it on", setting=setting)
-        encoding = await connection.fetchval("SELECT current_setting('server_encoding')")
-        if encoding != "UTF8":
-            raise UnsafeServer(f"the database's encoding is {encoding}: create it with UTF8", setting="server_encoding")
+        await check_safe(connection)
     finally:
         await connection.close()
 
 
-async def _check_version(connection: Any) -> None:
-    version = int(await connection.fetchval("SELECT current_setting('server_version_num')"))
-    if version < MINIMUM_SERVER:
-        shown = await connection.fetchval("SELECT current_setting('server_version')")
+async def check_safe(connection: Any) -> None:
+    """Refuse a server on which an acknowledged event could be lost. `connection` is asyncpg's, or a pool of such.
+
+    Raises:
+        UnsafeServer: the message names the setting and the value it needs.
+        OSError, asyncpg.PostgresError: it does not answer.
+    """
+    found = await connection.fetchrow(_SETTINGS)
+    if found["number"] < MINIMUM_SERVER:
+        shown = found["version"]
         raise UnsafeServer(f"PostgreSQL {shown} is too old: version 18 or newer is needed", found=shown)
+    for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+        if found[setting] == "off":
+            raise UnsafeServer(f"{setting} is off: acknowledged events could be lost; set it on", setting=setting)
+    if found["data_checksums"] != "on":
+        raise UnsafeServer(
+            "data_checksums is off: damage on the disk would be read as if it had been written; stop PostgreSQL and "
+            "run `pg_checksums --enable -D DIRECTORY` on its data directory",
+            setting="data_checksums",
+        )
+    if found["encoding"] != "UTF8":
+        raise UnsafeServer(
+            f"the database's encoding is {found['encoding']}: create it with UTF8", setting="server_encoding"
+        )

@@ -1,7 +1,7 @@
 """Signing keys: Ed25519, one per tenant and purpose, each with an id; kept as private files apart from the log.
 
-A new key is made durable before it signs anything. Which key serves is recorded in the log as
-`signing_key.rotated`; this module only keeps the secrets.
+A new key is made durable before it signs anything. That one took another's place is recorded in the log as
+`signing_key.rotated`, and so is until when the other one still verifies.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
@@ -16,7 +18,10 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from quarterdeck_domain.access.events import SigningKeyRotated
 from quarterdeck_domain.ids import check_tenant
+from quarterdeck_domain.slices import boundary
+from quarterdeck_ledger.interface import Ledger
 
 Purpose = Literal["checkpoint", "binding", "grant", "webhook"]
 _SUFFIX: Final = ".ed25519"
@@ -102,6 +107,30 @@ class FileSigningKeys:
         finally:
             draft.unlink()
         return self._load(path)
+
+
+async def retirements(ledger: Ledger, tenant: str) -> dict[str, datetime]:
+    """Return from when on which of a tenant's keys, by id, no longer verify. A key retires by being replaced."""
+    events = await ledger.read(tenant, boundary(((SigningKeyRotated,), ())))
+    rotated = [event.payload for event in events if isinstance(event.payload, SigningKeyRotated)]
+    return {
+        fact.previous_key_id: fact.retired_at
+        for fact in rotated
+        if fact.previous_key_id is not None and fact.retired_at is not None
+    }
+
+
+async def verifying(
+    ledger: Ledger, signing: SigningKeys, tenant: str, purposes: Iterable[Purpose], now: datetime
+) -> list[SigningKey]:
+    """Return a tenant's keys for these purposes that verify now, each purpose's oldest first. It never makes one."""
+    retired = await retirements(ledger, tenant)
+    return [
+        key
+        for purpose in purposes
+        for key in signing.all(tenant, purpose)
+        if now < retired.get(key.id, datetime.max.replace(tzinfo=UTC))
+    ]
 
 
 def _key_id(private: Ed25519PrivateKey) -> str:

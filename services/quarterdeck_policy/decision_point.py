@@ -13,12 +13,13 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from eventsourcing.dcb.api import DCBAppendCondition
 
 from quarterdeck_domain.errors import InvalidInput
-from quarterdeck_domain.events import RecordedEvent, event_id
+from quarterdeck_domain.events import RecordedEvent
 from quarterdeck_domain.intent import Intent
 from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_domain.policy.slices import RecordDecision
@@ -26,10 +27,11 @@ from quarterdeck_domain.policy.values import Verdict
 from quarterdeck_ledger import faults, instruments
 from quarterdeck_ledger.contention import MAX_TRIES, pause
 from quarterdeck_ledger.errors import AppendConflict, Contended, Expired, IdReused
-from quarterdeck_ledger.facts import new_events, recorded
+from quarterdeck_ledger.facts import recorded
 from quarterdeck_ledger.interface import Context, Ledger
 from quarterdeck_policy.authzen import Semantic, intent_of, parse_json
 from quarterdeck_policy.basis import Basis, ReadyBundle, first_basis, next_basis, ready_bundle, subject_at
+from quarterdeck_policy.chain import judge, members
 from quarterdeck_policy.decisions import (
     Ask,
     Decided,
@@ -136,17 +138,21 @@ class DecisionPoint:
         if decision.bundle_id is None:
             return NO_POLICY
         intent = intent_of(parse_json(decision.request.encode()))
-        facts = await subject_at(self._ledger, event.tenant, intent.subject.id, decision.estate_position)
+        tenant, position = event.tenant, decision.estate_position
+        judged = await members(
+            intent, event.actor, lambda principal_id: subject_at(self._ledger, tenant, principal_id, position)
+        )
         bundle = await self._past_bundle(event.tenant, decision.bundle_id)
         if bundle.digest != decision.bundle_digest:
             return failed([f"bundle {decision.bundle_id} is not the one that decided: its digest differs"])
         if bundle.loaded is None:
             return failed([bundle.problem])
-        return bundle.loaded.evaluate(
+        return judge(
+            bundle.loaded,
             intent,
+            judged,
             decision.evaluated_at,
             caller=event.actor,
-            subject=facts,
             approved=decision.approval_id is not None,
         )
 
@@ -193,8 +199,8 @@ class DecisionPoint:
                 made.append(ask)
                 permitted = False
             else:
-                facts = await basis.subject(self._ledger, ask.intent.subject.id)
-                decision, verdict = make_decision(basis.bundle, context, ask, recorded, position, now, facts)
+                judged = await members(ask.intent, context.actor, partial(basis.subject, self._ledger))
+                decision, verdict = make_decision(basis.bundle, context, ask, recorded, position, now, judged)
                 recorded += 1
                 made.append((decision, verdict))
                 permitted = verdict.outcome == "permit"
@@ -216,7 +222,7 @@ class DecisionPoint:
         not_after = None if evaluated_at is None else evaluated_at + TIME_HOLDS
         command = RecordDecision(decisions, position, not_after)
         decision = command.decide(evaluated_at or basis.clock)
-        events = new_events(decision.events, context)
+        events = await self._ledger.prepared(decision.events, context)
         query = with_guards(command.consistency_boundary(), asks)
         faults.point("decision.before_record")
         placed = await self._ledger.append(
@@ -237,22 +243,22 @@ class DecisionPoint:
         self, context: Context, asks: Sequence[Ask | InvalidInput]
     ) -> tuple[Decided | InvalidInput, ...]:
         """Return the decisions that this command id came to before."""
+        repeated = await self._ledger.repeated(context)
+        if repeated is None:
+            raise IdReused("this command id was used with another request")
         answers: list[Decided | InvalidInput] = []
-        index = 0
+        events = iter(repeated.events)
         for ask in asks:
             if isinstance(ask, InvalidInput):
                 answers.append(ask)
                 continue
-            event = await self._ledger.find(context.tenant, event_id(context.command_id, index))
+            event = next(events, None)
             if event is None:
                 break
             decision = event.payload
             if not isinstance(decision, DecisionRecorded) or not same_request(context, event, decision, ask):
                 raise IdReused("this command id was used with another request", position=event.position)
             answers.append(Decided(event=event, decision=decision, verdict=verdict_of(decision), repeated=True))
-            index += 1
-        if index == 0:
-            raise IdReused("this command id was used with another request")
         return tuple(answers)
 
     async def _past_bundle(self, tenant: str, bundle_id: str) -> ReadyBundle:

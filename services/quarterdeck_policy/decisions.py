@@ -13,10 +13,11 @@ from quarterdeck_domain.events import RecordedEvent, event_id
 from quarterdeck_domain.ids import make_id
 from quarterdeck_domain.intent import Intent, action_digest
 from quarterdeck_domain.policy.events import DecisionRecorded
-from quarterdeck_domain.policy.values import SubjectFacts, Verdict
+from quarterdeck_domain.policy.values import Verdict
 from quarterdeck_ledger.interface import Context
 from quarterdeck_policy.authzen import CanonicalIntent, binding_context, request_text
 from quarterdeck_policy.basis import ReadyBundle
+from quarterdeck_policy.chain import Member, judge
 from quarterdeck_policy.engine import NO_POLICY, failed
 
 
@@ -47,9 +48,9 @@ def make_decision(
     index: int,
     position: int,
     now: datetime | None,
-    facts: SubjectFacts,
+    judged: Sequence[Member],
 ) -> tuple[DecisionRecorded, Verdict]:
-    """Evaluate one ask on a basis, and return the event that would record it."""
+    """Evaluate one ask on a basis, for everyone whom policy judges, and return the event that would record it."""
     intent = ask.intent
     loaded = None if bundle is None else bundle.loaded
     if bundle is None:
@@ -57,9 +58,7 @@ def make_decision(
     elif loaded is None:
         verdict = failed([bundle.problem])
     else:
-        verdict = loaded.evaluate(
-            intent, now, caller=context.actor, subject=facts, approved=ask.approval_id is not None
-        )
+        verdict = judge(loaded, intent, judged, now, caller=context.actor, approved=ask.approval_id is not None)
     bound = binding_context(intent, frozenset() if loaded is None else loaded.context_members)
     texts = CanonicalIntent(intent)
     decision = DecisionRecorded(
@@ -73,6 +72,7 @@ def make_decision(
         binding_context=bound,
         outcome=verdict.outcome,
         determining=verdict.determining,
+        judged=verdict.judged,
         reason=verdict.reason,
         obligations=verdict.obligations,
         approval_path=verdict.approval_path,
@@ -95,13 +95,12 @@ def verdict_of(decision: DecisionRecorded) -> Verdict:
         obligations=decision.obligations,
         approval_path=decision.approval_path,
         errors=decision.errors,
+        judged=decision.judged,
     )
 
 
 def same_request(context: Context, event: RecordedEvent, decision: DecisionRecorded, ask: Ask) -> bool:
     """Tell whether a recorded decision answers this very request of this very requester."""
-    if context.fingerprint is not None and event.cause.fingerprint != context.fingerprint:
-        return False
     return (
         event.actor == context.actor
         and decision.approval_id == ask.approval_id

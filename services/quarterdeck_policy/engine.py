@@ -192,16 +192,26 @@ def _verdict(satisfied: Sequence[Annotations], approved: bool) -> Verdict:
     waiting = bool(asking) and not approved
     # Obligations go with the answer that settles the matter, not with the request to ask a human first.
     obligations = () if waiting else tuple(obligation for policy in deciding for obligation in policy.obligations)
+    default = "" if permitted else "a policy forbids this" if deciding else NOTHING_PERMITS
+    return bounded(
+        Verdict(
+            outcome=("approval_required" if waiting else "permit") if permitted else "deny",
+            determining=tuple(policy.id for policy in deciding[:MAX_DETERMINING]),
+            reason=_cut(
+                next((policy.reason for policy in asking or deciding if policy.reason), default), MAX_REASON_BYTES
+            ),
+            obligations=obligations,
+            approval_path=asking[0].approval if asking else None,
+        )
+    )
+
+
+def bounded(verdict: Verdict) -> Verdict:
+    """Return the verdict, or one that denies, where it has more obligations than an entry can hold."""
+    obligations = verdict.obligations
     if len(obligations) > MAX_OBLIGATIONS or len(msgspec.json.encode(obligations)) > MAX_OBLIGATION_BYTES:
         return failed(["the deciding policies ask for more obligations than a decision can carry"])
-    default = "" if permitted else "a policy forbids this" if deciding else NOTHING_PERMITS
-    return Verdict(
-        outcome=("approval_required" if waiting else "permit") if permitted else "deny",
-        determining=tuple(policy.id for policy in deciding[:MAX_DETERMINING]),
-        reason=_cut(next((policy.reason for policy in asking or deciding if policy.reason), default), MAX_REASON_BYTES),
-        obligations=obligations,
-        approval_path=asking[0].approval if asking else None,
-    )
+    return verdict
 
 
 def _read_policies(policies: Sequence[PolicyText], problems: list[str]) -> tuple[list[Annotations], list[Scope]]:

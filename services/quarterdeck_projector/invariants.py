@@ -1,32 +1,27 @@
-"""The invariants, checked on a living installation: what must hold at every moment, recomputed from the bytes.
+"""The invariants of what the events of a log mean, and of what follows it, on a living installation.
 
-I1-I3 positions, ids, times · I4 hashes, columns, tags, tree, checkpoints · I5 votes and decisions · I6 grants and
-effects · I8 gates · I9 read models · I10 tenants · I12 what is stuck. (I7, budgets, has no room yet; I11, that
-everything ends, needs time and is what the fault tests check.) Each check yields its violations; none is the good
-answer.
+I5 votes and decisions · I6 grants and effects · I8 gates · I9 read models · I12 what is stuck. (I1 to I4 and I10 are of
+the log itself: `invariants_log`. I7, budgets, has no room yet; I11, that everything ends, needs time and is what the
+fault tests check.) Each check returns its violations; none is the good answer.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import AsyncIterator
-from datetime import datetime
-from typing import Any, Final
+import asyncio
+from typing import Final
 
 import msgspec
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from quarterdeck_domain import merkle
 from quarterdeck_domain.approvals import events as approvals
+from quarterdeck_domain.catalogue import REGISTRY
 from quarterdeck_domain.errors import QuarterdeckError
 from quarterdeck_domain.events import RecordedEvent
 from quarterdeck_domain.slices import boundary
-from quarterdeck_ledger.entry import parse_entry, tag_key
-from quarterdeck_ledger.ledger import EventLedger
-from quarterdeck_ledger.notes import parse_checkpoint, parse_note
+from quarterdeck_ledger.entry import parse_entry
 from quarterdeck_ledger.postgres import PostgresStore
-from quarterdeck_ledger.store import StoredHead
+from quarterdeck_ledger.store import Store
 from quarterdeck_projector.projector import Projector
 from quarterdeck_readmodels import schema
 from quarterdeck_readmodels.catalogue import ROWS
@@ -34,8 +29,9 @@ from quarterdeck_readmodels.schema import LIVE, SHADOW
 from quarterdeck_readmodels.tables import Row, columns
 from quarterdeck_workflows.ids import gate_id
 
-_PAGE: Final = 1_000
-_KEPT: Final = ("id", "type", "recorded_at", "leaf hash")
+GATES_SETTLE_S: Final = 10.0
+"""How long a gate may take to open, or to end, after the log says so."""
+_LOOK_S: Final = 0.2
 _SETTLED: Final = (
     approvals.ApprovalGranted,
     approvals.ApprovalDenied,
@@ -50,6 +46,7 @@ RULED: Final = boundary(
             *_SETTLED,
             approvals.GrantMinted,
             approvals.GrantRedeemed,
+            approvals.GrantRevoked,
             approvals.DispatchParked,
             approvals.DispatchReleased,
             approvals.CallbackAbandoned,
@@ -72,158 +69,219 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
     position: int | None = None
 
 
-async def check_log(store: PostgresStore, tenant: str) -> AsyncIterator[Violation]:
-    """I1-I4 and I10: the bytes, what is derived from them in the same append, and every checkpoint ever signed."""
-    checkpoints = await _checkpoints(store, tenant)
-    frontier = b""
-    size = 0
-    ids: set[str] = set()
-    nodes: dict[merkle.Node, bytes] = {}
-    before: datetime | None = None
-    head: StoredHead | None = None
-    while True:
-        page = await store.read(tenant, None, size, None, _PAGE, False)
-        if not page:
-            if head is not None:
-                break
-            head = await store.head(tenant)
-            if head.position <= size:
-                break
-            continue  # it has grown since: what the head counts must be there now
-        head = None
-        stored = await _columns(store, tenant, size, page[-1][0])
-        stored_tags = await _tags(store, tenant, size, page[-1][0])
-        for position, raw in page:
+async def ruled(store: Store, tenant: str) -> tuple[list[RecordedEvent], list[Violation]]:
+    """Return the events that the checks below have to be given, personal fields as they are sealed.
+
+    What cannot be read is a violation (I4), whatever is wrong with it, and the rest is read on.
+    """
+    events: list[RecordedEvent] = []
+    found: list[Violation] = []
+    for position, raw in await store.read(tenant, RULED, 0, None, None, False):
+        try:
             entry = parse_entry(raw)
-            leaf = hashlib.sha256(b"\x00" + raw).digest()
-            frontier, completed = merkle.append_leaves_and_nodes(frontier, size, [leaf])
-            nodes.update(completed)
-            size += 1
-
-            def broken(invariant: str, what: str, at: int = position) -> Violation:
-                return Violation(invariant=invariant, tenant=tenant, what=what, position=at)
-
-            if position != size or entry.position != position:
-                yield broken("I3", f"position {position} stands at place {size}, its bytes say {entry.position}")
-                return
-            if str(entry.id) in ids:
-                yield broken("I2", f"id {entry.id} occurs twice")
-            ids.add(str(entry.id))
-            if before is not None and entry.recorded_at < before:
-                yield broken("I3", "recorded_at decreases")
-            before = entry.recorded_at
-            if entry.tenant != tenant:
-                yield broken("I10", f"the entry belongs to {entry.tenant}")
-            for name, told, kept in zip(
-                _KEPT, (entry.id, entry.type, entry.recorded_at, leaf), stored[position], strict=True
-            ):
-                if told != kept:
-                    yield broken("I4", f"the stored {name} is not that of the bytes")
-            if {tag_key(tag) for tag in entry.tags} != stored_tags.get(position, set()):
-                yield broken("I4", "the indexed tags are not those of the bytes")
-            for root in checkpoints.pop(size, ()):
-                if root != merkle.root(frontier, size):
-                    yield broken("I4", f"a checkpoint of size {size} was signed over another root")
-    if head.position != size:
-        yield Violation(invariant="I3", tenant=tenant, what=f"the head says {head.position}, there are {size} events")
-    elif merkle.root_of(head.frontier) != merkle.root(frontier, size):
-        yield Violation(invariant="I4", tenant=tenant, what="the head's root is not that of the bytes")
-    elif before is not None and head.recorded_at != before:
-        what = f"the head says {head.recorded_at}, the last event {before}"
-        yield Violation(invariant="I3", tenant=tenant, what=what)
-    if before is not None and before > await store.now():
-        yield Violation(invariant="I3", tenant=tenant, what=f"the last event is of {before}, which has not come yet")
-    for what in await _notes(store, tenant):
-        yield Violation(invariant="I4", tenant=tenant, what=what)
-    async for what in _derived(store, tenant, nodes, size):
-        yield Violation(invariant="I4", tenant=tenant, what=what)
-    for beyond in (signed for signed in checkpoints if signed > size):
-        yield Violation(
-            invariant="I4", tenant=tenant, what=f"a checkpoint of size {beyond} was signed, {size} are left"
+            payload = REGISTRY.from_data(entry.type, entry.version, entry.data)
+        except (ValueError, TypeError, LookupError, RecursionError, msgspec.MsgspecError, QuarterdeckError) as error:
+            what = f"the event cannot be read: {error}"
+            found.append(Violation(invariant="I4", tenant=tenant, what=what, position=position))
+            continue
+        events.append(
+            RecordedEvent(
+                tenant=tenant,
+                position=position,
+                id=entry.id,
+                recorded_at=entry.recorded_at,
+                actor=entry.actor,
+                cause=entry.cause,
+                tags=entry.tags,
+                payload=payload,
+            )
         )
+    return events, found
 
 
 def check_rules(tenant: str, events: list[RecordedEvent]) -> list[Violation]:
-    """I5 and I6: an approval is settled once, by others than who asked, in time; a grant is used once, as bound."""
-    found: list[Violation] = []
-    requests: dict[str, approvals.ApprovalRequested] = {}
-    settled: dict[str, int] = {}
-    granted: set[str] = set()
-    votes: dict[str, list[approvals.VoteCast]] = {}
-    grants: dict[str, approvals.GrantMinted] = {}
-    redeemed: set[str] = set()
-
-    def broken(event: RecordedEvent, invariant: str, what: str) -> None:
-        found.append(Violation(invariant=invariant, tenant=tenant, what=what, position=event.position))
-
+    """I5 and I6: an approval is settled once, by others than who asked, in time; it leads to one grant, which is used
+    once, as bound, before an effect is told of."""
+    votes, grants = _Votes(tenant), _Grants(tenant)
     for event in events:
+        votes.apply(event)
+        grants.apply(event, votes)
+    return sorted((*votes.found, *grants.found), key=lambda item: item.position or 0)
+
+
+class _Rule:
+    def __init__(self, tenant: str, invariant: str) -> None:
+        self._tenant = tenant
+        self._invariant = invariant
+        self.found: list[Violation] = []
+
+    def broken(self, event: RecordedEvent, what: str) -> None:
+        violation = Violation(invariant=self._invariant, tenant=self._tenant, what=what, position=event.position)
+        self.found.append(violation)
+
+
+class _Votes(_Rule):
+    """I5: requests, votes and how they were settled."""
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(tenant, "I5")
+        self.requests: dict[str, approvals.ApprovalRequested] = {}
+        self.granted: set[str] = set()
+        self._settled: dict[str, int] = {}
+        self._votes: dict[str, list[approvals.VoteCast]] = {}
+
+    def apply(self, event: RecordedEvent) -> None:
         match event.payload:
             case approvals.ApprovalRequested() as request:
-                requests[request.approval_id] = request
+                self.requests[request.approval_id] = request
             case approvals.VoteCast() as vote:
-                if vote.approval_id not in requests:
-                    broken(event, "I5", "a vote on what nobody asked")
-                    continue
-                request = requests[vote.approval_id]
-                votes.setdefault(vote.approval_id, []).append(vote)
-                if vote.approver in request.requesters:
-                    broken(event, "I5", f"{vote.approver} voted on what was asked for them")
-                if event.recorded_at >= request.expires_at or vote.approval_id in settled:
-                    broken(event, "I5", "a vote after the end")
-                if vote.action_digest != request.action_digest:
-                    broken(event, "I5", "a vote on another action than was asked")
+                self._vote(event, vote)
             case payload if isinstance(payload, _SETTLED):
-                if payload.approval_id in settled:
-                    broken(event, "I5", f"settled already at {settled[payload.approval_id]}")
-                if payload.approval_id not in requests:
-                    broken(event, "I5", "an answer to what nobody asked")
-                    continue
-                settled[payload.approval_id] = event.position
+                if payload.approval_id in self._settled:
+                    self.broken(event, f"settled already at {self._settled[payload.approval_id]}")
+                if payload.approval_id not in self.requests:
+                    self.broken(event, "an answer to what nobody asked")
+                    return
+                self._settled[payload.approval_id] = event.position
                 if isinstance(payload, approvals.ApprovalGranted):
-                    granted.add(payload.approval_id)
-                    for stage in requests[payload.approval_id].stages:
-                        cast = votes.get(payload.approval_id, [])
-                        yes = {vote.approver for vote in cast if vote.stage == stage.name and vote.verdict == "approve"}
-                        if len(yes) < stage.quorum:
-                            broken(event, "I5", f"stage {stage.name} has {len(yes)} of {stage.quorum} approvals")
-            case approvals.GrantMinted() as grant:
-                grants[grant.grant_id] = grant
-                if grant.approval_id not in granted:
-                    broken(event, "I6", "a grant without an approval")
-                    continue
-                if grant.action_digest != requests[grant.approval_id].action_digest:
-                    broken(event, "I6", "a grant for another action than was approved")
-            case approvals.GrantRedeemed() as use:
-                minted = grants.get(use.grant_id)
-                if use.grant_id in redeemed:
-                    broken(event, "I6", "a grant was redeemed twice")
-                redeemed.add(use.grant_id)
-                if minted is None or use.action_digest != minted.action_digest or use.redeemer != minted.redeemer:
-                    broken(event, "I6", "redeemed for another action, or by somebody else, than granted")
-                elif event.recorded_at > minted.expires_at:
-                    broken(event, "I6", "redeemed after it expired")
+                    self._grant(event, self.requests[payload.approval_id])
             case _:
                 pass
-    return found
+
+    def _vote(self, event: RecordedEvent, vote: approvals.VoteCast) -> None:
+        request = self.requests.get(vote.approval_id)
+        if request is None:
+            self.broken(event, "a vote on what nobody asked")
+            return
+        self._votes.setdefault(vote.approval_id, []).append(vote)
+        if vote.approver in request.requesters:
+            self.broken(event, f"{vote.approver} voted on what was asked for them")
+        if event.recorded_at >= request.expires_at or vote.approval_id in self._settled:
+            self.broken(event, "a vote after the end")
+        if vote.action_digest != request.action_digest:
+            self.broken(event, "a vote on another action than was asked")
+
+    def _grant(self, event: RecordedEvent, request: approvals.ApprovalRequested) -> None:
+        self.granted.add(request.approval_id)
+        cast = self._votes.get(request.approval_id, [])
+        for stage in request.stages:
+            yes = {vote.approver for vote in cast if vote.stage == stage.name and vote.verdict == "approve"}
+            if len(yes) < stage.quorum:
+                self.broken(event, f"stage {stage.name} has {len(yes)} of {stage.quorum} approvals")
+
+
+class _Grants(_Rule):
+    """I6: one grant an approval, one use a grant, no effect without one."""
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(tenant, "I6")
+        self._grants: dict[str, approvals.GrantMinted] = {}
+        self._of: dict[str, int] = {}
+        self._ended: dict[str, str] = {}
+        self._started: dict[str, approvals.GrantRedeemed] = {}
+        self._outcomes: dict[str, str] = {}
+
+    def apply(self, event: RecordedEvent, votes: _Votes) -> None:
+        match event.payload:
+            case approvals.GrantMinted() as grant:
+                self._mint(event, grant, votes)
+            case approvals.GrantRedeemed() as use:
+                self._redeem(event, use)
+            case approvals.GrantRevoked() as revoked:
+                if revoked.grant_id not in self._grants:
+                    self.broken(event, "revoked what was never granted")
+                elif revoked.grant_id in self._ended:
+                    self.broken(event, f"a grant was revoked that was {self._ended[revoked.grant_id]} already")
+                self._ended.setdefault(revoked.grant_id, "revoked")
+            case approvals.EffectReported() | approvals.EffectReconciled() as effect:
+                self._effect(event, effect)
+            case _:
+                pass
+
+    def _mint(self, event: RecordedEvent, grant: approvals.GrantMinted, votes: _Votes) -> None:
+        if grant.approval_id in self._of:
+            self.broken(event, f"a second grant for one approval; the first is at {self._of[grant.approval_id]}")
+        if grant.grant_id in self._grants:
+            self.broken(event, "a grant was minted twice")
+        self._of.setdefault(grant.approval_id, event.position)
+        self._grants[grant.grant_id] = grant
+        request = votes.requests.get(grant.approval_id)
+        if request is None or grant.approval_id not in votes.granted:
+            self.broken(event, "a grant without an approval")
+        elif grant.action_digest != request.action_digest or grant.redeemer != request.requester:
+            self.broken(event, "a grant for another action, or for somebody else, than was approved")
+
+    def _redeem(self, event: RecordedEvent, use: approvals.GrantRedeemed) -> None:
+        minted = self._grants.get(use.grant_id)
+        if use.grant_id in self._ended:
+            self.broken(event, f"a grant was redeemed that was {self._ended[use.grant_id]} already")
+        self._ended.setdefault(use.grant_id, "redeemed")
+        if use.effect_id in self._started:
+            self.broken(event, "two redemptions start one effect")
+        self._started.setdefault(use.effect_id, use)
+        if (
+            minted is None
+            or use.action_digest != minted.action_digest
+            or use.redeemer != minted.redeemer
+            or use.approval_id != minted.approval_id
+        ):
+            self.broken(event, "redeemed for another action, or by somebody else, than granted")
+        elif event.recorded_at > minted.expires_at:
+            self.broken(event, "redeemed after it expired")
+
+    def _effect(self, event: RecordedEvent, effect: approvals.EffectReported | approvals.EffectReconciled) -> None:
+        started = self._started.get(effect.effect_id)
+        if started is None or (started.grant_id, started.approval_id) != (effect.grant_id, effect.approval_id):
+            self.broken(event, "an effect of which no redemption was recorded before")
+            return
+        before = self._outcomes.get(effect.effect_id)
+        if isinstance(effect, approvals.EffectReported):
+            if before is not None:
+                self.broken(event, f"an effect was reported that was {before} already")
+        elif before not in (None, "unknown"):
+            self.broken(event, f"an effect was reconciled that was {before} already")
+        self._outcomes[effect.effect_id] = effect.outcome
 
 
 async def check_gates(
-    ledger: EventLedger, temporal: Client, tenant: str, events: list[RecordedEvent]
+    store: Store, temporal: Client, tenant: str, events: list[RecordedEvent], patience_s: float = GATES_SETTLE_S
 ) -> list[Violation]:
-    """I8: every open approval has a running gate, and no settled one has."""
-    found: list[Violation] = []
-    open_now: dict[str, bool] = {}
+    """I8: every open approval has a running gate, and no settled one has.
+
+    Gates follow the log, and Temporal is asked after the log was read: whatever seems amiss is looked at again for a
+    while, in both, before it is told.
+    """
+    end = asyncio.get_running_loop().time() + patience_s
+    states = _open(events)
+    while True:
+        running = {name: await _is_running(temporal, gate_id(tenant, name)) for name in states}
+        amiss = {name for name, is_open in states.items() if running[name] != is_open}
+        if not amiss:
+            return []
+        now = _open((await ruled(store, tenant))[0])
+        unmoved = [name for name in amiss if now.get(name) == states[name]]
+        if unmoved and asyncio.get_running_loop().time() >= end:
+            return [
+                Violation(
+                    invariant="I8",
+                    tenant=tenant,
+                    what=f"{name} is open and has no gate" if now[name] else f"{name} is settled and its gate waits",
+                )
+                for name in unmoved
+            ]
+        states = {name: now.get(name, states[name]) for name in amiss}
+        if unmoved:
+            await asyncio.sleep(_LOOK_S)
+
+
+def _open(events: list[RecordedEvent]) -> dict[str, bool]:
+    """Return of each approval whether it is open."""
+    found: dict[str, bool] = {}
     for event in events:
         if isinstance(event.payload, approvals.ApprovalRequested):
-            open_now[event.payload.approval_id] = True
+            found[event.payload.approval_id] = True
         elif isinstance(event.payload, _SETTLED):
-            open_now[event.payload.approval_id] = False
-    for approval_id, is_open in open_now.items():
-        running = await _is_running(temporal, gate_id(tenant, approval_id))
-        if is_open and not running:
-            found.append(Violation(invariant="I8", tenant=tenant, what=f"{approval_id} is open and has no gate"))
-        if running and not is_open:
-            found.append(Violation(invariant="I8", tenant=tenant, what=f"{approval_id} is settled and its gate waits"))
+            found[event.payload.approval_id] = False
     return found
 
 
@@ -298,63 +356,3 @@ async def _is_running(temporal: Client, workflow_id: str) -> bool:
             return False
         raise
     return description.status is WorkflowExecutionStatus.RUNNING
-
-
-async def _checkpoints(store: PostgresStore, tenant: str) -> dict[int, list[bytes]]:
-    rows = await _within(store, tenant, "SELECT size, root FROM ledger.checkpoints WHERE tenant_id = $1 AND size > 0")
-    found: dict[int, list[bytes]] = {}
-    for row in rows:
-        found.setdefault(row["size"], []).append(row["root"])
-    return found
-
-
-async def _notes(store: PostgresStore, tenant: str) -> list[str]:
-    found = []
-    for row in await _within(store, tenant, "SELECT size, root, note FROM ledger.checkpoints WHERE tenant_id = $1"):
-        try:
-            said = parse_checkpoint(parse_note(row["note"].encode()).text)
-        except QuarterdeckError as error:
-            found.append(f"the note of a checkpoint of size {row['size']} is none: {error.message}")
-            continue
-        if (said.size, said.root) != (row["size"], row["root"]):
-            found.append(f"the note of a checkpoint of size {row['size']} says another size or root")
-    return found
-
-
-async def _columns(store: PostgresStore, tenant: str, after: int, until: int) -> dict[int, tuple[Any, ...]]:
-    statement = """SELECT position, id, type, recorded_at, leaf_hash FROM ledger.events
-        WHERE tenant_id = $1 AND position > $2 AND position <= $3"""
-    return {row["position"]: tuple(row)[1:] for row in await _within(store, tenant, statement, after, until)}
-
-
-async def _derived(store: PostgresStore, tenant: str, nodes: dict[merkle.Node, bytes], size: int) -> AsyncIterator[str]:
-    """Yield what is wrong with the stored nodes of the tree, and with tags of events that do not exist."""
-    found = await _within(store, tenant, "SELECT level, index, hash FROM ledger.tree_nodes WHERE tenant_id = $1")
-    stored = {(row["level"] * merkle.TILE_HEIGHT, row["index"]): row["hash"] for row in found}
-    for level, index in sorted({*nodes, *stored}):
-        # What has been completed since is checked the next time.
-        if (index + 1) << level <= size and stored.get((level, index)) != nodes.get((level, index)):
-            yield f"the stored node {index} of level {level} is not that of the bytes"
-    statement = """SELECT t.position FROM ledger.tags t JOIN ledger.heads h USING (tenant_id)
-        WHERE t.tenant_id = $1 AND t.position > h.position LIMIT 1"""
-    for row in await _within(store, tenant, statement):
-        yield f"a tag is indexed for position {row['position']}, where no event is"
-    statement = """SELECT n.level, n.index FROM ledger.tree_nodes n JOIN ledger.heads h USING (tenant_id)
-        WHERE n.tenant_id = $1 AND (n.index + 1) * power(256, n.level) > h.position LIMIT 1"""
-    for row in await _within(store, tenant, statement):
-        yield f"the tree has node {row['index']} of level {row['level'] * merkle.TILE_HEIGHT}, which is not complete"
-
-
-async def _tags(store: PostgresStore, tenant: str, after: int, until: int) -> dict[int, set[str]]:
-    statement = "SELECT position, tag FROM ledger.tags WHERE tenant_id = $1 AND position > $2 AND position <= $3"
-    found: dict[int, set[str]] = {}
-    for row in await _within(store, tenant, statement, after, until):
-        found.setdefault(row["position"], set()).add(row["tag"].hex)
-    return found
-
-
-async def _within(store: PostgresStore, tenant: str, statement: str, *arguments: Any) -> list[Any]:
-    async with store.pool.acquire() as connection, connection.transaction():
-        tenant_id = await connection.fetchval("SELECT ledger.enter($1)", tenant)
-        rows: list[Any] = await connection.fetch(statement, tenant_id, *arguments)
-    return rows

@@ -49,6 +49,8 @@ class ApiKey(Row, frozen=True, kw_only=True):
     issued_at: datetime
     expires_at: datetime | None = None
     replaced_by: str | None = None
+    issued_by_key: str | None = None
+    """The API key that it was made with."""
 
 
 _PRINCIPAL: Final = taking("kind", "display_name", "email", "owner", "purpose", "roles")
@@ -92,7 +94,7 @@ def _erased(event: Seen) -> Iterable[Change]:
 
 def _key_issued(event: Seen) -> Iterable[Change]:
     data = event.data
-    values = _KEY(data) | {"issued_at": event.recorded_at}
+    values = _KEY(data) | {"issued_at": event.recorded_at, "issued_by_key": data.get("issued_by_key")}
     yield Change(row=ApiKey, id=data["key_id"], create=True, set=values)
 
 

@@ -47,7 +47,7 @@ class Approval(Row, frozen=True, kw_only=True):
     expires_at: datetime
     approved_until: datetime | None = None
     settled_at: datetime | None = None
-    reminders: tuple[str, ...] = ()
+    reminders: int = 0
     grant_id: str | None = None
     sealed_by: str
 
@@ -168,7 +168,7 @@ def _voted(event: Seen) -> Iterable[Change]:
 
 
 def _reminded(event: Seen) -> Iterable[Change]:
-    yield Change(row=Approval, id=event.data["approval_id"], add={"reminders": str(event.position)})
+    yield Change(row=Approval, id=event.data["approval_id"], count=("reminders",))
 
 
 def _settled(status: str) -> Fold:

@@ -131,6 +131,8 @@ def fold(run: Run, stored: Mapping[type[Row], Mapping[str, Values]]) -> Writes:
             values[name] = sorted({*values[name], member})
         for name, member in change.take.items():
             values[name] = [item for item in values[name] if item != member]
+        for name in change.count:
+            values[name] += 1
         if change.work is not None:
             values.update(change.work(values))
     writes = Writes()

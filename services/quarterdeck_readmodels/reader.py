@@ -113,8 +113,6 @@ class Reader:
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             async with _tables():
-                # Before the snapshot is taken: whatever tables are found here are those of the whole transaction.
-                await connection.execute(f"LOCK TABLE {self._schema}.progress IN ACCESS SHARE MODE")
                 progress = _checked(*await doors.enter(connection, self._schema, tenant))
             if position is not None and position > progress.position:
                 raise _behind(position, progress)

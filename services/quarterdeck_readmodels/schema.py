@@ -54,15 +54,31 @@ async def version(connection: Any, schema: str = LIVE) -> int | None:
 
 
 async def enter(connection: Any, schema: str, tenant: str) -> tuple[int, Progress]:
-    """Set the transaction's tenant for reading; return the version of the tables and how far they are."""
-    row = await connection.fetchrow(f"SELECT * FROM {schema}.enter($1)", tenant)  # noqa: S608
+    """Set the transaction's tenant for reading; return the version of the tables and how far they are.
+
+    In a transaction, the tables found here are those of the whole of it. So this comes first, before the snapshot.
+    """
+    if connection.is_in_transaction():
+        await _through_the_door(connection, schema, "ACCESS SHARE")
+    # The door is named first, and so locked first, without another round trip where there is no transaction. Else a
+    # swap could happen between finding the function and running it, or wait for what this holds and this for the swap.
+    row = await connection.fetchrow(
+        f"WITH door AS (SELECT FROM {schema}.progress) SELECT * FROM {schema}.enter($1)",  # noqa: S608  our constant
+        tenant,
+    )
     return row["version"], Progress(position=row["position"], stopped_at=row["stopped_at"], problem=row["problem"])
 
 
 async def take(connection: Any, schema: str, tenant: str) -> tuple[int, int] | None:
     """Set the transaction's tenant and lock its progress; return version and position, None if another holds it."""
+    await _through_the_door(connection, schema, "ROW EXCLUSIVE")
     row = await connection.fetchrow(f"SELECT * FROM {schema}.take($1)", tenant)  # noqa: S608
     return None if row is None else (row["version"], row["position"])
+
+
+async def _through_the_door(connection: Any, schema: str, mode: str) -> None:
+    # By name, and before anything that is bound to the tables is looked up: whoever waited here finds the new ones.
+    await connection.execute(f"LOCK TABLE {schema}.progress IN {mode} MODE")
 
 
 def _progress(schema: str) -> str:

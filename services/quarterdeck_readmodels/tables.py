@@ -33,7 +33,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What one event does to one object: fields it sets, members it adds to or takes from list fields.
+    """What one event does to one object: fields it sets, members it adds to or takes from lists, counts it raises.
 
     `work` gives further fields from what the object is once these are done, where they depend on it.
     With `create`, the object begins here; with `again` too, it goes on if it began before. Anything else is a fault
@@ -45,6 +45,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     set: Mapping[str, Any] = {}
     add: Mapping[str, str] = {}
     take: Mapping[str, str] = {}
+    count: tuple[str, ...] = ()
     work: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
     create: bool = False
     again: bool = False

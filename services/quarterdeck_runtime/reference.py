@@ -9,7 +9,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from quarterdeck_runtime.settings import CONFIG_VARIABLE, DEFAULT_CONFIG, SECRETS_VARIABLE, Settings
+from quarterdeck_runtime.settings import DEFAULT_CONFIG, Settings
+from quarterdeck_runtime.variables import CONFIG_VARIABLE, SECRETS_VARIABLE
 
 _HEAD = f"""# Configuration
 
@@ -25,8 +26,14 @@ these that has one:
    the names without `QUARTERDECK_`, in lower case, at the top level;
 5. the default.
 
-Unknown keys in the file are refused. Nothing here changes while a process runs: what may be changed then, such as
-policies and approval paths, is changed by commands and recorded in the log. Secrets are never logged.
+A name that is no setting is refused, with the nearest that is one: a key of the file, and every variable and secret
+file whose name begins with `QUARTERDECK_`. So is a file or directory that a variable names and that is not there.
+
+A password that is not part of `QUARTERDECK_DATABASE_URL` is taken from `PGPASSWORD` or `PGPASSFILE`, as other clients
+of PostgreSQL do. In the address itself, its `@`, `/`, `:`, `%`, `?` and `#` are percent-encoded.
+
+Nothing here changes while a process runs: what may be changed then, such as policies and approval paths, is changed by
+commands and recorded in the log. Secrets are never logged.
 
 | setting | type | default | meaning |
 |---|---|---|---|

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -21,18 +22,26 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-CONFIG_VARIABLE: Final = "QUARTERDECK_CONFIG"
-SECRETS_VARIABLE: Final = "QUARTERDECK_SECRETS_DIR"
+from quarterdeck_runtime.variables import CONFIG_VARIABLE, PREFIX, SECRETS_VARIABLE, did_you_mean, unknown
+
 DEFAULT_CONFIG: Final = Path("quarterdeck.toml")
 
 Words = Annotated[tuple[str, ...], NoDecode]
 """In the environment: separated by commas."""
 
 
+class WrongSettings(ValueError):
+    """The settings do not hold. `problems` says what is wrong with each, and never what a secret was."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
 class Settings(BaseSettings):
     """Everything a role can be told from outside."""
 
-    model_config = SettingsConfigDict(env_prefix="QUARTERDECK_", extra="forbid", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
 
     data_dir: Path = Field(
         Path("~/.quarterdeck"),
@@ -50,7 +59,9 @@ class Settings(BaseSettings):
     )
 
     database_url: SecretStr | None = Field(
-        None, description="PostgreSQL 18 or newer, `postgresql://user:password@host:port/name`. Unset: embedded."
+        None,
+        description="PostgreSQL 18 or newer with data checksums, `postgresql://user:password@host:port/name`. Unset: "
+        "embedded.",
     )
     migrate_url: SecretStr | None = Field(
         None, description="The same database, as a role that may create schemas and roles. Default: `database_url`."
@@ -119,8 +130,9 @@ class Settings(BaseSettings):
 
     webhook_allow: Words = Field(
         (),
-        description="Every host that callbacks may be sent to, public ones too: names, `host:port`s, addresses and "
-        "networks (CIDR). Empty: none.",
+        description="Every host that callbacks may be sent to, public ones too. A name allows its port 443, while all "
+        "its addresses are public; `host:port` that port, with http too, whatever its addresses; an address or network "
+        "(CIDR) every host in it. Empty: none.",
     )
 
     otlp_endpoint: str | None = Field(
@@ -150,9 +162,14 @@ class Settings(BaseSettings):
     rate_per_s: float = Field(1_000, gt=0, description="Requests a second that a principal may send to one process.")
     rate_burst: int = Field(5_000, ge=1, description="Requests a principal may send before that rate holds.")
     failed_sign_ins_per_minute: float = Field(
-        60, gt=0, description="Refused credentials a minute from one address, after which it has to wait (429)."
+        60,
+        gt=0,
+        description="Refused credentials a minute from one address, after which others refused there have to wait "
+        "(429), and after ten times as many every one not seen before.",
     )
-    graphql_introspection: bool = Field(True, description="Whether GraphQL clients may ask for the schema.")
+    graphql_introspection: bool | None = Field(
+        None, description="Whether GraphQL clients may ask for the schema. Unset: with the embedded database only."
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -222,6 +239,11 @@ class Settings(BaseSettings):
         return f"{scheme}://{shown}" if standard else f"{scheme}://{shown}:{port}"
 
     @property
+    def introspection(self) -> bool:
+        """Return whether GraphQL clients may ask for the schema."""
+        return self.database_url is None if self.graphql_introspection is None else self.graphql_introspection
+
+    @property
     def keys(self) -> Path:
         """Return the directory of keys."""
         return self.keys_dir.expanduser() if self.keys_dir is not None else self.data_dir.expanduser() / "keys"
@@ -235,13 +257,13 @@ def config_file() -> Path | None:
     """Return the TOML file to read: `QUARTERDECK_CONFIG`, which must exist, or `quarterdeck.toml` here if there is one.
 
     Raises:
-        FileNotFoundError: the file that the variable names does not exist.
+        WrongSettings: the file that the variable names does not exist.
     """
     named = os.environ.get(CONFIG_VARIABLE)
     if named:
         path = Path(named).expanduser()
         if not path.is_file():
-            raise FileNotFoundError(f"{CONFIG_VARIABLE} names {path}, which does not exist")
+            raise WrongSettings(f"the configuration file: {CONFIG_VARIABLE} names {path}, which is not there")
         return path
     return DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None
 
@@ -250,8 +272,33 @@ def load_settings(**given: object) -> Settings:
     """Return the settings of this process; `given` wins over every source.
 
     Raises:
-        pydantic.ValidationError: a setting is unknown, malformed, or contradicts another; it says which.
+        WrongSettings: a setting is unknown, malformed, or contradicts another, in whatever source; it says which.
     """
     secrets = os.environ.get(SECRETS_VARIABLE)
-    values: dict[str, Any] = {**given, "_secrets_dir": secrets} if secrets else dict(given)
-    return Settings(**values)
+    wrong = list(unknown(os.environ, Settings.model_fields))
+    values: dict[str, Any] = dict(given)
+    if secrets:
+        directory = Path(secrets).expanduser()
+        values["_secrets_dir"] = directory
+        if directory.is_dir() and os.access(directory, os.R_OK | os.X_OK):
+            names = [path.name for path in directory.iterdir()]
+            wrong += (f"in {directory}: {problem}" for problem in unknown(names, Settings.model_fields))
+        else:
+            wrong.append(f"{SECRETS_VARIABLE} names {directory}, which is no directory that can be read")
+    if wrong:
+        raise WrongSettings(*wrong)
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise WrongSettings(*map(_told, error.errors(include_url=False, include_input=False))) from None
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise WrongSettings(f"the configuration file {config_file()}: {error}") from None
+
+
+def _told(error: Any) -> str:
+    """Return what a validation error says, in a line: the setting, where it is one, and what is wrong with it."""
+    name = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        return f"{name} is no setting{did_you_mean(name, Settings.model_fields)}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{name}: {message}" if name else message

@@ -14,8 +14,25 @@ from access_world import OURS, assert_problem, submission, world
 from quarterdeck_api.arap.callbacks import check_callback
 from quarterdeck_api.arap.errors import CallbackRefused
 
-ALLOW = ("agents.example.com", "hooks.internal:8443", "203.0.113.0/24", "10.1.0.0/16", "fd00:1::/32", "127.0.0.1")
+ALLOW = (
+    "agents.example.com",
+    "unknown.example.com",
+    "turned.example.com",
+    "half.example.com",
+    "listed.example.com",
+    "hooks.internal:8443",
+    "[fd00:2::1]:8443",
+    "203.0.113.0/24",
+    "10.1.0.0/16",
+    "fd00:1::/32",
+    "127.0.0.1",
+)
 NAMES = {
+    "agents.example.com": ("93.184.216.34", "2606:4700::1111"),
+    "turned.example.com": ("127.0.0.53",),
+    "half.example.com": ("93.184.216.34", "10.0.0.5"),
+    "listed.example.com": ("93.184.216.34", "10.1.0.5"),
+    "hooks.internal": ("10.9.9.9",),
     "public.example.org": ("203.0.113.7",),
     "inside.example.org": ("10.1.2.3",),
     "elsewhere.example.org": ("198.51.100.1",),
@@ -35,7 +52,11 @@ async def resolve(host: str) -> Sequence[str]:
     [
         "https://agents.example.com/callbacks",
         "https://AGENTS.example.com./callbacks",
-        "https://agents.example.com:9443/x?y=z",
+        "https://agents.example.com:443/x?y=z",
+        "https://unknown.example.com/x",
+        "https://listed.example.com/x",
+        "https://[fd00:2::1]:8443/x",
+        "https://inside.example.org:8443/x",
         "https://hooks.internal:8443/x",
         "http://hooks.internal:8443/x",
         "https://203.0.113.9/x",
@@ -47,7 +68,7 @@ async def resolve(host: str) -> Sequence[str]:
     ],
 )
 async def test_allowed_endpoints(endpoint: str) -> None:
-    """Named, or every address within an allowed network; http only here or where host and port are named."""
+    """Named and public, or every address in a listed network, or host and port named; http only here or by the latter."""
     await check_callback(endpoint, ALLOW, resolve)
 
 
@@ -65,6 +86,12 @@ async def test_allowed_endpoints(endpoint: str) -> None:
         "https://user:secret@agents.example.com/x",
         "https://agents.example.com/x#fragment",
         "https://agents.example.com:99999/x",
+        "https://agents.example.com:9443/x",
+        "https://agents.example.com:80/x",
+        "https://unknown.example.com:8443/x",
+        "https://turned.example.com/x",
+        "https://half.example.com/x",
+        "https://[fd00:2::1]/x",
         "https://agents.example.com.evil.example/x",
         "https://evil.example/agents.example.com",
         "https://evil.example\\@agents.example.com/x",

@@ -17,6 +17,9 @@ import pytest
 from access_world import OURS, REQUESTS, URN, World, assert_problem, submission, world
 from api_house import over_http
 
+from quarterdeck_api.arap import waiting
+from quarterdeck_api.arap.tasks import read_task
+
 TASK = {"id", "status", "status_endpoint", "progress", "expires_at", "display", "links", "items"}
 UNKNOWN = f"{URN}unknown_task"
 
@@ -326,6 +329,26 @@ async def test_a_revoked_key_does_not_hear_the_end(ars: World) -> None:
     await ars.revoke_key(key)
     await ars.vote(task["id"])
     assert_problem(await waiting, 401, f"{OURS}unauthenticated")
+
+
+async def test_a_revoked_key_waits_no_longer(ars: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though nothing happens to the task: whoever waits is looked at now and then."""
+    task = await ars.request()
+    key = await ars.api.issue_key(ars.tenant, ars.id("bot"))
+    looked = asyncio.Event()
+
+    async def look(*arguments: Any) -> Any:
+        looked.set()
+        return await read_task(*arguments)
+
+    monkeypatch.setattr(waiting, "CHECK_EVERY_S", 0.05)
+    monkeypatch.setattr(waiting, "read_task", look)
+    headers = {"Authorization": f"Bearer {key}", "Prefer": "wait=50"}
+    asked = asyncio.create_task(ars.client.get(f"{REQUESTS}/{task['id']}", headers=headers))
+    await looked.wait()
+    await ars.revoke_key(key)
+    async with asyncio.timeout(30):
+        assert_problem(await asked, 401, f"{OURS}unauthenticated")
 
 
 # --- Waiting: server-sent events

@@ -211,6 +211,38 @@ async def test_who_acts_for_somebody_asks_about_either(pdp: World) -> None:
         assert_problem(await pdp.evaluate(pdp.intent("carol", action="export"), by), 403, f"{OURS}not_allowed")
 
 
+async def test_what_a_key_that_acts_for_somebody_may_do_is_what_both_may_do(pdp: World) -> None:
+    """Nobody borrows a right by naming whoever has it; the record says what was said of whom."""
+    await pdp.delegate("bot-for-alice", "bot", "alice")
+    alice, bot = pdp.id("alice"), pdp.id("bot")
+    of_alice = f'@id("alice") permit(principal == user::"{alice}", action == Action::"launch", resource);'
+    of_bot = f'@id("bot") permit(principal == agent::"{bot}", action == Action::"launch", resource);'
+    own = pdp.intent(action="launch")
+    for_alice = pdp.intent(action="launch", subject={"type": "user", "id": alice})
+
+    async def decided(intent: dict[str, Any], by: str) -> bool:
+        return bool((await pdp.evaluate(intent, by)).json()["decision"])
+
+    await pdp.enforce(of_alice)
+    assert [await decided(own, "bot"), await decided(for_alice, "bot-for-alice")] == [False, False]
+    assert await decided(for_alice, "pep"), "an enforcement point asks about alice, and does not act for her"
+    await pdp.enforce(of_alice + of_bot)
+    assert await decided(for_alice, "bot-for-alice")
+    recorded = (await pdp.log("policy.decision_recorded"))[-1]
+    assert [(item.principal, item.outcome, item.determining) for item in recorded.judged] == [
+        (f"user:{alice}", "permit", ("alice",)),
+        (f"agent:{bot}", "permit", ("bot",)),
+    ]
+    await pdp.enforce(
+        '@id("all") permit(principal, action, resource);'
+        f'@id("no-bot") @reason("not by bot") forbid(principal == agent::"{bot}", action, resource);'
+    )
+    answer = (await pdp.evaluate(for_alice, "bot-for-alice")).json()
+    assert (answer["decision"], answer["context"]["reason_user"]) == (False, {"403": "not by bot"})
+    disguised = pdp.intent(action="launch", subject={"type": "user", "id": bot})
+    assert not await decided(disguised, "bot")
+
+
 async def test_a_batch_decides_what_the_caller_may_ask_and_denies_the_rest(pdp: World) -> None:
     """An item about somebody else is denied in its place, with its error."""
     body = {"evaluations": [pdp.intent(action="export"), pdp.intent("rival", action="export")]}

@@ -60,13 +60,14 @@ def context(command_id: uuid.UUID | None = None, fingerprint: str | None = None)
 async def ledgers(
     request: pytest.FixtureRequest, migrated_database: Callable[[], str]
 ) -> AsyncIterator[list[EventLedger]]:
-    """Three ledgers over one log, as three processes would have them."""
+    """Three ledgers over one log and its keys, as three processes would have them."""
+    keys = MemoryKeyStore()
     if request.param == "memory":
         store = MemoryStore()
-        yield [EventLedger(store, MemoryKeyStore()) for _ in range(3)]
+        yield [EventLedger(store, keys) for _ in range(3)]
         return
     async with PostgresStore.open(migrated_database(), size=8) as postgres:
-        yield [EventLedger(postgres, MemoryKeyStore()) for _ in range(3)]
+        yield [EventLedger(postgres, keys) for _ in range(3)]
 
 
 async def test_exactly_the_seats_are_taken(ledgers: list[EventLedger]) -> None:

@@ -87,6 +87,44 @@ def test_the_doctor_does_not_take_a_dead_part_for_a_living_one(operator: Operato
         wait_until(lambda: healthy(operator))
 
 
+@pytest.mark.parametrize(
+    ("left", "said", "advice"),
+    [
+        ({"postgres/PG_VERSION": "x"}, "is damaged", "restore a backup"),
+        ({"postgres/PG_VERSION": "17"}, "PostgreSQL 17", "restore a backup"),
+        ({"postgres/notes.txt": ""}, "no PostgreSQL data directory", "choose another path"),
+        ({"postgres": ""}, "not a directory", "choose another path"),
+    ],
+)
+def test_the_doctor_explains_what_up_refuses(operator: Operator, left: dict[str, str], said: str, advice: str) -> None:
+    """In the same words, with a next step that is not to start it; and neither sends to the other."""
+    for name, text in left.items():
+        file = operator.home / "data" / name
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file.write_text(text)
+    found = diagnosis(operator)
+    assert list(found)[-1] == "data directory"
+    assert said in found["data directory"]["seen"]
+    assert found["data directory"]["next"].startswith(advice)
+    refused = operator.refused("up", "--data-dir", "data")
+    assert refused["message"].startswith(found["data directory"]["seen"])
+    assert refused["hint"] is None
+
+
+def test_the_doctor_sees_a_file_where_the_directory_should_be(operator: Operator) -> None:
+    """As `up` does."""
+    (operator.home / "data").write_text("")
+    assert "a file is in the way" in diagnosis(operator)["data directory"]["seen"]
+
+
+def test_the_doctor_tells_of_settings_in_words(operator: Operator) -> None:
+    """Not as a library's report."""
+    operator.environment |= {"QUARTERDECK_PORT": "many", "QUARTERDECK_DATABSE_URL": "x"}
+    assert diagnosis(operator)["settings"]["seen"].startswith("QUARTERDECK_DATABSE_URL is no setting; did you mean")
+    del operator.environment["QUARTERDECK_DATABSE_URL"]
+    assert "pydantic" not in diagnosis(operator)["settings"]["seen"]
+
+
 def test_the_way_back_in_needs_nothing_that_runs(operator: Operator) -> None:
     """On a stopped installation, as on a running one; the link names where it was last served."""
     with operator.up("data") as started:
@@ -115,6 +153,12 @@ def test_the_version_is_told() -> None:
         ({"QUARTERDECK_CONFIG": "broken.toml"}, ("serve", "api"), "the configuration file"),
         ({"QUARTERDECK_PORT": "many"}, ("up",), "port: "),
         ({}, ("up", "--data-dir", "broken.toml"), "a file is in the way"),
+        ({}, ("up", "--data-dir", "/proc/none"), "/proc/none cannot be made"),
+        ({}, ("up", "--host", "192.0.2.1"), "choose a --host that is an address of this machine"),
+        ({}, ("up", "--host", "no.such.host.invalid"), "choose a --host"),
+        ({"QUARTERDECK_DATABSE_URL": "x"}, ("up",), "did you mean QUARTERDECK_DATABASE_URL?"),
+        ({"QUARTERDECK_SECRETS_DIR": "/nonexistent"}, ("serve", "api"), "which is no directory"),
+        ({"QUARTERDECK_OIDC_ISSUER": "https://issuer.test"}, ("up",), "error: oidc_audience is required"),
         ({"QUARTERDECK_DATABASE_URL": "mysql://localhost/x"}, ("up",), "no address of a PostgreSQL database"),
         ({"QUARTERDECK_DATABASE_URL": "garbage"}, ("migrate",), "no address of a PostgreSQL database"),
         ({"QUARTERDECK_DATABASE_URL": "postgresql://localhost:99999/x"}, ("migrate",), "PostgreSQL"),

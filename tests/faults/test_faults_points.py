@@ -71,7 +71,7 @@ async def test_killed_while_erasing_somebody(house: FaultHouse) -> None:
         )
         who = registered.body["result"]["principal_id"]
         for command in ("deactivate_principal", "erase_principal"):
-            body = {"principal_id": who, "reason": "asked for it"}
+            body = {"principal_id": who, "reason": "requested"}
             ok(await administrator.call("POST", f"/v1/commands/{command}", body, key=f"{command}-{point}"))
         assert await doomed.died(_WITHIN_S), f"the projector did not reach {point}"
         house.spawn("projector")

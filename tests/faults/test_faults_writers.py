@@ -22,7 +22,7 @@ from quarterdeck_ledger.faults import ALLOWED, CONSENT, FAULTS
 from quarterdeck_ledger.keys import MemoryKeyStore
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.postgres import PostgresStore
-from quarterdeck_projector import invariants
+from quarterdeck_projector.invariants_log import check_log
 
 # What each writer dies of, one after the other; then it comes again, and is left alone.
 _DEATHS: Final = {
@@ -34,13 +34,16 @@ _DEATHS: Final = {
 _WITHIN_S: Final = 90.0
 
 
-async def test_writers_that_die_leave_no_gap_and_overlook_nobody(migrated_database: Callable[[], str]) -> None:
+async def test_writers_that_die_leave_no_gap_and_overlook_nobody(
+    migrated_database: Callable[[], str], tmp_path: Path
+) -> None:
     """Every seat that was confirmed is taken, once, where it was said; nowhere are there more than there may be."""
     url = migrated_database()
     async with asyncio.timeout(_WITHIN_S):
-        said = dict(zip(_DEATHS, await asyncio.gather(*(live(url, name) for name in _DEATHS)), strict=True))
+        lives = await asyncio.gather(*(live(url, name, tmp_path) for name in _DEATHS))
+        said = dict(zip(_DEATHS, lives, strict=True))
     async with PostgresStore.open(url, size=2) as store:
-        found = [violation async for violation in invariants.check_log(store, TENANT)]
+        found = [violation async for violation in check_log(store, TENANT)]
         events = await EventLedger(store, MemoryKeyStore()).read(TENANT)
     assert found == []
     assert [event.position for event in events] == list(range(1, len(events) + 1))
@@ -55,14 +58,14 @@ async def test_writers_that_die_leave_no_gap_and_overlook_nobody(migrated_databa
     within_limits(events)
 
 
-async def live(url: str, writer: str) -> dict[int, int | None]:
+async def live(url: str, writer: str, keys: Path) -> dict[int, int | None]:
     """Let a writer die its deaths and then do its work; return the position that each command was told, or None."""
     answers: dict[int, int | None] = {}
     for death in (*_DEATHS[writer], None):
         point, _, hit = (death or "").partition("@")
         faults = {} if death is None else {FAULTS: f"{point}=kill@{hit}", ALLOWED: CONSENT}
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(Path(faults_writer.__file__)), url, writer),
+            *(sys.executable, str(Path(faults_writer.__file__)), url, writer, str(keys)),
             env={**os.environ, **faults},
             stdout=asyncio.subprocess.PIPE,
         )

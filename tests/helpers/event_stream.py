@@ -95,8 +95,16 @@ class Stream:
 
     def _key(self) -> list[Event]:
         key, owner = self._id("key"), self._some(self.principals)
+        maker = self.keys[-1] if self.keys else None
         issued = access.ApiKeyIssued(
-            key_id=key, principal_id=owner, purpose="api", prefix=key[-6:], secret_hash="0" * 64, acts_for=()
+            key_id=key,
+            principal_id=owner,
+            purpose="api",
+            prefix=key[-6:],
+            secret_hash="0" * 64,
+            acts_for=(),
+            issued_by_key=maker,
+            family=self.keys[0] if self.keys else None,
         )
         if self.keys and self._random.random() < 0.5:
             old = self.keys.pop()
@@ -219,6 +227,7 @@ class Stream:
             approvals.CallbackAbandoned(approval_id=approval, message_id=message, reason="gone"),
             approvals.CallbackResent(approval_id=approval, message_id=message),
             approvals.CallbackDelivered(approval_id=approval, message_id=message, status=204),
+            approvals.CallbackSecretRevealed(origin="https://pep.example:443", key_id="sig_a"),
         ]
 
     def _use_grant(self) -> list[Event]:

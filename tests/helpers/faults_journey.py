@@ -19,6 +19,7 @@ from faults_http import Answer, Patient
 
 from quarterdeck_domain.events import RecordedEvent
 from quarterdeck_projector import invariants
+from quarterdeck_projector.invariants_log import check_log
 from quarterdeck_workflows.client import connect
 
 EVALUATION: Final = "/access/v1/evaluation"
@@ -198,7 +199,7 @@ async def check(house: FaultHouse, record: Record, *, read_models: bool = False,
     async with house.store() as store:
         ledger = house.ledger(store)
         told = len(record.told)  # what is told from now on, while we read, need not be in what we read
-        found = [violation async for violation in invariants.check_log(store, TENANT)]
+        found = [violation async for violation in check_log(store, TENANT)]
         events = await ledger.read(TENANT)
         found += invariants.check_rules(TENANT, events)
         found += invariants.stuck(TENANT, events)
@@ -210,7 +211,7 @@ async def check(house: FaultHouse, record: Record, *, read_models: bool = False,
             assert house.temporal is not None
             temporal = await connect(house.temporal.address)
             end = asyncio.get_running_loop().time() + SETTLED_S
-            while amiss := await invariants.check_gates(ledger, temporal, TENANT, await ledger.read(TENANT)):
+            while amiss := await invariants.check_gates(store, temporal, TENANT, await ledger.read(TENANT)):
                 assert asyncio.get_running_loop().time() < end, amiss
                 await asyncio.sleep(_POLL_S)
     return len(events)

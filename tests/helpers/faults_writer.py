@@ -13,6 +13,7 @@ import random
 import sys
 import uuid
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 from eventsourcing.dcb.api import DCBQuery
@@ -24,7 +25,7 @@ from quarterdeck_domain.slices import Decision, HotSlice, Slice, boundary
 from quarterdeck_ledger import faults
 from quarterdeck_ledger.errors import Busy, Contended, Unavailable
 from quarterdeck_ledger.interface import Context
-from quarterdeck_ledger.keys import MemoryKeyStore
+from quarterdeck_ledger.keys import FileKeyStore
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.postgres import PostgresStore
 
@@ -113,7 +114,7 @@ async def take(ledger: EventLedger, writer: str, number: int) -> None:
         return
 
 
-async def main(url: str, writer: str) -> None:
+async def main(url: str, writer: str, keys: Path) -> None:
     """Take seats, some at once, until every command is answered."""
     faults.from_environment(os.environ, url)
     numbers = iter(range(COMMANDS))
@@ -123,9 +124,9 @@ async def main(url: str, writer: str) -> None:
             await take(ledger, writer, number)
 
     async with PostgresStore.open(url, size=_AT_ONCE) as store:
-        ledger = EventLedger(store, MemoryKeyStore())
+        ledger = EventLedger(store, FileKeyStore(keys))
         await asyncio.gather(*(lane(ledger) for _ in range(_AT_ONCE)))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2]))
+    asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3])))

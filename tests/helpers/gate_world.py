@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHistory
 
 from quarterdeck_domain.approvals.events import ApprovalRequested, Callback, Stage
 from quarterdeck_domain.events import Actor, Event, NewEvent
@@ -17,7 +17,7 @@ from quarterdeck_domain.ids import make_id
 from quarterdeck_domain.slices import boundary
 from quarterdeck_ledger.followers import Followers
 from quarterdeck_ledger.ledger import EventLedger
-from quarterdeck_ledger.signing import SigningKey
+from quarterdeck_ledger.signing import Purpose, SigningKey
 from quarterdeck_projector.dispatcher import Dispatcher
 from quarterdeck_worker.worker import make_worker, running
 from quarterdeck_workflows.approval_gate.activities import ApprovalGateActivities
@@ -25,8 +25,28 @@ from quarterdeck_workflows.callback_delivery.activities import CallbackDeliveryA
 from quarterdeck_workflows.callback_delivery.destination import Destinations
 
 AGENT = Actor(principal=make_id("prn", uuid.uuid4()), kind="agent")
-WEBHOOK_KEY = SigningKey("test", Ed25519PrivateKey.generate())
 DIGEST = "sha256-action-v1:" + "a" * 64
+
+
+class MemorySigningKeys:
+    """Signing keys of all tenants, for as long as the tests run."""
+
+    def __init__(self) -> None:
+        self._keys: dict[tuple[str, Purpose], list[SigningKey]] = {}
+
+    def current(self, tenant: str, purpose: Purpose) -> SigningKey:
+        """Return the newest key for a purpose."""
+        return self.all(tenant, purpose)[-1] if self.all(tenant, purpose) else self.rotate(tenant, purpose)
+
+    def all(self, tenant: str, purpose: Purpose) -> list[SigningKey]:
+        """Return every key for a purpose, oldest first."""
+        return list(self._keys.get((tenant, purpose), ()))
+
+    def rotate(self, tenant: str, purpose: Purpose) -> SigningKey:
+        """Make a new current key for a purpose."""
+        key = SigningKey(uuid.uuid4().hex[:16], Ed25519PrivateKey.generate())
+        self._keys.setdefault((tenant, purpose), []).append(key)
+        return key
 
 
 @dataclass
@@ -38,6 +58,7 @@ class House:
     temporal: Client
     dispatcher: Dispatcher
     task_queue: str
+    signing: MemorySigningKeys = field(default_factory=MemorySigningKeys)
 
 
 async def open_approval(
@@ -82,11 +103,21 @@ async def recorded(house: House, approval: str) -> list[str]:
     return [event.type for event in events]
 
 
+async def every_run(temporal: Client, workflow_id: str, first_run_id: str) -> list[WorkflowHistory]:
+    """Return the histories of a workflow's runs: each one but the last went on as the next."""
+    found = []
+    run_id = first_run_id
+    while run_id:
+        found.append(await temporal.get_workflow_handle(workflow_id, run_id=run_id).fetch_history())
+        run_id = found[-1].events[-1].workflow_execution_continued_as_new_event_attributes.new_execution_run_id
+    return found
+
+
 @contextlib.asynccontextmanager
 async def running_worker(house: House, destinations: Destinations | None = None) -> AsyncIterator[None]:
     """Run a worker of this release on the house's task queue."""
     delivery = CallbackDeliveryActivities(
-        house.ledger, lambda _: WEBHOOK_KEY, destinations or Destinations(), "https://quarterdeck.example"
+        house.ledger, house.signing, destinations or Destinations(), "https://quarterdeck.example"
     )
     worker = make_worker(house.temporal, ApprovalGateActivities(house.ledger), delivery, task_queue=house.task_queue)
     async with running(worker, house.temporal):

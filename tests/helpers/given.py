@@ -116,7 +116,7 @@ class Log:
 
     def races(self, first: Slice, second: Slice) -> bool:
         """Decide two commands on the same log, record the first, and tell whether the second must decide again."""
-        query = second.consistency_boundary()
+        query = self._wide(second).consistency_boundary()
         self.decide(second)
         before = len(self.events)
         self.when(first)
@@ -148,7 +148,21 @@ class Log:
             payload=event.payload,
         )
 
+    def _wide(self, command: Slice) -> Slice:
+        """Return a command, unfolded, that knows what else it must know."""
+        query = command.consistency_boundary()
+        folded = copy.deepcopy(command)
+        for event in self.events:
+            if matches(query, event.type, frozenset(event.tags)):
+                folded.apply(event)
+        wider = folded.widened()
+        if wider is None:
+            return command
+        assert wider.consistency_boundary() != query, "what is wider knows more"
+        return self._wide(wider)
+
     def _outcome(self, command: Slice) -> Decision | QuarterdeckError:
+        command = self._wide(command)
         query = command.consistency_boundary()
         assert query.items, "an empty boundary is the whole log"
         inside = [event for event in self.events if matches(query, event.type, frozenset(event.tags))]

@@ -48,7 +48,12 @@ def _fold(state: State, event: RecordedEvent) -> None:
         case access.PrincipalDeactivated() as e:
             table("principals")[e.principal_id]["state"] = "deactivated"
         case access.ApiKeyIssued() as e:
-            table("api_keys")[e.key_id] = {"principal_id": e.principal_id, "state": "active", "expires_at": None}
+            table("api_keys")[e.key_id] = {
+                "principal_id": e.principal_id,
+                "state": "active",
+                "expires_at": None,
+                "issued_by_key": e.issued_by_key,
+            }
         case access.ApiKeyRotated() as e:
             table("api_keys")[e.key_id] |= {"state": "rotated", "expires_at": e.overlap_until}
         case access.ApiKeyRevoked() as e:
@@ -69,7 +74,10 @@ def _fold(state: State, event: RecordedEvent) -> None:
                 "requester": e.requester,
                 "grant_id": None,
                 "expires_at": e.expires_at,
+                "reminders": 0,
             }
+        case approvals.ApprovalReminded() as e:
+            table("approvals")[e.approval_id]["reminders"] += 1
         case approvals.VoteCast() as e:
             table("votes")[f"{e.approval_id}/{e.approver}"] = {"verdict": e.verdict, "stage": e.stage}
         case approvals.ApprovalGranted() as e:

@@ -209,7 +209,7 @@ def hot_boundary_without_the_lock(patch: pytest.MonkeyPatch) -> None:
         for event in await self._ledger.read(context.tenant, command.consistency_boundary()):
             command.apply(event)
         decision = command.decide(await self._ledger.now())
-        events = ledger.new_events(decision.events, context)
+        events = await self._ledger.prepared(decision.events, context)
         placed = await self._ledger.append(context.tenant, events, None, not_after=decision.not_after)
         found = ledger.recorded(context.tenant, events, placed)
         return Executed(position=placed.last, recorded_at=placed.recorded_at, events=found)

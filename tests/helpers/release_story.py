@@ -65,7 +65,8 @@ def _approvals(n: int, now: datetime) -> Iterator[Event]:
     later = now + timedelta(days=1)
     stages = (approvals.Stage(name="decide", roles=("approver",), quorum=1),)
     yield _of(approvals.ApprovalPathPublished, path_id=f"path-{n}", path_version=1, stages=stages)
-    for way in ("granted", "denied", "expired", "cancelled"):
+    agent = f"prn_agent{n:017d}"
+    for way in ("granted", "revoked", "denied", "expired", "cancelled"):
         decision, approval = f"dec_{n}{way}", f"apr_{n}{way}"
         yield _of(policy.DecisionRecorded, decision_id=decision, approval_id=None, bundle_id=f"bnd_{n}")
         yield _of(
@@ -74,34 +75,37 @@ def _approvals(n: int, now: datetime) -> Iterator[Event]:
             decision_id=decision,
             path_id=f"path-{n}",
             stages=stages,
+            requester=agent,
             expires_at=later,
             requested_until=later,
         )
     yield _of(approvals.ApprovalReminded, approval_id=f"apr_{n}granted")
-    yield _of(approvals.VoteCast, approval_id=f"apr_{n}granted", stage="decide", verdict="approve")
-    yield _of(approvals.ApprovalGranted, approval_id=f"apr_{n}granted", approved_until=later)
+    for way in ("granted", "revoked"):
+        yield _of(approvals.VoteCast, approval_id=f"apr_{n}{way}", stage="decide", verdict="approve")
+        yield _of(approvals.ApprovalGranted, approval_id=f"apr_{n}{way}", approved_until=later)
     yield _of(approvals.VoteCast, approval_id=f"apr_{n}denied", stage="decide", verdict="deny")
     yield _of(approvals.ApprovalDenied, approval_id=f"apr_{n}denied")
     yield _of(approvals.ApprovalExpired, approval_id=f"apr_{n}expired")
     yield _of(approvals.ApprovalCancelled, approval_id=f"apr_{n}cancelled")
-    yield from _grants(n, later)
+    yield from _grants(n, agent, later)
     message = {"approval_id": f"apr_{n}granted", "message_id": f"msg_{n}"}
     yield _of(approvals.CallbackAbandoned, **message)
     yield _of(approvals.CallbackResent, **message)
     yield _of(approvals.CallbackDelivered, **message, status=204)
+    yield _of(approvals.CallbackSecretRevealed, origin="https://pep.example:443", key_id=f"sig_{n}")
     yield _of(approvals.DispatchParked, parked_position=n + 1)
     yield _of(approvals.DispatchReleased, parked_position=n + 1)
 
 
-def _grants(n: int, later: datetime) -> Iterator[Event]:
+def _grants(n: int, agent: str, later: datetime) -> Iterator[Event]:
     about = {"approval_id": f"apr_{n}granted", "grant_id": f"grt_{n}"}
     effect = {**about, "effect_id": f"eff_{n}"}
-    yield _of(approvals.GrantMinted, **about, expires_at=later)
-    yield _of(approvals.GrantRedeemed, **effect, decision_id=f"dec_{n}granted")
+    yield _of(approvals.GrantMinted, **about, redeemer=agent, expires_at=later)
+    yield _of(approvals.GrantRedeemed, **effect, redeemer=agent, decision_id=f"dec_{n}granted")
     yield _of(approvals.EffectReported, **effect, outcome="unknown")
     yield _of(approvals.EffectReconciled, **effect, outcome="committed")
-    other = {"approval_id": f"apr_{n}granted", "grant_id": f"grt_{n}b"}
-    yield _of(approvals.GrantMinted, **other, expires_at=later)
+    other = {"approval_id": f"apr_{n}revoked", "grant_id": f"grt_{n}b"}
+    yield _of(approvals.GrantMinted, **other, redeemer=agent, expires_at=later)
     yield _of(approvals.GrantRevoked, **other)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from simulator_loop import Process, SimulatorLoop
 from temporalio import workflow
@@ -26,6 +26,8 @@ from quarterdeck_ledger.errors import Unavailable
 from quarterdeck_workflows import execution as execution_module
 
 RETRY_S = 0.2
+LONG = 8
+"""Outcomes after which an execution's history is called long: soon, so that going on as new is played often."""
 _EXECUTION: ContextVar[Execution] = ContextVar("_EXECUTION")
 
 
@@ -43,6 +45,10 @@ class Execution:
         self.replayed = 0
         self.changed: asyncio.Future[None] | None = None
 
+    def again(self) -> None:
+        """Begin at the beginning: to replay the outcomes there are."""
+        self.instance, self.replayed = self.kind(), 0
+
     def wake(self) -> None:
         """Let a waiting condition be looked at again."""
         if self.changed is not None and not self.changed.done():
@@ -57,6 +63,8 @@ class Temporal:
         self._wire = wire
         self.executions: dict[str, Execution] = {}
         self.started = 0
+        self.continued = 0
+        """How often an execution went on as a new one."""
         self._worker: Process | None = None
         self._activities: Any = None
 
@@ -145,15 +153,19 @@ class Temporal:
     async def _workflow(self, execution: Execution, activities: Any) -> None:
         _EXECUTION.set(execution)
         _SERVER.set((self, activities))
-        execution.instance = execution.kind()
-        if execution.signalled:
-            await execution.instance.settle()
-        try:
-            await execution.instance.run(execution.given)
-        except ApplicationError:
-            self._close(execution, "failed")
-        else:
-            self._close(execution, "completed")
+        while True:
+            execution.again()
+            if execution.signalled:
+                await execution.instance.settle()
+            try:
+                await execution.instance.run(execution.given)
+            except _ContinuedAsNew as new:
+                execution.given, execution.outcomes = new.given, []
+                self.continued += 1
+            except ApplicationError:
+                return self._close(execution, "failed")
+            else:
+                return self._close(execution, "completed")
 
     def _close(self, execution: Execution, status: str) -> None:
         if execution.status == "running":
@@ -226,6 +238,20 @@ def _info() -> Any:
     return SimpleNamespace(workflow_id=_EXECUTION.get().workflow_id)
 
 
+def _workflow_info() -> Any:
+    execution = _EXECUTION.get()
+    return SimpleNamespace(is_continue_as_new_suggested=lambda: execution.replayed >= LONG)
+
+
+class _ContinuedAsNew(BaseException):
+    def __init__(self, given: Any) -> None:
+        self.given = given
+
+
+def _continue_as_new(given: Any) -> NoReturn:
+    raise _ContinuedAsNew(given)
+
+
 @contextlib.contextmanager
 def answering() -> Iterator[None]:
     """Answer what workflows and activities ask of Temporal's library from here, while a block lasts."""
@@ -233,6 +259,8 @@ def answering() -> Iterator[None]:
         "execute_local_activity_method": _execute_activity,
         "execute_activity_method": _execute_activity,
         "wait_condition": _wait_condition,
+        "info": _workflow_info,
+        "continue_as_new": _continue_as_new,
     }
     before = {name: getattr(workflow, name) for name in names}
     activity = execution_module.activity

@@ -58,6 +58,8 @@ TABLE: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     ("GET", "/v1/approvals/{approval_id}"): ANYBODY,
     ("POST", "/v1/approvals/{approval_id}/approve"): _VOTERS,
     ("POST", "/v1/approvals/{approval_id}/deny"): _VOTERS,
+    ("GET", "/v1/callbacks/keys"): ANYBODY,
+    ("POST", "/v1/callbacks/secret"): _ADMINISTRATOR,
     ("POST", "/v1/grants/redeem"): ANYBODY,
     ("GET", "/v1/grants/{grant_id}"): ANYBODY,
     ("GET", "/v1/approvals/{approval_id}/grant"): ANYBODY,

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from api_house import House, house, key_id_of, new_id
 
@@ -162,6 +165,82 @@ async def test_a_rotated_key_lives_until_its_overlap_ends(api: House) -> None:
     )
     assert (await ask(api, text))[0] == 200
     assert (await ask(api, second))[0] == 401
+
+
+async def made_with(api: House, key: str, **body: Any) -> httpx.Response:
+    """Issue a key with a key."""
+    headers = {"Authorization": f"Bearer {key}"}
+    return await api.client.post("/v1/commands/issue_api_key", json=body, headers=headers)
+
+
+async def end_of(api: House, key: str) -> str | None:
+    """Return when a key ends."""
+    me = (await api.client.get("/v1/me", headers={"Authorization": f"Bearer {key}"})).json()
+    ends: str | None = me["expires_at"]
+    return ends
+
+
+async def test_a_key_that_ends_makes_none_that_lasts(api: House) -> None:
+    """What is made with it ends with it; to ask for more is refused, with the latest moment."""
+    await api.add("acme", "cron", "agent", kind="service")
+    short = await api.issue_key("acme", api.ids["acme", "cron"], lifetime_s=600)
+    child = (await made_with(api, short)).json()["reveal"]["api_key"]
+    grandchild = (await made_with(api, child)).json()["reveal"]["api_key"]
+    assert await end_of(api, short) == await end_of(api, child) == await end_of(api, grandchild) is not None
+    refused = await made_with(api, child, lifetime_s=86_400)
+    assert (refused.status_code, refused.json()["type"]) == (403, "urn:quarterdeck:problem:not_allowed")
+    latest = datetime.fromisoformat(refused.json()["details"]["latest"])
+    assert latest == datetime.fromisoformat(str(await end_of(api, short)))
+
+
+async def test_an_agent_makes_no_keys_for_itself_and_rotates_its_own(api: House) -> None:
+    """Whoever steals an agent's key gets no other; the agent renews its own, with its overlap."""
+    own = api.keys["acme", "bot"]
+    refused = await made_with(api, own)
+    assert refused.status_code == 403, refused.text
+    assert "rotates its own" in refused.json()["detail"]
+    body = {"key_id": key_id_of(own), "overlap_s": 60}
+    rotated = await api.command("rotate_api_key", body, by=("acme", "bot"))
+    assert rotated.status_code == 200, rotated.text
+    for key in (own, rotated.json()["reveal"]["api_key"]):
+        assert (await ask(api, key))[0] == 200
+
+
+async def test_revoking_a_key_revokes_what_was_made_with_it_and_says_which(api: House) -> None:
+    """To any depth, rotated ones too, in the same command; the next request with any of them is refused."""
+    await api.add("acme", "cron", "agent", kind="service")
+    keys = [await api.issue_key("acme", api.ids["acme", "cron"])]
+    for _ in range(3):
+        keys.append((await made_with(api, keys[-1])).json()["reveal"]["api_key"])
+    rotated = await api.client.post(
+        "/v1/commands/rotate_api_key",
+        json={"key_id": key_id_of(keys[-1]), "overlap_s": 3_600},
+        headers={"Authorization": f"Bearer {keys[-1]}"},
+    )
+    keys.append(rotated.json()["reveal"]["api_key"])
+    assert [(await ask(api, key))[0] for key in keys] == [200] * 5
+    sent = await api.command("revoke_api_key", {"key_id": key_id_of(keys[1]), "reason": "leaked"}, key="once")
+    also = " ".join(key_id_of(key) for key in keys[2:])
+    assert sent.json()["result"] == {"key_id": key_id_of(keys[1]), "also_revoked": also}
+    assert [event["type"] for event in sent.json()["events"]] == ["api_key.revoked"] * 4
+    assert [(await ask(api, key))[0] for key in keys] == [200, 401, 401, 401, 401]
+    again = await api.command("revoke_api_key", {"key_id": key_id_of(keys[1]), "reason": "leaked"}, key="once")
+    assert (again.json()["result"], again.json()["repeated"]) == (sent.json()["result"], True)
+
+
+async def test_a_key_that_lost_its_race_with_a_revocation_is_dead(api: House) -> None:
+    """Twenty are made while the one they are made with is revoked: none of them opens anything afterwards."""
+    await api.add("acme", "cron", "agent", kind="service")
+    leaked = await api.issue_key("acme", api.ids["acme", "cron"])
+    parent = (await made_with(api, leaked)).json()["reveal"]["api_key"]
+    revoking = api.command("revoke_api_key", {"key_id": key_id_of(leaked), "reason": "leaked"})
+    revoked, *made = await asyncio.gather(revoking, *(made_with(api, parent) for _ in range(20)))
+    assert revoked.status_code == 200, revoked.text
+    for answer in made:
+        if answer.status_code == 200:
+            assert (await ask(api, answer.json()["reveal"]["api_key"]))[0] == 401
+        else:
+            assert answer.status_code in (401, 403, 409, 503), answer.text
 
 
 async def test_a_delegated_key_has_only_what_everyone_in_its_chain_has(api: House) -> None:

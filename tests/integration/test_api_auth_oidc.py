@@ -172,6 +172,51 @@ async def test_forged_and_foreign_tokens_are_refused(api: House, provider: OidcP
     assert answer.json()["type"] == "urn:quarterdeck:problem:unauthenticated"
 
 
+def _doubled(provider: OidcProvider, *, last: str) -> bytes:
+    """Return claims that name two subjects."""
+    text = json.dumps(provider.claims("alice"))
+    assert text.count('"sub": "alice"') == 1
+    first = "mallory" if last == "alice" else "alice"
+    return text.replace('"sub": "alice"', f'"sub": "{first}", "sub": "{last}"').encode()
+
+
+MALFORMED: dict[str, Callable[[OidcProvider], str]] = {
+    "an array": lambda p: p.signed(b"[1,2]"),
+    "a number": lambda p: p.signed(b"7"),
+    "null": lambda p: p.signed(b"null"),
+    "text": lambda p: p.signed(b'"sub"'),
+    "no JSON": lambda p: p.signed(b"{"),
+    "nothing": lambda p: p.signed(b""),
+    "bytes": lambda p: p.signed(bytes(range(256))),
+    "another encoding": lambda p: p.signed(json.dumps(p.claims("alice")).encode("utf-16")),
+    "nested deep": lambda p: p.signed(b"[" * 5_000),
+    "an object nested deep": lambda p: p.signed(b'{"a":' * 1_100 + b"1" + b"}" * 1_100),
+    "an endless number": lambda p: p.signed(b'{"exp":' + b"9" * 5_000 + b"}"),
+    "no number": lambda p: p.signed(json.dumps(p.claims("alice", exp=float("nan"))).encode()),
+    "two subjects, ours last": lambda p: p.signed(_doubled(p, last="alice")),
+    "two subjects, ours first": lambda p: p.signed(_doubled(p, last="mallory")),
+    "a claim within a claim twice": lambda p: p.signed(
+        json.dumps(p.claims("alice"))[:-1].encode() + b', "x": {"y": 1, "y": 2}}'
+    ),
+    "two algorithms": lambda p: p.signed(
+        json.dumps(p.claims("alice")).encode(), f'{{"alg":"none","alg":"EdDSA","kid":"{p.kid}"}}'.encode()
+    ),
+    "a header nested deep": lambda p: p.signed(json.dumps(p.claims("alice")).encode(), b"[" * 3_000),
+    "a header that is an array": lambda p: p.signed(json.dumps(p.claims("alice")).encode(), b"[]"),
+}
+
+
+@pytest.mark.parametrize("how", MALFORMED)
+async def test_what_is_well_signed_and_makes_no_sense_is_refused(api: House, provider: OidcProvider, how: str) -> None:
+    """A signature says who wrote it, not that it can be read in one way only."""
+    provider.rotate("EdDSA")
+    assert (await ask(api, provider.signed(json.dumps(provider.claims("alice")).encode()))).status_code == 200
+    answer = await ask(api, MALFORMED[how](provider))
+    assert answer.status_code == 401, answer.text
+    assert answer.json()["type"] == "urn:quarterdeck:problem:unauthenticated"
+    assert answer.headers["www-authenticate"] == 'Bearer realm="quarterdeck", error="invalid_token"'
+
+
 async def test_a_linked_account_ends_with_its_principal_and_its_token(api: House, provider: OidcProvider) -> None:
     """A deactivated principal is refused with the very next request, though its token is good for minutes."""
     token = provider.token("alice")
@@ -181,6 +226,25 @@ async def test_a_linked_account_ends_with_its_principal_and_its_token(api: House
     )
     assert sent.status_code == 200, sent.text
     assert (await ask(api, token)).status_code == 401
+
+
+async def test_a_token_makes_its_bearer_no_key_that_outlives_it(api: House, provider: OidcProvider) -> None:
+    """Nor may more be asked for. For a service that she answers for, whoever is signed in makes a lasting one."""
+    bearer = {"Authorization": f"Bearer {provider.token('alice')}"}
+    ends = (await api.client.get("/v1/me", headers=bearer)).json()["expires_at"]
+    assert ends is not None
+    issued = await api.client.post("/v1/commands/issue_api_key", json={}, headers=bearer)
+    key = issued.json()["reveal"]["api_key"]
+    assert (await ask(api, key)).json()["expires_at"] == ends
+    longer = await api.client.post("/v1/commands/issue_api_key", json={"lifetime_s": 86_400}, headers=bearer)
+    assert (longer.status_code, longer.json()["type"]) == (403, "urn:quarterdeck:problem:not_allowed")
+    assert "latest" in longer.json()["details"]
+    await api.add("acme", "cron", "agent", kind="service")
+    service = api.ids["acme", "cron"]
+    moved = await api.command("transfer_ownership", {"principal_id": service, "owner": api.ids["acme", "alice"]})
+    assert moved.status_code == 200, moved.text
+    lasting = await api.client.post("/v1/commands/issue_api_key", json={"principal_id": service}, headers=bearer)
+    assert (await ask(api, lasting.json()["reveal"]["api_key"])).json()["expires_at"] is None
 
 
 async def test_new_keys_are_found_and_invented_ones_do_not_flood_the_provider(
@@ -224,6 +288,59 @@ async def test_a_discovery_document_of_another_issuer_is_not_believed(
         assert (await ask(api, provider.token("alice"))).status_code == 503
 
 
+async def test_junk_from_an_address_locks_nobody_out_who_comes_from_there(
+    provider: OidcProvider, migrated_database: Callable[[], str], tmp_path: Path
+) -> None:
+    """Only refusals are counted: tokens, keys and links that nobody has seen yet open what they open, however late."""
+    given = settings(provider, failed_sign_ins_per_minute=5)
+    async with house(migrated_database(), tmp_path, **given) as api:
+        await api.add("acme", "alice", "approver")
+        await link(api, "acme", "alice", provider.issuer, "alice")
+        stop_refilling(api)
+        junk = [
+            "x",
+            "a.b.c",
+            "qd_acme_junk",
+            provider.token("mallory"),
+            _mixed(provider),
+            f"qd_acme_{'0' * 26}_{'s' * 43}",
+        ]
+        statuses = [(await ask(api, text)).status_code for text in (*junk, *junk)]
+        assert statuses == [401] * 5 + [429] * 7
+        assert (await ask(api, provider.token("alice"))).status_code == 200
+        assert (await ask(api, api.keys["acme", "alice"])).status_code == 200
+        signed_in = await api.client.post("/sign-in", json={"token": api.links["acme"]})
+        assert signed_in.status_code == 200, signed_in.text
+        answer = await ask(api, "x")
+        assert (answer.status_code, answer.json()["type"]) == (429, "urn:quarterdeck:problem:too_many_requests")
+        assert int(answer.headers["retry-after"]) >= 1
+        wrong = await api.client.post("/sign-in", json={"token": f"qdl_acme_{'0' * 26}_{'s' * 43}"})
+        assert wrong.status_code == 429
+
+
+async def test_what_junk_costs_is_bounded(
+    provider: OidcProvider, migrated_database: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past ten times the limit nothing unseen is looked at; what the process knows goes on."""
+    async with house(migrated_database(), tmp_path, **settings(provider, failed_sign_ins_per_minute=2)) as api:
+        assert (await ask(api, api.keys["acme", "admin"])).status_code == 200
+        stop_refilling(api)
+        looked = 0
+        recognise = api.services.authenticator._recognise
+
+        async def counted(*arguments: Any) -> Any:
+            nonlocal looked
+            looked += 1
+            return await recognise(*arguments)
+
+        monkeypatch.setattr(api.services.authenticator, "_recognise", counted)
+        for number in range(40):
+            assert (await ask(api, f"junk-{number}")).status_code == (401 if number < 2 else 429)
+        assert looked == 20
+        assert (await ask(api, provider.token("alice"))).status_code == 429
+        assert (await ask(api, api.keys["acme", "admin"])).status_code == 200
+
+
 async def test_the_tenant_may_come_from_a_claim(
     provider: OidcProvider, migrated_database: Callable[[], str], tmp_path: Path
 ) -> None:
@@ -256,6 +373,13 @@ def test_an_issuer_without_an_audience_does_not_start() -> None:
         Settings(oidc_issuer="https://issuer.test")
     with pytest.raises(ValidationError, match="choose from"):
         Settings(oidc_algorithms=("HS256",))
+
+
+def stop_refilling(api: House) -> None:
+    """Let no time pass for what counts refusals, however slow this machine is."""
+    refusals = api.services.authenticator.refusals
+    for buckets in (refusals._refused, refusals._looked):
+        buckets._monotonic = lambda: 0.0
 
 
 def skip(verifier: Verifier, seconds: float) -> None:

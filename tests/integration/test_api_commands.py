@@ -12,7 +12,7 @@ import pytest
 from api_house import House, house, key_id_of
 
 from quarterdeck_api.commands.idempotency import fresh_id
-from quarterdeck_domain.access.events import PrincipalRegistered
+from quarterdeck_domain.access.events import ApiKeyRevoked, PrincipalDeactivated, PrincipalRegistered
 from quarterdeck_domain.access.slices import ErasePrincipal
 from quarterdeck_domain.command_catalogue import COMMANDS
 from quarterdeck_domain.slices import boundary
@@ -264,12 +264,11 @@ async def test_erasing_a_person_destroys_their_key(migrated_database: Callable[[
         keys = api.services.ledger.keys
         grace, heidi = (api.ids["acme", name] for name in ("grace", "heidi"))
         assert await keys.get("acme", grace) is not None
-        erased = await api.command("erase_principal", {"principal_id": grace, "reason": "asked for it"})
+        erased = await api.command("erase_principal", {"principal_id": grace, "reason": "requested"})
         assert erased.status_code == 200
         assert await keys.get("acme", grace) is None
-        await api.run(
-            "acme", ErasePrincipal(principal_id=heidi, reason="asked for it", actor=api.actor("acme", "admin"))
-        )
+        command = ErasePrincipal(principal_id=heidi, reason="requested", actor=api.actor("acme", "admin"))
+        await api.run("acme", command)
         assert await keys.get("acme", heidi) is not None
         store = api.services.ledger.store
         assert isinstance(store, PostgresStore)
@@ -281,6 +280,34 @@ async def test_erasing_a_person_destroys_their_key(migrated_database: Callable[[
         (event,) = await api.services.ledger.read("acme", query)
         assert isinstance(event.payload, PrincipalRegistered)
         assert event.payload.display_name is None
+
+
+async def test_a_reason_given_of_a_person_is_erased_with_them(
+    migrated_database: Callable[[], str], tmp_path: Path
+) -> None:
+    """Why they left, why their key was revoked: also what was recorded after they were erased, by erasing again."""
+    async with house(migrated_database(), tmp_path) as api:
+        text = await api.add("acme", "grace", "approver")
+        grace, key_id = api.ids["acme", "grace"], key_id_of(text)
+        query = boundary(((PrincipalDeactivated, ApiKeyRevoked), (f"principal:{grace}",)))
+
+        async def reasons() -> list[str | None]:
+            return [event.payload.reason for event in await api.services.ledger.read("acme", query)]  # type: ignore[attr-defined]
+
+        async def erased(reason: str) -> int:
+            return (await api.command("erase_principal", {"principal_id": grace, "reason": reason})).status_code
+
+        await api.command("deactivate_principal", {"principal_id": grace, "reason": "canary: long ill"})
+        assert await reasons() == ["canary: long ill"]
+        assert await erased("canary: her lawyer wrote") == 400, "a word from the list, as it stays"
+        assert await erased("requested") == 200
+        assert await reasons() == [None]
+        await api.command("revoke_api_key", {"key_id": key_id, "reason": "canary: found at her desk"})
+        assert await reasons() == [None, "canary: found at her desk"]
+        assert await erased("no_longer_needed") == 200
+        assert await reasons() == [None, None]
+        entries = await api.services.ledger.store.read("acme", None, 0, None, None, False)
+        assert not any(b"canary" in entry for _, entry in entries)
 
 
 async def test_the_catalogue_and_openapi_describe_every_command(api: House) -> None:

@@ -14,10 +14,13 @@ import asyncpg
 import httpx
 import pytest
 from api_house import House, house, settings_for
+from structlog.testing import capture_logs
 
 from quarterdeck_api.bootstrap import NotConfigured, running
-from quarterdeck_embedded import free_port
+from quarterdeck_api.outages import QUIET_S, Outages
+from quarterdeck_embedded import EmbeddedPostgres, free_port
 from quarterdeck_ledger.errors import Unavailable
+from quarterdeck_ledger.migrate import migrate
 from quarterdeck_runtime.settings import Settings
 
 
@@ -62,6 +65,41 @@ async def test_a_database_that_is_away_is_not_ready_and_decides_nothing(
         assert refused.json()["type"] == "urn:quarterdeck:problem:unavailable"
         assert refused.headers["retry-after"] == "1"
         assert "pool" not in refused.text
+
+
+async def test_an_outage_is_two_lines_however_many_it_refuses(tmp_path: Path) -> None:
+    """The first refused request and, when the database has been back for a while, how many there were."""
+    postgres = EmbeddedPostgres(tmp_path / "pg")
+    postgres.start()
+    try:
+        await migrate(postgres.url())
+        async with house(postgres.url(), tmp_path / "data") as api:
+            now = 0.0
+            outages: Outages = api.client._transport.app.state.outages  # type: ignore[attr-defined]
+            outages._monotonic = lambda: now
+            await asyncio.to_thread(postgres.stop)
+            with capture_logs() as lines:
+                for _ in range(7):
+                    refused = await api.client.get("/v1/me", headers=api.bearer("acme", "admin"))
+                    assert refused.status_code == 503
+                    assert (await api.client.get("/readyz")).status_code == 503
+                    now += 1
+            told = [(line["event"], line["log_level"]) for line in lines]
+            assert told == [("request failed", "error"), ("not ready", "warning")]
+            await asyncio.to_thread(postgres.start)
+            with capture_logs() as lines:
+                while (await api.client.get("/v1/me", headers=api.bearer("acme", "admin"))).status_code == 503:
+                    pass
+                assert [line for line in lines if line["event"] == "answered again"] == []
+                now += QUIET_S
+                for _ in range(3):
+                    assert (await api.client.get("/v1/me", headers=api.bearer("acme", "admin"))).status_code == 200
+            told = {line["code"]: line["failed"] for line in lines if line["event"] == "answered again"}
+            assert told.keys() == {"unavailable", "not_ready"}
+            assert told["unavailable"] >= 7
+            assert told["not_ready"] == 7
+    finally:
+        await asyncio.to_thread(postgres.stop)
 
 
 async def test_every_answer_carries_the_security_headers(api: House) -> None:

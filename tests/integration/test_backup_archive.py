@@ -36,6 +36,7 @@ from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_ledger.restore import NotEmpty, restore
 from quarterdeck_ledger.signing import FileSigningKeys
 from quarterdeck_projector import invariants
+from quarterdeck_projector.invariants_log import check_log
 from quarterdeck_projector.projector import Projector
 
 TENANTS = ("acme", "beta")
@@ -134,7 +135,7 @@ async def test_a_restored_log_is_the_same_to_the_last_row(
         await Projector(store, store.pool).rebuild()
         ledger = EventLedger(store, FileKeyStore(tmp_path / "keys" / "subjects"))
         for tenant in TENANTS:
-            assert [found async for found in invariants.check_log(store, tenant)] == []
+            assert [found async for found in check_log(store, tenant)] == []
             assert invariants.check_rules(tenant, await ledger.read(tenant)) == []
         assert await invariants.check_read_models(store) == []
         head = (await ledger.head("acme")).position
@@ -403,7 +404,7 @@ async def test_an_erased_person_stays_erased_in_an_older_backup(migrated_databas
         await restore(other, file)
     async with PostgresStore.open(other, size=1) as store:
         (found,) = await EventLedger(store, FileKeyStore(tmp_path / "subjects")).read("acme")
-        assert [item async for item in invariants.check_log(store, "acme")] == []
+        assert [item async for item in check_log(store, "acme")] == []
     assert isinstance(found.payload, PrincipalRegistered)
     assert found.payload.email is None
 
@@ -433,6 +434,36 @@ async def test_a_database_of_ones_own_is_backed_up_and_restored(
     assert restored["keys"] is True
     assert await content(other) == await content(original)
     assert (await run(other, "verify", "--live"))["ok"] is True
+
+
+async def test_what_was_signed_after_the_backup_is_brought_back_with_the_keys(
+    original: str, fresh_database: Databases, tmp_path: Path
+) -> None:
+    """A log is backed up first and its keys after it: the checkpoint kept beside them may be a later one."""
+    async with PostgresStore.open(original, size=2) as store:
+        person = PrincipalRegistered(principal_id="prn_late", kind="human", display_name="Late")
+        more = [NewEvent(id=event_id(named("more"), 0), payload=person, actor=ACTOR)]
+        await EventLedger(store, FileKeyStore(tmp_path / "keys" / "subjects")).append("acme", more)
+        await take(original, tmp_path / "b.qd")
+        signing, kept = FileSigningKeys(tmp_path / "keys" / "signing"), PostgresCheckpoints(store.pool)
+        held = tmp_path / "keys" / "checkpoints"
+        await Checkpointer(store, signing, kept, origin="log/{}".format, held=held).checkpoint("acme")
+    other = fresh_database()
+
+    async def run(*words: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "quarterdeck_cli", *words, "--data-dir", str(tmp_path)),
+            env=dict(os.environ) | {"QUARTERDECK_DATABASE_URL": other, "QUARTERDECK_LOG_ORIGIN": "log"},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await process.communicate()
+        assert process.returncode == 0, out.decode()
+        return out.decode()
+
+    said = await run("restore", str(tmp_path / "b.qd"))
+    assert [what for what in ("check", "log", "read models") if f"acme: {what} " not in said] == []
+    answer = json.loads(await run("verify", "--live", "--json"))
+    assert (answer["ok"], answer["found"]) == (True, [])
 
 
 async def test_a_restore_that_is_killed_leaves_nothing(

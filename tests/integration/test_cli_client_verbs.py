@@ -228,6 +228,12 @@ async def test_an_agent_that_names_no_owner_is_its_makers(there: Journey) -> Non
     """One human must answer for it, and there is one who asks; its link was used, and another is what helps."""
     made = await parsed(there, "people", "add", "helper", "--kind", "agent", by="admin")
     agent = str(made["result"]["principal_id"])  # type: ignore[index]
+    assert made["id"] == agent
+    name, *words = str(made["next"]).split()  # as it stands, it is the next thing to type
+    assert name == "quarterdeck"
+    code, out, err = await there.cli(*words, by="admin")
+    assert code == 0, err
+    assert out.startswith("qd_")
     await there.projected()
     listed = await parsed(there, "people", "list", "--kind", "agent", by="admin")
     owners = {item["id"]: item["owner"]["id"] for item in listed["people"]}  # type: ignore[attr-defined]
@@ -279,6 +285,23 @@ async def test_keys(there: Journey) -> None:
     await there.projected()
     listed = await parsed(there, "keys", "list", "--for", bot, by="admin")
     assert newer not in [item["id"] for item in listed["keys"]]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("words", [("issue", "--for"), ("issue", "--acts-for"), ("list", "--for")])
+async def test_a_principal_is_named_by_its_id(there: Journey, words: tuple[str, ...]) -> None:
+    """What is none is told before anything is asked, with where ids are found."""
+    for name in ("", "bob"):
+        code, _, err = await there.cli("keys", *words, name, by="admin", COLUMNS="200")
+        assert code == 2
+        assert f"Invalid value for '{words[-1]}': {name!r} is no principal's id, prn_…" in err
+        assert "quarterdeck people list" in err
+
+
+async def test_an_id_of_another_kind_is_told_in_words(there: Journey) -> None:
+    """By the server, for every command."""
+    code, _, err = await there.cli("keys", "revoke", "prn_1", "-m", "lost", by="admin")
+    assert code == 1
+    assert "`key_id` takes an id: key_ and 26 letters and digits" in err
 
 
 async def test_effects_and_what_is_stuck(there: Journey) -> None:

@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -224,6 +225,46 @@ def test_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(WrongDirectory, match="not a directory"):
         EmbeddedPostgres(photos / "cat.jpg").start()
     assert (photos / "cat.jpg").read_bytes() == b"cat"
+
+
+def test_what_would_be_refused_is_told_without_a_start(tmp_path: Path) -> None:
+    """And nothing is made of it: neither the directory nor what lies beside it."""
+    server = EmbeddedPostgres(tmp_path / "pg", settings=SMALL)
+    server.check()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "pg").mkdir()
+    (tmp_path / "pg" / "PG_VERSION").write_text("x")
+    with pytest.raises(WrongDirectory, match="its PG_VERSION is no version: restore a backup"):
+        server.check()
+
+
+_ENTER = """
+import os, sys
+from pathlib import Path
+from quarterdeck_embedded import WrongDirectory, data_directory
+from quarterdeck_cli.installation import check_data_dir
+if os.geteuid() == 0:
+    os.setuid(65534)
+for check in (check_data_dir, data_directory.check):
+    try:
+        check(Path(sys.argv[1]))
+    except WrongDirectory as error:
+        print(error)
+"""
+
+
+def test_directory_of_another_user_is_refused_in_words() -> None:
+    """Where we may not even look into it."""
+    with tempfile.TemporaryDirectory() as made:  # not below pytest's directory, which others may not enter
+        Path(made).chmod(0o711)
+        theirs = Path(made) / "theirs"
+        theirs.mkdir(mode=0o000)
+        done = subprocess.run([sys.executable, "-c", _ENTER, theirs], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert [line.partition(" may not ")[2] for line in done.stdout.splitlines()] == [
+        f"write in {theirs}: run as its owner, or choose another --data-dir",
+        f"enter {theirs}: run as the user who made it, or choose another path",
+    ]
 
 
 def test_directory_of_another_version_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ Serves C03, S0-173, DC-07, DC-09; RELIABILITY T3, T6, T8, T16.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,6 @@ from typing import Any
 import httpx
 import pytest
 from access_world import OURS, World, assert_problem, submission, world
-from hypothesis import given
-from hypothesis import strategies as st
-
-from quarterdeck_api.approvals.text import visible, visible_json
 
 LIST = "/v1/approvals"
 
@@ -34,64 +29,6 @@ async def listed(w: World, by: str = "carol", **query: Any) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     page: dict[str, Any] = answer.json()
     return page
-
-
-# --- Text is text
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain – ünïcode 漢字 🙂", "plain – ünïcode 漢字 🙂"),
-        ("\u202eevil", "\\u202eevil"),
-        ("a\x1b[31mb", "a\\u001b[31mb"),
-        ("a\x00\x07\x7f", "a\\u0000\\u0007\\u007f"),
-        ("zero\u200bwidth\ufeff", "zero\\u200bwidth\\ufeff"),
-        ("\u2066isolate\u2069", "\\u2066isolate\\u2069"),
-        ("line\nend\r\t", "line\\u000aend\\u000d\\u0009"),
-        ("\u2028\u2029", "\\u2028\\u2029"),
-        ("\u3164\u2800\u115f", "\\u3164\\u2800\\u115f"),
-        ("no\u00a0break", "no\\u00a0break"),
-        ("tag \U000e0041", "tag \\U000e0041"),
-        ("select\ufe0f", "select\\ufe0f"),
-        ("<b>&amp;</b> [x](y)", "<b>&amp;</b> [x](y)"),
-    ],
-)
-def test_what_cannot_be_seen_is_written_out(text: str, shown: str) -> None:
-    """Direction, control, invisible and format characters; markup stays what it is, text."""
-    assert visible(text) == shown
-
-
-def test_prose_keeps_lines_and_joiners() -> None:
-    """A justification may have lines, and scripts that need joiners."""
-    assert visible("one\ntwo \u200c\u200d\r", prose=True) == "one\ntwo \u200c\u200d\\u000d"
-
-
-def test_cut_text_says_so() -> None:
-    """Nobody mistakes a part for the whole."""
-    assert visible("x" * 10, limit=4) == "xxxx… [cut: 10 characters]"
-
-
-@given(st.text())
-def test_nothing_invisible_is_left(text: str) -> None:
-    """Whatever comes in, only what can be seen comes out, and nothing is lost."""
-    shown = visible(text)
-    assert all(char == " " or unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"} for char in shown)
-    assert len(shown) >= len(text)
-
-
-@given(st.text(), st.text())
-def test_what_differs_is_shown_differently(one: str, other: str) -> None:
-    """Where no escape is spelled out in the original, two texts never look alike."""
-    if "\\" not in one + other:
-        assert (visible(one) == visible(other)) == (one == other)
-
-
-def test_keys_are_text_too() -> None:
-    """Members can be named to deceive."""
-    assert visible_json({"\u202ea": ["\u200b", 1, None, {"\x00": True}]}) == {
-        "\\u202ea": ["\\u200b", 1, None, {"\\u0000": True}]
-    }
 
 
 # --- Showing
@@ -130,6 +67,27 @@ async def test_what_policy_judged_is_apart_from_what_the_requester_claims(w: Wor
         "context": {"note": "already approved \\u202e"},
     }
     assert (shown["can_decide"], shown["why_not"]) == (True, None)
+
+
+async def test_two_actions_are_never_shown_as_one(w: World) -> None:
+    """A character that is written out, and the same characters typed: in the list, the resource, members and values."""
+    real, typed = "lit\u202e", "lit\\u202e"
+    seen = []
+    for text in (real, typed):
+        task = await w.request(
+            resource={"type": "order", "id": text},
+            action={"name": "refund", "properties": {text: text, "amount": "120.00"}},
+        )
+        shown = (await w.approval(task["id"])).json()
+        request = shown["verified"]["request"]
+        (line,) = [item for item in (await listed(w))["approvals"] if item["id"] == task["id"]]
+        assert line["resource"] == shown["resource"] == f"order:{request['resource']['id']}"
+        seen.append((request["resource"]["id"], *request["action"]["properties"].items()))
+    written, doubled = "lit\\u202e", "lit\\\\u202e"
+    assert seen == [
+        (written, ("amount", "120.00"), (written, written)),
+        (doubled, ("amount", "120.00"), (doubled, doubled)),
+    ]
 
 
 async def test_the_digest_shown_is_the_digest_stored(w: World) -> None:

@@ -283,6 +283,21 @@ async def test_policy_is_asked_again(w: World) -> None:
     assert (await w.redeem(grant["grant"], intent)).status_code == 200
 
 
+async def test_policy_is_asked_again_about_everyone_in_the_chain(w: World) -> None:
+    """Approved for alice through bot: forbidden to bot meanwhile, it is not redeemed by naming alice."""
+    await w.delegate("bot-for-alice", "bot", "alice")
+    subject = {"type": "user", "id": w.id("alice")}
+    intent, approval = await w.approved("bot-for-alice", subject=subject)
+    grant = await w.grant(approval["id"], "bot-for-alice")
+    await w.enforce(
+        POLICIES + f'@id("stop") @reason("not by bot") forbid (principal == agent::"{w.id("bot")}", action, resource);'
+    )
+    problem = assert_problem(await w.redeem(grant["grant"], intent, "bot-for-alice"), 403, f"{OURS}not_allowed")
+    assert problem["details"]["says"] == "not by bot"
+    await w.enforce(POLICIES)
+    assert (await w.redeem(grant["grant"], intent, "bot-for-alice")).status_code == 200
+
+
 async def test_a_deactivated_agent_redeems_nothing(w: World) -> None:
     """Its key opens nothing any more."""
     intent, grant = await granted(w)

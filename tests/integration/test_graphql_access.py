@@ -152,6 +152,7 @@ async def test_what_is_nobody_s_is_for_readers(here: GraphWorld, name: str) -> N
     for other in ("bot", "alice", "pep", "bot-for-admin"):
         answer = await here.answer(query, by=other)
         assert [error["extensions"]["code"] for error in answer["errors"]] == ["not_allowed"]
+        assert answer["errors"][0]["message"].startswith(f"`{name}` is answered to administrator, approver, ")
         assert answer["data"] is None
 
 

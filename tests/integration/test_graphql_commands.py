@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 from graphql_world import GraphWorld, graph_world
 
+from quarterdeck_api import graphql_mount
+from quarterdeck_graphql import service
+from quarterdeck_graphql.at import At
+
 
 @pytest.fixture
 async def here(migrated_database: Callable[[], str], tmp_path: Path) -> AsyncIterator[GraphWorld]:
@@ -76,8 +80,8 @@ async def test_a_mutation_s_secret_is_shown_once(here: GraphWorld) -> None:
     """Only by the answer to its recording; it opens what it should."""
     query = """mutation($input: IssueApiKeyInput!) { issueApiKey(input: $input, idempotencyKey: "key-1") {
         ... on IssueApiKeyPayload { reveal result repeated } } }"""
-    made = (await here.ask(query, {"input": {"lifetimeS": 600}}, by="bot"))["issueApiKey"]
-    assert (await here.ask(query, {"input": {"lifetimeS": 600}}, by="bot"))["issueApiKey"] == {
+    made = (await here.ask(query, {"input": {"lifetimeS": 600}}, by="pep"))["issueApiKey"]
+    assert (await here.ask(query, {"input": {"lifetimeS": 600}}, by="pep"))["issueApiKey"] == {
         "reveal": None,
         "result": made["result"],
         "repeated": True,
@@ -86,6 +90,82 @@ async def test_a_mutation_s_secret_is_shown_once(here: GraphWorld) -> None:
         "/graphql", json={"query": "{now{position}}"}, headers={"Authorization": f"Bearer {made['reveal']['api_key']}"}
     )
     assert answer.status_code == 200
+
+
+ISSUE = """issueApiKey(input: {lifetimeS: 600}, idempotencyKey: "%s") { __typename
+    ... on IssueApiKeyPayload { position result reveal record { position tenant { name } } } ... on Problem { code } }"""
+
+
+async def test_a_late_record_takes_nothing_else_with_it(here: GraphWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The secret is told once: it is told whatever becomes of the record beside it."""
+    monkeypatch.setattr("quarterdeck_graphql.record.WAIT_S", 0.05)
+    before = await here.world.position()
+    answer = (await here.post({"query": "mutation {" + ISSUE % "late-1" + "}"}, by="pep")).json()
+    made = answer["data"]["issueApiKey"]
+    assert (made["position"], made["record"]) == (before + 1, None)
+    assert made["result"]["key_id"].startswith("key_")
+    (error,) = answer["errors"]
+    assert (error["path"], error["extensions"]["code"]) == (["issueApiKey", "record"], "not_yet")
+    opened = await here.world.client.post(
+        "/graphql", json={"query": "{__typename}"}, headers={"Authorization": f"Bearer {made['reveal']['api_key']}"}
+    )
+    assert opened.status_code == 200
+
+
+@pytest.mark.parametrize("where", ["the record", "below it"])
+async def test_a_record_that_never_comes_takes_nothing_else_with_it(
+    here: GraphWorld, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """It is given up before the request is; and a command that no time is left for is not begun."""
+
+    async def never(*_: object, **__: object) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(service.answer, "__kwdefaults__", {"accept": "", "deadline_s": 2.0})
+    if where == "the record":
+        monkeypatch.setattr("quarterdeck_graphql.mutations.record_at", never)
+    else:
+        await here.project()
+        monkeypatch.setattr(At, "get", never)
+    before = await here.world.position()
+    following = asyncio.create_task(here.projector.follow(here.world.tenant))
+    try:
+        query = f"mutation {{ first: {ISSUE % 'never-1'} second: {ISSUE % 'never-2'} }}"
+        response = await here.post({"query": query}, by="pep")
+    finally:
+        following.cancel()
+    assert response.status_code == 200
+    answer = response.json()
+    assert answer["data"]["first"]["reveal"]["api_key"].startswith("qd_")
+    assert answer["data"]["first"]["position"] == before + 1
+    assert answer["data"]["second"] == {"__typename": "Busy", "code": "not_begun"}
+    (error,) = answer["errors"]
+    assert (error["path"], error["extensions"]["code"]) == (["first", "record"], "timed_out")
+    assert await here.world.position() == before + 1
+
+
+async def test_a_command_that_fails_takes_no_other_with_it(here: GraphWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one that fails as nobody foresaw, nor one that takes all the time there is."""
+    run = graphql_mount.execute
+
+    async def fail(services: Any, caller: Any, command: Any, value: Any, *, key: str | None) -> Any:
+        if key == "bad":
+            raise RuntimeError("planted")
+        if key == "slow":
+            await asyncio.Event().wait()
+        return await run(services, caller, command, value, key=key)
+
+    monkeypatch.setattr(graphql_mount, "execute", fail)
+    monkeypatch.setattr(service.answer, "__kwdefaults__", {"accept": "", "deadline_s": 2.0})
+    field = 'issueApiKey(input: {lifetimeS: 600}, idempotencyKey: "%s") { ... on IssueApiKeyPayload { reveal } }'
+    query = f"mutation {{ good: {field % 'good'} bad: {field % 'bad'} slow: {field % 'slow'} }}"
+    response = await here.post({"query": query}, by="pep")
+    answer = response.json()
+    assert response.status_code == 200
+    assert answer["data"]["good"]["reveal"]["api_key"].startswith("qd_")
+    assert (answer["data"]["bad"], answer["data"]["slow"]) == (None, None)
+    told = {error["path"][0]: error["extensions"]["code"] for error in answer["errors"]}
+    assert told == {"bad": "internal", "slow": "timed_out"}
 
 
 async def test_a_vote_is_cast_and_read_back_in_one_request(here: GraphWorld) -> None:

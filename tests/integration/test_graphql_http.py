@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from graphql import get_introspection_query
 from graphql_world import GraphWorld, graph_world
 
 from quarterdeck_graphql import service
 from quarterdeck_graphql.persisted import digest, operations
+from quarterdeck_ledger.errors import Unavailable
 
 GRAPHQL = "application/graphql-response+json"
 
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def here(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GraphWorld]:
     """A world. These tests only read."""
     directory: Path = tmp_path_factory.mktemp("house")
-    async with graph_world(module_database, directory) as made:
+    async with graph_world(module_database, directory, graphql_introspection=True) as made:
         await made.project()
         yield made
 
@@ -157,12 +159,12 @@ async def test_names_are_not_guessed_for_the_asker(here: GraphWorld) -> None:
 
 
 async def test_introspection_is_a_switch(migrated_database: Callable[[], str], tmp_path: Path) -> None:
-    """On, the schema may be asked for; off, it may not, and everything else is answered."""
-    for allowed in (True, False):
+    """On, the schema may be asked for; off, as it is where nobody says, it may not, and everything else is answered."""
+    for allowed in (True, False, None):
         async with graph_world(migrated_database(), tmp_path / str(allowed), graphql_introspection=allowed) as here:
             await here.project()
             answer = await here.post({"query": '{__schema{queryType{name}} __type(name:"Record"){name}}'})
-            assert ("errors" not in answer.json()) == allowed
+            assert ("errors" not in answer.json()) == bool(allowed)
             assert (await here.post({"query": "{now{__typename position}}"})).json().keys() == {"data"}
 
 
@@ -170,6 +172,97 @@ async def test_a_circular_question_about_the_schema_is_refused(here: GraphWorld)
     """Introspection is no way round the limits."""
     query = "{__schema{types{fields{type{fields{type{fields{type{fields{name}}}}}}}}}}"
     assert code_of(await here.post({"query": query})) == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "{a:__schema{types{name}} b:__schema{types{name}}}",
+        '{__type(name:"Record"){name} b:__type(name:"Query"){name}}',
+        "{...f ...g} fragment f on Query{__schema{types{name}}} fragment g on Query{b:__schema{types{name}}}",
+        "{__schema{types{name} b:types{name}}}",
+    ],
+)
+async def test_the_schema_is_asked_for_once(here: GraphWorld, query: str) -> None:
+    """Not fifteen times in an answer of megabytes."""
+    assert code_of(await here.post({"query": query})) == "too_costly"
+
+
+async def test_tools_may_ask_for_the_whole_schema(here: GraphWorld) -> None:
+    """With the question that they all ask."""
+    answer = await here.post({"query": get_introspection_query()})
+    assert answer.json().keys() == {"data"}
+
+
+async def test_a_document_full_of_mistakes_is_told_a_few(here: GraphWorld) -> None:
+    """And then that there are more."""
+    answer = await here.post({"query": "{now{" + " ".join(f"nothing{i}" for i in range(300)) + "}}"})
+    errors = answer.json()["errors"]
+    assert len(errors) == 6
+    assert {error["extensions"]["code"] for error in errors} == {"invalid_request"}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "query($n:Int=5){now{principals(first:$n){edges{node{id}}}}}",
+        "query($n:Order=NEWEST_FIRST){now{principals(first:1,order:$n){edges{node{id}}}}}",
+        'query($n:String="a"){timeline(first:1,filter:{tags:[$n]}){edges{cursor}}}',
+        "query($n:Boolean=true){now{position @skip(if:$n)}}",
+        "query($n:Boolean=true){now @include(if:$n){position}}",
+    ],
+)
+async def test_a_null_where_none_may_be_is_the_caller_s(
+    here: GraphWorld, capsys: pytest.CaptureFixture[str], query: str
+) -> None:
+    """A variable with a default may be null, its place may not: told as what it is, and nobody's log has it."""
+    assert code_of(await here.post({"query": query, "variables": {"n": None}})) == "invalid_request"
+    assert (await here.post({"query": query})).json().keys() == {"data"}
+    assert "graphql field failed" not in capsys.readouterr().out
+
+
+async def test_a_question_during_an_outage_is_told_to_come_again(
+    here: GraphWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no idempotency key to repeat."""
+    reader: Any = here.world.services.reader
+
+    async def away(*_: object) -> int:
+        raise Unavailable("PostgreSQL does not answer: postgresql://db.internal")
+
+    monkeypatch.setattr(type(reader), "projected", away)
+    answer = await here.post({"query": "{now{position}}"})
+    assert code_of(answer) == "unavailable"
+    assert answer.json()["errors"][0]["message"] == "a part that is needed does not answer; ask again later"
+
+
+async def test_time_runs_from_the_arrival(here: GraphWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not from when it was known who asks: what came in time and was held up is given up before it is begun."""
+    loop = asyncio.get_running_loop()
+    authenticator: Any = here.world.services.authenticator
+    reader: Any = here.world.services.reader
+    recognise = type(authenticator).of_connection
+    asked: list[float] = []
+    arrivals: list[float] = []
+
+    async def noted(self: Any, connection: Any) -> Any:
+        asked.append(loop.time())
+        return await recognise(self, connection)
+
+    async def held_up(*arguments: Any, arrived: float, **options: Any) -> Any:
+        arrivals.append(arrived)
+        return await service.answer(*arguments, arrived=arrived - service.DEADLINE_S, **options)
+
+    async def reached(*_: object) -> int:
+        raise AssertionError("it was begun")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(authenticator), "of_connection", noted)
+        patched.setattr("quarterdeck_api.graphql_mount.answer", held_up)
+        patched.setattr(type(reader), "projected", reached)
+        answer = await here.post({"query": "{now{position}}"})
+    assert (answer.status_code, code_of(answer)) == (504, "timed_out")
+    assert arrivals[0] <= asked[0]
 
 
 async def test_what_went_wrong_inside_stays_inside(

@@ -117,6 +117,7 @@ async def test_which_keys_opened(ask: Asker) -> None:
     found = (await ask("WhichKeysOpened", time=now, principal=[ask.here.world.id("bot")]))["at"]["apiKeys"]
     (key,) = nodes(found)
     assert (key["state"], key["purpose"], key["principal"]["displayName"]) == ("ACTIVE", "API", "bot")
+    assert key["issuedByKey"] is None
 
 
 async def test_what_did_they_ask(ask: Asker) -> None:

@@ -129,6 +129,7 @@ async def test_a_time_stands_for_the_last_position_recorded_by_then(here: GraphW
         ('{ timeline(first: 1, filter: { types: ["no.such"] }) { edges { cursor } } }', "invalid_input"),
         ('{ timeline(first: 1, filter: { about: ["nobody"] }) { edges { cursor } } }', "invalid_input"),
         ('{ timeline(first: 1, filter: { tags: [""] }) { edges { cursor } } }', "invalid_input"),
+        ('{ timeline(first: 1, filter: { from: "2100-01-01T00:00:00Z" }) { edges { cursor } } }', "invalid_input"),
         ("{ log { inclusionProof(position: 0) { size } } }", "invalid_input"),
         ("{ log { inclusionProof(position: 9, size: 3) { size } } }", "invalid_input"),
         ("{ log { inclusionProof(position: 1, size: 99999) { size } } }", "invalid_input"),
@@ -336,6 +337,24 @@ async def test_explain_tells_the_whole_story(here: GraphWorld, story: Story) -> 
     assert (denied["approval"], denied["grant"], denied["effect"]) == (None, None, None)
     assert [policy["id"] for policy in denied["policies"]] == ["no.wipe"]
     assert await here.ask(query, {"d": "dec_" + "0" * 26}) == {"explain": None}
+
+
+async def test_explain_names_everyone_who_was_judged(here: GraphWorld, story: Story) -> None:
+    """Whose policies decided, where somebody acted for somebody else; made again it is the same."""
+    query = """query($d: ID!) { explain(decision: $d) { judged { principal outcome determining }
+        redecided { same } } }"""
+    pdp = here.world
+    await pdp.delegate("bot-for-alice", "bot", "alice")
+    intent = pdp.intent(action="wipe", subject={"type": "user", "id": pdp.id("alice")})
+    denied = (await pdp.evaluate(intent, "bot-for-alice")).json()["context"]["evaluation_id"]
+    found = (await here.ask(query, {"d": denied}))["explain"]
+    assert found["judged"] == [
+        {"principal": f"user:{pdp.id('alice')}", "outcome": "DENY", "determining": ["no.wipe"]},
+        {"principal": f"agent:{pdp.id('bot')}", "outcome": "DENY", "determining": ["no.wipe"]},
+    ]
+    assert found["redecided"]["same"] is True
+    alone = (await here.ask(query, {"d": story.ids["decision:wipe:deny"]}))["explain"]
+    assert alone["judged"] == []
 
 
 async def test_the_proofs_verify(here: GraphWorld) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import time
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ import pytest
 import pytest_asyncio
 import websockets
 from api_house import key_id_of, over_http
+from graphql.execution.collect_fields import CollectedFields
 from graphql_world import GraphWorld, Story, graph_world
 from websockets.asyncio.client import ClientConnection
 
@@ -24,6 +26,7 @@ from quarterdeck_domain.access.slices import GrantRole, RevokeRole
 from quarterdeck_domain.access.values import SYSTEM
 from quarterdeck_graphql import socket
 from quarterdeck_graphql.persisted import operations
+from quarterdeck_ledger.errors import Unavailable
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -108,12 +111,10 @@ class Listener:
         return found
 
     async def refusal(self) -> dict[str, Any]:
-        """Return the error with which a subscription is refused, before it began or as its first and last result."""
+        """Return the error with which a subscription is refused: it ends with it, and nothing comes before."""
         message = await self.receive()
-        errors = message["payload"] if message["type"] == "error" else message["payload"]["errors"]
-        if message["type"] == "next":
-            assert (await self.receive())["type"] == "complete"
-        error: dict[str, Any] = errors[0]
+        assert message["type"] == "error", message
+        error: dict[str, Any] = message["payload"][0]
         return error
 
     async def closed(self) -> int:
@@ -130,7 +131,7 @@ class Listener:
 async def server(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
     """A served world in which something happened."""
     directory: Path = tmp_path_factory.mktemp("house")
-    async with graph_world(module_database, directory) as here:
+    async with graph_world(module_database, directory, also=("other",)) as here:
         story = await here.tell()
         async with over_http(here.world.services) as address:
             yield Server(here, story, address)
@@ -216,7 +217,9 @@ async def test_the_past_is_played_again(server: Server) -> None:
         assert await ann.until_complete() == by_position
         await ann.subscribe(REPLAY, **moments, speed=0, filter={"types": ["principal.registered"]})
         assert {event["type"] for event in await ann.until_complete()} == {"principal.registered"}
-        await ann.subscribe(REPLAY, **{"from": {"position": 9}, "to": {"position": 3}, "speed": 0})
+        await ann.subscribe(REPLAY, **{"from": {"position": 3}, "to": {"position": 3}, "speed": 0})
+        assert await ann.until_complete() == []
+        await ann.subscribe(REPLAY, speed=0, filter={"to": "2001-01-01T00:00:00Z"})
         assert await ann.until_complete() == []
 
 
@@ -225,6 +228,9 @@ async def test_the_past_is_played_again(server: Server) -> None:
     [
         (LIVE, {"filter": {"to": "2026-01-01T00:00:00Z"}}, "invalid_input"),
         (LIVE, {"filter": {"types": ["no.such"]}}, "invalid_input"),
+        (LIVE, {"after": 99_999}, "invalid_input"),
+        (LIVE, {"filter": {"from": "2100-01-01T00:00:00Z"}}, "invalid_input"),
+        (REPLAY, {"speed": 0, "filter": {"from": "2100-01-01T00:00:00Z"}}, "invalid_input"),
         (LIVE, {"after": -1}, "invalid_request"),
         (LIVE, {"after": "5"}, "invalid_request"),
         (REPLAY, {"speed": -1}, "invalid_input"),
@@ -232,9 +238,18 @@ async def test_the_past_is_played_again(server: Server) -> None:
         (REPLAY, {"speed": "fast"}, "invalid_request"),
         (REPLAY, {"speed": 0, "to": {"position": 99_999}}, "invalid_input"),
         (REPLAY, {"speed": 0, "to": {}}, "invalid_request"),
+        (REPLAY, {"speed": 0, "from": {"position": 5}, "to": {"position": 2}}, "invalid_input"),
+        (
+            REPLAY,
+            {"speed": 0, "from": {"time": "2001-01-02T00:00:00Z"}, "to": {"time": "2001-01-01T00:00:00Z"}},
+            "invalid_input",
+        ),
+        (REPLAY, {"speed": 0, "from": {"position": 5}, "filter": {"to": "2001-01-01T00:00:00Z"}}, "invalid_input"),
         ("subscription { nothing }", {}, "invalid_request"),
         ("subscription { timeline { position } replay(speed: 0) { position } }", {}, "invalid_request"),
         ("subscription { timeline {" + " cause {" * 11 + "position" + "}" * 13, {}, "too_deep"),
+        ("subscription a { timeline { position } } subscription b { timeline { position } }", {}, "invalid_request"),
+        ("subscription($n: Float = 1) { replay(speed: $n) { position } }", {"n": None}, "invalid_request"),
         ("{ now { position } }", {}, "invalid_request"),
         ('mutation { revokeGrant(input: {grantId: "x", reason: "x"}) { __typename } }', {}, "invalid_request"),
         ("subscription {", {}, "invalid_request"),
@@ -320,11 +335,108 @@ async def test_ten_at_once_and_no_more(server: Server) -> None:
         for number in range(10):
             await ann.subscribe(LIVE, str(number), filter={"types": ["tenant.closed"]})
         await ann.subscribe(LIVE, "10")
-        message = await ann.receive()
-        assert (message["type"], message["id"]) == ("error", "10")
+        assert (await ann.refusal())["extensions"] == {"code": "too_many_subscriptions", "details": {"limit": 10}}
         await ann.send(type="complete", id="3")
         await ann.subscribe(REPLAY, "11", to={"position": 1}, speed=0)
         assert len(await ann.until_complete()) == 1
+
+
+async def test_a_caller_has_ten_connections_and_fifty_subscriptions(server: Server) -> None:
+    """In one process. What is too much is told as something that may be tried again; what ends leaves its place."""
+    auth = server.world.auth("carol")["Authorization"]
+    async with contextlib.AsyncExitStack() as stack:
+        carol = [await stack.enter_async_context(server.listener("carol")) for _ in range(10)]
+        async with server.connect() as connection:
+            await Listener(connection).send(type="connection_init", payload={"authorization": auth})
+            assert await Listener(connection).closed() == 1013
+            assert (connection.close_reason or "").startswith("too_many_connections: a principal has at most 10")
+        async with server.listener("dave"):
+            pass
+        for number in range(50):
+            await carol[number // 10].subscribe(LIVE, str(number % 10), filter={"types": ["tenant.closed"]})
+        for each in carol[:5]:
+            # What was sent before the ping was begun before the pong.
+            await each.send(type="ping")
+            assert (await each.receive())["type"] == "pong"
+        await carol[5].subscribe(LIVE)
+        assert (await carol[5].refusal())["extensions"] == {"code": "too_many_subscriptions", "details": {"limit": 50}}
+        await carol[0].send(type="complete", id="0")
+        await carol[0].send(type="ping")
+        assert (await carol[0].receive())["type"] == "pong"
+        await carol[5].subscribe(REPLAY, to={"position": 1}, speed=0)
+        assert len(await carol[5].until_complete()) == 1
+    async with server.listener("carol") as again:
+        await again.subscribe(REPLAY, to={"position": 1}, speed=0)
+        assert len(await again.until_complete()) == 1
+
+
+async def test_streams_leave_others_their_turn(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten replays of one tenant: another's question is answered before a quarter of their events were sent."""
+    await asyncio.gather(*(server.happen(40) for _ in range(10)))
+    sent = 0
+    begun = asyncio.Event()
+    send: Any = socket._Adapter.send_json
+
+    async def counted(self: Any, message: Any) -> None:
+        nonlocal sent
+        await send(self, message)
+        sent += message["type"] == "next"
+        begun.set()
+
+    async with server.listener() as ann:
+        monkeypatch.setattr(socket._Adapter, "send_json", counted)
+        total = 10 * await server.world.position()
+        for number in range(10):
+            await ann.subscribe(REPLAY, str(number), speed=0)
+        heard = asyncio.create_task(_hear_out(ann, 10))
+        await begun.wait()
+        before = sent
+        other = {"Authorization": f"Bearer {server.world.api.keys['other', 'admin']}"}
+        answer = await server.world.client.post("/graphql", json={"query": "{now{position}}"}, headers=other)
+        assert answer.json().keys() == {"data"}
+        assert sent - before < total / 4
+        assert await heard == total == sent
+
+
+async def test_a_stream_keeps_nothing_of_what_it_has_sent(server: Server) -> None:
+    """However many events there were: a listener may stay for months."""
+    await asyncio.gather(*(server.happen(10) for _ in range(10)))
+    async with server.listener() as ann:
+        await ann.subscribe(LIVE, after=0)
+        await ann.events(await server.world.position())
+        gc.collect()
+        assert sum(type(found) is CollectedFields for found in gc.get_objects()) < 50
+
+
+async def _hear_out(listener: Listener, streams: int) -> int:
+    """Return how many events came until so many streams were complete."""
+    events = 0
+    while streams:
+        message = await listener.receive()
+        assert message["type"] in ("next", "complete"), message
+        events += message["type"] == "next"
+        streams -= message["type"] == "complete"
+    return events
+
+
+async def test_an_outage_is_no_refusal(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients come again after 1013, and never after 4403: at the beginning, and while they listen."""
+    authenticator: Any = server.world.services.authenticator
+
+    async def away(*_: object, **__: object) -> None:
+        raise Unavailable("PostgreSQL does not answer: postgresql://db.internal")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(authenticator), "authenticate", away)
+        async with server.connect() as connection:
+            ann = Listener(connection)
+            await ann.send(type="connection_init", payload={"authorization": server.world.auth("ann")["Authorization"]})
+            assert await ann.closed() == 1013
+            assert "db.internal" not in (connection.close_reason or "")
+    async with server.listener() as ann:
+        with monkeypatch.context() as patched:
+            patched.setattr(type(authenticator), "still_valid", away)
+            assert await ann.closed() == 1013
 
 
 async def test_who_does_not_say_who_it_is_hears_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

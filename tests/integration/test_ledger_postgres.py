@@ -283,7 +283,7 @@ async def test_erasure_leaves_the_plaintext_nowhere(
     assert (await ledger.read("acme"))[0].payload.display_name == canary  # type: ignore[attr-defined]
     before = await ledger.head("acme")
     leaves = await store.leaves("acme", 0, 1)
-    await ledger.append("acme", [event(PrincipalErased(principal_id=person, reason="asked to"))])
+    await ledger.append("acme", [event(PrincipalErased(principal_id=person, reason="requested"))])
     assert await Eraser(ledger, Followers(store.pool)).advance("acme") == 1
     assert (await ledger.read("acme"))[0].payload.display_name is None  # type: ignore[attr-defined]
     assert await store.leaves("acme", 0, 1) == leaves

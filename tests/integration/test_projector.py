@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -18,9 +19,11 @@ from quarterdeck_ledger.keys import MemoryKeyStore
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_projector.projector import Projector
-from quarterdeck_readmodels.catalogue import ROWS
+from quarterdeck_readmodels import schema
+from quarterdeck_readmodels.catalogue import ROWS, VERSION
 from quarterdeck_readmodels.folding import Unfoldable
 from quarterdeck_readmodels.reader import NotYet, Reader, Record
+from quarterdeck_readmodels.schema import LIVE, SHADOW
 from quarterdeck_readmodels.tables import columns
 
 ACTOR = Actor(principal="prn_test", kind="service")
@@ -50,7 +53,7 @@ class World:
 @pytest.fixture
 async def world(migrated_database: Callable[[], str]) -> AsyncIterator[World]:
     """A fresh world."""
-    async with PostgresStore.open(migrated_database(), size=4) as store:
+    async with PostgresStore.open(migrated_database(), size=6) as store:
         projector = Projector(store, store.pool)
         await projector.prepare()
         yield World(EventLedger(store, MemoryKeyStore()), store, projector, Reader(store.pool))
@@ -100,6 +103,57 @@ async def test_a_rebuild_is_the_same_and_readers_go_on(world: World) -> None:
     async with world.reader.at("acme") as after:
         assert await everything(after, expected) == old == expected
     assert seen[-1] == ("acme", 200, 200)
+
+
+async def test_who_comes_during_a_swap_finds_the_new_tables(world: World) -> None:
+    """Readers of progress and of rows, and the projector, all wait at the door until the old tables are gone."""
+    await world.append(Stream(7).take(200))
+    await world.project()
+    async with world.store.pool.acquire() as keeper:
+        async with keeper.transaction():
+            await schema.create(keeper, SHADOW)
+        await world.projector.advance_to_end("acme", SHADOW)
+        async with keeper.transaction():
+            await keeper.execute(f"LOCK TABLE {LIVE}.progress IN ACCESS EXCLUSIVE MODE")
+            coming = [
+                asyncio.create_task(world.reader.projected("acme")),
+                asyncio.create_task(_position(world)),
+                asyncio.create_task(world.projector.advance("acme")),
+            ]
+            waiting = f"SELECT count(*) FROM pg_locks WHERE relation = '{LIVE}.progress'::regclass AND NOT granted"
+            while await keeper.fetchval(waiting) < len(coming):
+                pass
+            await world.projector.advance_to_end("acme", SHADOW)
+            await keeper.execute(f"DROP SCHEMA {LIVE} CASCADE; ALTER SCHEMA {SHADOW} RENAME TO {LIVE}")
+        assert await asyncio.gather(*coming) == [200, 200, (200, False)]
+
+
+async def test_a_run_that_is_written_during_a_swap_goes_to_the_new_tables(world: World) -> None:
+    """The projector, when it has read and would write."""
+    await world.append(Stream(7).take(200))
+    await world.project()
+    async with world.store.pool.acquire() as keeper, world.store.pool.acquire() as writer:
+
+        async def take() -> object:
+            async with writer.transaction():
+                return await schema.take(writer, LIVE, "acme")
+
+        async with keeper.transaction():
+            await schema.create(keeper, SHADOW)
+        await world.projector.advance_to_end("acme", SHADOW)
+        async with keeper.transaction():
+            await keeper.execute(f"LOCK TABLE {LIVE}.progress IN ACCESS EXCLUSIVE MODE")
+            taking = asyncio.create_task(take())
+            waiting = f"SELECT count(*) FROM pg_locks WHERE relation = '{LIVE}.progress'::regclass AND NOT granted"
+            while not await keeper.fetchval(waiting):
+                pass
+            await keeper.execute(f"DROP SCHEMA {LIVE} CASCADE; ALTER SCHEMA {SHADOW} RENAME TO {LIVE}")
+        assert await taking == (VERSION, 200)
+
+
+async def _position(world: World) -> int:
+    async with world.reader.at("acme") as record:
+        return record.position
 
 
 async def test_a_crash_between_runs_loses_and_repeats_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

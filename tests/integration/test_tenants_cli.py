@@ -6,6 +6,7 @@ Serves S0-30, S0-32, DC-07; DESIGN "What must always hold" 5 (tenants are apart)
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -120,7 +121,11 @@ async def test_a_closed_tenant_takes_no_command_and_permits_nothing(machine: Mac
     before = await there.as_("bot", "POST", "/access/v1/evaluation", json=request)
     assert before.json()["decision"] is True
     closed = await machine.parsed("tenants", "close", "acme", "-m", "moved away", "--confirm", "acme")
-    assert closed == {"tenant": "acme", "state": "closed", "destroyed_keys": 0}
+    (at,) = (
+        event.recorded_at for event in await there.house.services.ledger.read("acme") if event.type == "tenant.closed"
+    )
+    assert closed.pop("closed_at") == at.isoformat()
+    assert closed == {"tenant": "acme", "state": "closed", "already": False, "destroyed_keys": 0}
     after = await there.as_("bot", "POST", "/access/v1/evaluation", json=request)
     assert after.status_code == 401, after.text
     assert "decision" not in after.json()
@@ -132,6 +137,9 @@ async def test_a_closed_tenant_takes_no_command_and_permits_nothing(machine: Mac
     assert "closed" in err
     code, _, err = await machine.run("tenants", "close", "acme", "-m", "again", "--confirm", "acme", "--json")
     assert (code, json.loads(err)["error"]["code"]) == (1, "wrong_state")
+    assert re.search(
+        r"acme was closed already, \d{4}-\d\d-\d\d \d\d:\d\d UTC: moved away$", json.loads(err)["error"]["message"]
+    )
     (item,) = (await machine.parsed("tenants", "list"))["tenants"]  # type: ignore[misc]
     assert (item["state"], item["closed_because"]) == ("closed", "moved away")
     target = there.home / "away"
@@ -156,7 +164,14 @@ async def test_closing_can_destroy_every_key(machine: Machine) -> None:
     assert {person["display_name"] for person in await there.events("principal.registered")} == {None}
     (closed,) = await there.events("tenant.closed")
     assert closed["reason"] == "moved away [the keys of its data subjects are destroyed]"
-    assert (await machine.parsed(*words))["destroyed_keys"] == 0  # what broke off is ended by a repetition
+    again = await machine.parsed(*words)  # what broke off is ended by a repetition
+    assert (again["already"], again["destroyed_keys"]) == (True, 0)
+    code, out, _ = await machine.run(*words)
+    assert code == 0
+    assert re.search(r"acme was closed already, \d{4}-.* UTC\. No key was still there to destroy\.\n", out), out
+    (keys / "left").write_bytes(b"x")
+    code, out, _ = await machine.run(*words)
+    assert "1 key was still there to destroy." in out
     code, out, err = await machine.run("verify", "--live", "--json")
     assert (code, json.loads(out)["ok"]) == (0, True), err
     target = there.home / "away"
@@ -171,7 +186,9 @@ async def test_keys_are_not_destroyed_after_a_closing_that_did_not_say_so(machin
     await machine.parsed("tenants", "close", "acme", "-m", "moved away", "--confirm", "acme")
     count = len(list(keys.iterdir()))
     words = ("tenants", "close", "acme", "-m", "late", "--destroy-keys", "--confirm", "acme", "--json")
-    assert (await machine.run(*words))[0] == 1
+    code, _, err = await machine.run(*words)
+    assert code == 1
+    assert "did not say that keys are destroyed" in json.loads(err)["error"]["message"]
     assert len(list(keys.iterdir())) == count > 0
 
 

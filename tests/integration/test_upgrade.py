@@ -42,6 +42,7 @@ from quarterdeck_ledger.server import is_current
 from quarterdeck_ledger.signing import FileSigningKeys
 from quarterdeck_projector import invariants
 from quarterdeck_projector.eraser import Eraser
+from quarterdeck_projector.invariants_log import check_log
 from quarterdeck_projector.projector import Projector
 from quarterdeck_readmodels import schema
 from quarterdeck_readmodels.schema import LIVE
@@ -131,7 +132,7 @@ async def _goes_on(store: PostgresStore, tmp_path: Path) -> None:
         "journey", [NewEvent(id=uuid.uuid4(), payload=payload, actor=record_release.ACTOR) for payload in more]
     )
     assert await Projector(store, store.pool).advance_to_end("journey") == before + len(more)
-    assert [found async for found in invariants.check_log(store, "journey")] == []
+    assert [found async for found in check_log(store, "journey")] == []
     assert await invariants.check_read_models(store) == []
 
 
@@ -142,7 +143,7 @@ async def _read_and_proven(store: PostgresStore, release: Path, reached: Mapping
     for tenant, position in reached.items():
         events = await ledger.read(tenant)
         assert len(events) == position
-        assert [found async for found in invariants.check_log(store, tenant)] == []
+        assert [found async for found in check_log(store, tenant)] == []
         assert invariants.check_rules(tenant, events) == []
         _opened(events)
         types |= {event.type for event in events}

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from quarterdeck_domain.access.credentials import present
 from quarterdeck_domain.access.events import ApiKeyIssued, PrincipalDeactivated, Role, SignInLinkIssued, TenantOpened
-from quarterdeck_domain.access.values import SYSTEM
+from quarterdeck_domain.access.values import SYSTEM, Held
 from quarterdeck_domain.approvals.events import (
     Callback,
     CallbackAbandoned,
@@ -46,7 +46,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "transfer_ownership": {"principal_id": prn("bot"), "owner": prn("cleo")},
     "link_identity": {"principal_id": prn("bob"), "issuer": "https://idp.example", "subject": "248289761001"},
     "deactivate_principal": {"principal_id": prn("bot"), "reason": "misbehaves"},
-    "erase_principal": {"principal_id": prn("dan"), "reason": "asked for it"},
+    "erase_principal": {"principal_id": prn("dan"), "reason": "requested"},
     "issue_api_key": {},
     "rotate_api_key": {"key_id": KEY},
     "revoke_api_key": {"key_id": KEY, "reason": "leaked"},
@@ -68,6 +68,7 @@ class Env:
     def __init__(self, actor: Actor, command_id: int = 1) -> None:
         self.tenant = TENANT
         self.actor = actor
+        self.held = Held()
         self.secrets: list[str] = []
         self._command_id = uuid.UUID(int=command_id)
 

@@ -12,10 +12,17 @@ from quarterdeck_domain.approvals.events import (
     CallbackAbandoned,
     CallbackDelivered,
     CallbackResent,
+    CallbackSecretRevealed,
     DispatchParked,
     DispatchReleased,
 )
-from quarterdeck_domain.approvals.slices import ParkDispatch, RecordCallback, ReleaseDispatch, ResendCallback
+from quarterdeck_domain.approvals.slices import (
+    ParkDispatch,
+    RecordCallback,
+    ReleaseDispatch,
+    ResendCallback,
+    RevealCallbackSecret,
+)
 from quarterdeck_domain.errors import InvalidInput, NotAllowed, NotFound, WrongState
 
 MESSAGE = "msg_1"
@@ -120,3 +127,26 @@ class TestDispatch:
 
     def test_nothing_happens_in_a_closed_tenant(self) -> None:
         waiting().given(TenantClosed(tenant=TENANT, reason="x")).refuses(park(), WrongState, "closed")
+
+
+class TestSecrets:
+    def reveal(self, by: str = "ada", origin: str = "https://pep.example:443") -> RevealCallbackSecret:
+        return RevealCallbackSecret(origin=origin, key_id="k1", actor=acting(by))
+
+    def test_each_time_is_recorded(self) -> None:
+        log = waiting()
+        for _ in range(2):
+            assert log.when(self.reveal()) == (CallbackSecretRevealed(origin="https://pep.example:443", key_id="k1"),)
+
+    @pytest.mark.parametrize("by", ["bob", "otto", "audra", "bot"])
+    def test_needs_an_administrator(self, by: str) -> None:
+        waiting().refuses(self.reveal(by), NotAllowed)
+
+    def test_not_in_a_closed_tenant(self) -> None:
+        log = waiting().given(TenantClosed(tenant=TENANT, reason="over"))
+        log.refuses(self.reveal(), WrongState, "closed")
+
+    @pytest.mark.parametrize("origin", ["", "https://a\nb", "https://" + "a" * 300])
+    def test_an_origin_is_a_line(self, origin: str) -> None:
+        with pytest.raises(InvalidInput):
+            self.reveal(origin=origin)

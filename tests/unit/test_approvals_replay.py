@@ -65,7 +65,7 @@ COMMANDS: dict[str, Callable[[], Slice]] = {
     "bob leaves": lambda: access.DeactivatePrincipal(
         principal_id=prn("bob"), reason="left", successor=prn("emil"), actor=acting("ada")
     ),
-    "erase bob": lambda: access.ErasePrincipal(principal_id=prn("bob"), reason="asked", actor=ADA),
+    "erase bob": lambda: access.ErasePrincipal(principal_id=prn("bob"), reason="requested", actor=ADA),
     "issue key": lambda: access.IssueApiKey(
         tenant=TENANT, key_id=KEY, principal_id=prn("bot"), secret_hash=HASH, actor=BOB
     ),
@@ -103,6 +103,7 @@ COMMANDS: dict[str, Callable[[], Slice]] = {
     "reconcile": lambda: approvals.ReconcileEffect(effect_id=EFFECT, outcome="failed", reason="looked", actor=OTTO),
     "abandon callback": lambda: approvals.RecordCallback(approval_id=APPROVAL, message_id="m", abandoned="no answer"),
     "resend callback": lambda: approvals.ResendCallback(approval_id=APPROVAL, message_id="m", actor=OTTO),
+    "reveal secret": lambda: approvals.RevealCallbackSecret(origin="https://pep.example:443", key_id="k", actor=ADA),
     "park": lambda: approvals.ParkDispatch(position=3, workflow_id="w", reason="boom"),
     "release": lambda: approvals.ReleaseDispatch(position=3, actor=OTTO),
 }
@@ -121,7 +122,7 @@ FULL_LIFE = [
     *("link bob", "issue key", "rotate key", "revoke key", "issue link", "use link", "decided", "decided other", "ask"),
     *("ask for other", "wait 15", "remind", "abandon callback", "resend callback", "cleo votes", "dora votes"),
     *("permitted", "redeem", "report unknown", "reconcile", "park", "release", "dora owns bot", "cleo no more"),
-    *("publish path", "bob leaves", "erase bob", "close"),
+    *("publish path", "reveal secret", "bob leaves", "erase bob", "close"),
 ]
 
 

@@ -144,6 +144,27 @@ class TestPublishApprovalPath:
         with pytest.raises(InvalidInput, match="seconds"):
             self.publish(Stage(name="a"), **times)  # type: ignore[arg-type]
 
+    @pytest.mark.parametrize(
+        ("expire", "least"), [(90 * 86_400, 38_687), (7 * 86_400, 3_009), (86_400, 430), (202, 2), (600, 3)]
+    )
+    def test_people_are_not_told_for_ever(self, expire: int, least: int) -> None:
+        """A refusal says what would be right, and that is right: at most 200 times."""
+        with pytest.raises(InvalidInput, match=f"remind_after_s at least {least} seconds") as refused:
+            self.publish(Stage(name="a"), remind=1, expire=expire)
+        assert refused.value.details == {
+            "field": "remind_after_s",
+            "at_least": least,
+            "at_most": expire,
+            "reminders": expire - 1,
+        }
+        with pytest.raises(InvalidInput):
+            self.publish(Stage(name="a"), remind=least - 1, expire=expire)
+        self.publish(Stage(name="a"), remind=least, expire=expire)
+        assert (expire - 1) // least <= 200
+
+    def test_a_short_path_may_remind_every_second(self) -> None:
+        self.publish(Stage(name="a"), remind=1, expire=201)
+
     @pytest.mark.parametrize("path_id", ["", "Finance", "a" * 64, "a b", "a\n", "-a"])
     def test_a_name_is_a_name(self, path_id: str) -> None:
         with pytest.raises(InvalidInput, match="name"):
@@ -180,6 +201,7 @@ class TestRequestApproval:
                 grant_lifetime_s=900,
                 requester=prn("bot"),
                 requesters=(prn("bot"), prn("bob")),
+                owners=(prn("bob"),),
                 expires_at=T0 + HOUR,
                 callback=callback,
             ),

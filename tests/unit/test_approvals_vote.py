@@ -149,23 +149,25 @@ class TestWhoMayVote:
     def test_not_the_requester(self) -> None:
         log = house().given(decided(), by=acting("cleo"))
         log.when(ask(acting("cleo")))
-        log.refuses(vote("cleo"), NotAllowed, "you requested this", requester=prn("cleo"))
+        log.refuses(vote("cleo"), NotAllowed, "^you requested this;", requester=prn("cleo"))
         log.refuses(vote("cleo", "deny"), NotAllowed, "you requested this")
         log.when(vote("dora"))
 
     def test_not_whoever_it_is_requested_for(self) -> None:
         by = acting("bot", "agent", for_=["cleo"])
         log = requested(by=by)
-        log.refuses(vote("cleo"), NotAllowed, "requested for you", requester=prn("bot"))
+        log.refuses(vote("cleo"), NotAllowed, "^this was requested for you;", requester=prn("bot"))
 
     def test_not_the_requesters_owner(self) -> None:
-        requested().refuses(vote("bob"), NotAllowed, "requested for you")
+        refused = requested().refuses(vote("bob"), NotAllowed, "^you answer for whoever requested this;")
+        assert refused.details == {"requester": prn("bot"), "requesters": (prn("bot"),)}
 
     def test_not_whoever_has_become_the_owner_since(self) -> None:
         log = requested()
         log.when(TransferOwnership(principal_id=prn("bot"), owner=prn("cleo"), actor=ADA))
         log.refuses(vote("cleo"), NotAllowed, "answer for", requesters=(prn("bot"),))
-        log.refuses(vote("bob"), NotAllowed, "requested for you")
+        refused = log.refuses(vote("bob"), NotAllowed, "^when this was requested, you answered for whoever wanted it;")
+        assert refused.details == {"requester": prn("bot")}
         log.when(vote("dora"))
 
     def test_not_even_when_what_they_answer_for_was_stopped(self) -> None:
@@ -186,7 +188,7 @@ class TestWhoMayVote:
         by = acting("bot", "agent", for_=["cron"])
         log.given(decided(), by=by)
         log.when(ask(by))
-        log.refuses(vote("dora"), NotAllowed, "requested for you")
+        log.refuses(vote("dora"), NotAllowed, "^you answer for whoever this was requested for;")
 
     @pytest.mark.parametrize(
         "by",

@@ -59,6 +59,12 @@ def test_the_compose_file_parses_and_runs_our_roles() -> None:
     }
     for service in composed["services"].values():
         for name, value in service.get("environment", {}).items():
-            if "PASSWORD" in name or name.endswith("PWD") or "DATABASE_URL" in name:
+            if "PASSWORD" in name or name.endswith("PWD"):
                 assert "?set it}" in value
+            assert "$" not in value or "://" not in value.partition("$")[0], "a password in an address must be encoded"
+    for name in ("api", "worker", "projector", "migrate"):
+        for other in composed["services"][name]["depends_on"]:
+            asked = composed["services"][name]["depends_on"][other]["condition"]
+            assert asked in ("service_completed_successfully", "service_healthy")
+            assert asked != "service_healthy" or "healthcheck" in composed["services"][other]
     assert set(composed["volumes"]) == {"postgres", "temporal-postgres", "keys"}

@@ -15,6 +15,7 @@ from quarterdeck_graphql.context import Context
 from quarterdeck_graphql.problems import Unauthorised
 from quarterdeck_graphql.subscriptions import MAX_PAUSE_S, REAUTHORISE_S, Watch, play
 from quarterdeck_graphql.timeline import Selected
+from quarterdeck_graphql.turns import Turns
 from quarterdeck_ledger.entry import Entry
 
 START = datetime(2026, 11, 21, tzinfo=UTC)
@@ -60,6 +61,7 @@ class Listener:
 
     def __init__(self, found: Sequence[Entry], *, looks: int = 10_000) -> None:
         self.log = Log(found)
+        self.turns = Turns()
         self.looks = looks
 
     async def still_valid(self) -> bool:

@@ -260,15 +260,21 @@ async def test_every_decision_stands_on_the_policy_in_force_where_it_is_recorded
     bundles = [await enforce(ledger, text) for text in (PERMIT, FORBID)]
     points = [DecisionPoint(ledger) for _ in range(3)]
 
+    decided = 0
+
     async def change() -> None:
         for turn in range(12):
             await switch(ledger, bundles[turn % 2])
-            for _ in range(7):
+            # One more than there are workers: then one was begun, and ended, under this bundle.
+            enough = min(decided + 7, 120)
+            while decided < enough:
                 await asyncio.sleep(0)
 
     async def work(number: int) -> None:
+        nonlocal decided
         for turn in range(20):
             await points[number % 3].decide(by(), ask(subject=f"s{number}-{turn}"))
+            decided += 1
 
     await asyncio.gather(change(), *(work(number) for number in range(6)))
     enforced: str | None = None

@@ -15,10 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quarterdeck_domain.events import Actor
 from quarterdeck_domain.intent import Action, Entity, Intent
 from quarterdeck_domain.policy.values import UNKNOWN_SUBJECT, BundleText
 from quarterdeck_policy import slicing
 from quarterdeck_policy.cedar_request import cedar_request
+from quarterdeck_policy.chain import Member, judge
 from quarterdeck_policy.engine import Engine
 
 # Few names, so that policies and requests meet; one of them hostile.
@@ -178,6 +180,17 @@ def oracle(world: World, policies: Sequence[Policy], intent: Intent) -> tuple[st
     return "approval_required" if asked else "permit", {f"p{number}" for number in satisfied}
 
 
+def oracle_of_chain(
+    world: World, policies: Sequence[Policy], intent: Intent, subjects: Sequence[Entity]
+) -> tuple[str, set[str]]:
+    """Return the outcome and the deciding policies where each of several must be permitted."""
+    each = [oracle(world, policies, msgspec.structs.replace(intent, subject=subject)) for subject in subjects]
+    outcomes = {outcome for outcome, _ in each}
+    whole = next(outcome for outcome in ("deny", "approval_required", "permit") if outcome in outcomes)
+    deciding = [names for outcome, names in each if whole != "deny" or outcome == "deny"]
+    return whole, set().union(*deciding)
+
+
 UIDS = st.tuples(st.sampled_from(KINDS), st.sampled_from(IDS))
 ACTION_UIDS = st.tuples(st.just("Action"), st.sampled_from(ACTIONS))
 LITERALS = st.sampled_from([0, 1, 2, "s", "t"])
@@ -283,6 +296,27 @@ def test_the_engine_answers_as_the_oracle_does(world: World, policies: list[Poli
     for intent in intents:
         verdict = loaded.evaluate(intent)
         assert (verdict.outcome, set(verdict.determining)) == oracle(world, policies, intent), intent
+
+
+SUBJECTS = st.lists(UIDS.map(lambda uid: Entity(type=uid[0], id=uid[1])), min_size=1, max_size=4)
+
+
+@given(worlds(), POLICIES, INTENTS, st.lists(SUBJECTS, min_size=2, max_size=5))
+def test_a_chain_is_judged_as_the_oracle_judges_each_of_it(
+    world: World, policies: list[Policy], intent: Intent, chains: list[list[Entity]]
+) -> None:
+    loaded = Engine().load(bundle_text(world, policies))
+    for subjects in chains:
+        judged = [Member(entity=subject) for subject in subjects]
+        actor = Actor(principal="prn_bot", kind="agent")
+        verdict = judge(loaded, intent, judged, None, caller=actor, approved=False)
+        outcome, deciding = oracle_of_chain(world, policies, intent, subjects)
+        assert verdict.outcome == outcome
+        # One error says that nothing can be said: no policy decided.
+        assert set(verdict.determining) == (set() if verdict.errors else deciding)
+        if len(subjects) > 1:
+            alone = [oracle(world, policies, msgspec.structs.replace(intent, subject=one)) for one in subjects]
+            assert [(item.outcome, set(item.determining)) for item in verdict.judged] == alone
 
 
 @given(worlds(), POLICIES, st.lists(INTENTS, min_size=4, max_size=10))

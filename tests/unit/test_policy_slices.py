@@ -23,7 +23,7 @@ from quarterdeck_domain.access.events import (
     RoleRevoked,
     TenantClosed,
 )
-from quarterdeck_domain.access.values import SYSTEM
+from quarterdeck_domain.access.values import SYSTEM, Held
 from quarterdeck_domain.canonical import encode
 from quarterdeck_domain.catalogue import REGISTRY
 from quarterdeck_domain.command_catalogue import COMMANDS
@@ -341,6 +341,7 @@ def test_what_is_known_of_a_principal_is_folded_from_its_own_events_alone() -> N
 class FixedEnvironment:
     tenant = "acme"
     actor = ACTOR
+    held = Held()
 
     def new_id(self, prefix: str) -> str:
         return make_id(prefix, uuid.UUID(int=1))

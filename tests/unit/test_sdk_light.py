@@ -74,3 +74,20 @@ assert result.exit_code == 3, result.output
 """
     done = run(script)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_verb_imports_what_it_needs_alone() -> None:
+    """The version needs no verb; a verb that asks a server needs none of those that run one."""
+    script = """
+from quarterdeck_cli import main
+for words in (["--version"], ["whoami", "--help"]):
+    sys.argv = ["quarterdeck", *words]
+    try:
+        main.run()
+    except SystemExit as ended:
+        assert not ended.code
+    assert not {"asyncio", "quarterdeck_cli.up", "quarterdeck_cli.approvals"} & set(sys.modules), words
+"""
+    done = run(script)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("quarterdeck ")

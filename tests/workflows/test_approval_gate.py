@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from gate_world import House, open_approval, recorded, running_worker, settled
+from gate_world import House, every_run, open_approval, recorded, running_worker, settled
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus
@@ -25,6 +26,9 @@ from quarterdeck_projector import dispatcher
 from quarterdeck_projector.dispatcher import Dispatcher
 from quarterdeck_workflows.client import connect
 from quarterdeck_workflows.ids import gate_id
+
+SHORT_HISTORIES = {"limit.historyCount.suggestContinueAsNew": "20"}
+"""A server on which a history is long enough after a reminder or two; by default it is after 4,096 events."""
 
 
 async def test_nobody_decides_in_time(house: House) -> None:
@@ -62,6 +66,31 @@ async def test_the_wait_survives_its_worker(house: House) -> None:
     async with running_worker(house):
         assert await handle.result() == "expired"
     assert (await recorded(house, approval)).count(ApprovalExpired.type) == 1
+
+
+async def test_a_gate_that_waits_long_goes_on_as_another_run(house: House) -> None:
+    """No history grows for ever. What was reminded of is counted in the log, so that a new run does not begin again."""
+    with EmbeddedTemporal(None, dynamic_config=SHORT_HISTORIES) as server:
+        short = replace(house, temporal=await connect(server.address))
+        short.dispatcher = Dispatcher(house.ledger, _Forgetful(), short.temporal, task_queue=house.task_queue)
+        approval = await open_approval(short, expires_in_s=6, remind_after_s=1)
+        async with running_worker(short):
+            await short.dispatcher.advance("acme")
+            first = await short.temporal.get_workflow_handle(gate_id("acme", approval)).describe()
+            assert await short.temporal.get_workflow_handle(first.id).result() == "expired"
+            histories = await every_run(short.temporal, first.id, first.run_id)
+    assert len(histories) >= 2
+    assert all(len(history.events) < 40 for history in histories)
+    types = await recorded(house, approval)
+    assert (types.count(ApprovalExpired.type), types[-1]) == (1, ApprovalExpired.type)
+    tried = [
+        event.activity_task_scheduled_event_attributes.activity_type.name
+        for history in histories
+        for event in history.events
+    ].count("remind_approval")
+    # The last one may come too late to be recorded.
+    assert 0 <= tried - types.count(ApprovalReminded.type) <= 1
+    assert tried >= 2
 
 
 async def test_handling_an_event_twice_changes_nothing(house: House) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ipaddress
 import json
 import socket
 import uuid
@@ -12,8 +13,8 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
-from gate_world import WEBHOOK_KEY, House, open_approval, recorded, running_worker, settled
-from standardwebhooks import Webhook
+from gate_world import House, open_approval, recorded, running_worker, settled
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from quarterdeck_domain.approvals.bundles import as_bundle, bundle_id, item_ids
 from quarterdeck_domain.approvals.events import (
@@ -66,10 +67,15 @@ async def test_delivered_and_signed(house: House) -> None:
     assert len(received) == 2
     assert received[0][0]["webhook-id"] == received[1][0]["webhook-id"]
     headers, body = received[-1]
-    Webhook(shared_secret(WEBHOOK_KEY)).verify(body.decode(), headers)
+    (key,) = house.signing.all("acme", "webhook")
+    origin = url.partition("/hook")[0]
+    Webhook(shared_secret(key, origin)).verify(body.decode(), headers)
+    for secret in (shared_secret(key, f"{origin}0"), shared_secret(house.signing.current("globex", "webhook"), origin)):
+        with pytest.raises(WebhookVerificationError):
+            Webhook(secret).verify(body.decode(), headers)
     signature = headers["webhook-signature"].split("v1a,")[1]
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
-    WEBHOOK_KEY.private.public_key().verify(base64.b64decode(signature), signed)
+    key.private.public_key().verify(base64.b64decode(signature), signed)
     assert json.loads(body) == {
         "state": "opaque",
         "task": {
@@ -123,7 +129,7 @@ async def test_a_bundle_is_told_of_once_by_its_own_handle(house: House) -> None:
             await settled(house, ApprovalDenied(approval_id=approval, action_digest=DIGEST))
         await house.dispatcher.advance("acme")
         await _until(house, first, CallbackDelivered.type)
-    ((headers, body),) = received
+    ((_, body),) = received
     assert json.loads(body) == {
         "state": "opaque",
         "task": {
@@ -132,7 +138,6 @@ async def test_a_bundle_is_told_of_once_by_its_own_handle(house: House) -> None:
             "status_endpoint": f"https://quarterdeck.example/access/v1/requests/{mixed}",
         },
     }
-    Webhook(shared_secret(WEBHOOK_KEY)).verify(body.decode(), headers)
     for approval in (second, third, fourth):
         assert CallbackDelivered.type not in await recorded(house, approval)
     task = await task_of(house.ledger, "acme", fourth)
@@ -212,14 +217,69 @@ def test_every_address_of_a_name_is_looked_at(monkeypatch: pytest.MonkeyPatch) -
         return [(socket.AF_INET, 1, 6, "", ("93.184.216.34", 443)), (socket.AF_INET, 1, 6, "", ("10.0.0.1", 443))]
 
     monkeypatch.setattr(destination.socket, "getaddrinfo", resolve)
-    for listed in ([], ["10.0.0.0/8"], ["93.184.216.0/24"], ["other.example"], ["rebinding.example:8443"]):
+    by_name = ["Rebinding.example."]
+    for listed in ([], ["10.0.0.0/8"], ["93.184.216.0/24"], ["other.example"], ["rebinding.example:8443"], by_name):
         with pytest.raises(RefusedDestination, match="webhook_allow"):
             Destinations(listed).check("https://rebinding.example/")
-    for listed in (["10.0.0.0/8", "93.184.216.34"], ["Rebinding.example."], ["rebinding.example:443"]):
+    for listed in (["10.0.0.0/8", "93.184.216.34"], [*by_name, "10.0.0.0/8"], ["rebinding.example:443"]):
         assert len(Destinations(listed).check("https://rebinding.example./")[0]) == 2
     monkeypatch.setattr(destination.socket, "getaddrinfo", lambda *_, **__: [])
     with pytest.raises(RefusedDestination):
         Destinations(["0.0.0.0/0", "::/0"]).check("https://rebinding.example/")
+
+
+INTERNAL = (
+    "127.0.0.1",
+    "10.0.0.1",
+    "172.31.255.255",
+    "192.168.1.1",
+    "169.254.169.254",
+    "100.64.0.1",
+    "0.0.0.0",  # noqa: S104  it is refused
+    "192.0.0.192",
+    "192.88.99.1",
+    "198.18.0.1",
+    "224.0.0.251",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::1",
+    "::",
+    "::127.0.0.1",
+    "::ffff:10.0.0.1",
+    "64:ff9b::a00:1",
+    "64:ff9b:1::a00:1",
+    "2002:a00:1::1",
+    "2001:0:a00:1::1",
+    "2001:db8::1",
+    "3fff::1",
+    "fc00::1",
+    "fd12::1",
+    "fe80::1",
+    "fec0::1",
+    "ff02::1",
+)
+
+
+@pytest.mark.parametrize("address", INTERNAL)
+def test_a_listed_name_does_not_lead_inward(address: str) -> None:
+    """Whoever has a name's DNS can point it anywhere: only public addresses are called by a name alone."""
+    target = Destinations(["cb.example.com"]).target("https://cb.example.com/hook")
+    found = [ipaddress.ip_address(address)]
+    for inward in (found, [ipaddress.ip_address("93.184.216.34"), *found]):
+        with pytest.raises(RefusedDestination, match="not all its addresses are public"):
+            Destinations(["cb.example.com"]).require(target, inward)
+    Destinations(["cb.example.com:443"]).require(target, found)
+
+
+def test_a_listed_name_is_called_on_its_port() -> None:
+    """443, unless the entry says another."""
+    public = [ipaddress.ip_address("93.184.216.34"), ipaddress.ip_address("2606:4700::1111")]
+    listed = Destinations(["cb.example.com", "other.example.com:8443"])
+    for allowed in ("https://cb.example.com/", "https://CB.example.com.:443/", "https://other.example.com:8443/"):
+        listed.require(listed.target(allowed), public)
+    for refused in ("https://cb.example.com:22/", "https://cb.example.com:8443/", "https://other.example.com/"):
+        with pytest.raises(RefusedDestination, match="webhook_allow"):
+            listed.require(listed.target(refused), public)
 
 
 def test_a_public_endpoint_is_listed_as_every_other() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Final
 
 import msgspec
 
 from quarterdeck_domain.access.credentials import credential_text, hash_secret, identity_digest, prefix_of
-from quarterdeck_domain.access.events import PrincipalKind, Role
+from quarterdeck_domain.access.events import ApiKeyRevoked, ErasureReason, PrincipalKind, Role
 from quarterdeck_domain.access.slices import (
     CloseTenant,
     DeactivatePrincipal,
@@ -27,6 +28,7 @@ from quarterdeck_domain.access.slices_principals import MAX_EMAIL
 from quarterdeck_domain.access.slices_tenant import MAX_LINK_LIFETIME_S
 from quarterdeck_domain.checks import MAX_ID, MAX_NAME, MAX_REASON
 from quarterdeck_domain.commands import Command, CommandInput, Environment, Prepared
+from quarterdeck_domain.events import Event
 
 _SUFFIX: Final = "[0-7][0-9a-hjkmnp-tv-z]{25}$"
 
@@ -89,14 +91,15 @@ class DeactivatePrincipalInput(CommandInput, frozen=True, kw_only=True):
 
 
 class ErasePrincipalInput(CommandInput, frozen=True, kw_only=True):
-    """A deactivated principal, and why its personal data is erased."""
+    """A deactivated principal, and why its personal data is erased: a word, as this alone stays for ever."""
 
     principal_id: PrincipalId
-    reason: Reason
+    reason: ErasureReason
 
 
 class IssueApiKeyInput(CommandInput, frozen=True, kw_only=True):
-    """Whose key it is (the caller's if left out), for whom it acts, and how many seconds it lives."""
+    """Whose key it is (the caller's if left out), for whom it acts, and how many seconds it lives: at most as long as
+    the credential this is sent with, except that whoever is signed in makes lasting keys for services and agents."""
 
     principal_id: PrincipalId | None = None
     acts_for: Annotated[tuple[PrincipalId, ...], msgspec.Meta(max_length=MAX_CHAIN)] = ()
@@ -111,7 +114,7 @@ class RotateApiKeyInput(CommandInput, frozen=True, kw_only=True):
 
 
 class RevokeApiKeyInput(CommandInput, frozen=True, kw_only=True):
-    """A key or session, and why it stops working."""
+    """A key or session, and why it stops working; so does everything that was made with it."""
 
     key_id: KeyId
     reason: Reason
@@ -187,6 +190,7 @@ def _issue_api_key(body: IssueApiKeyInput, env: Environment) -> Prepared:
         acts_for=body.acts_for,
         lifetime_s=body.lifetime_s,
         actor=env.actor,
+        held=env.held,
     )
     return _prepared_key(command, env.tenant, key_id, text)
 
@@ -201,6 +205,7 @@ def _rotate_api_key(body: RotateApiKeyInput, env: Environment) -> Prepared:
         secret_hash=hash_secret(text),
         overlap_s=body.overlap_s,
         actor=env.actor,
+        held=env.held,
     )
     return _prepared_key(command, env.tenant, new_key_id, text)
 
@@ -212,7 +217,15 @@ def _prepared_key(command: IssueApiKey | RotateApiKey, tenant: str, key_id: str,
 
 def _revoke_api_key(body: RevokeApiKeyInput, env: Environment) -> Prepared:
     command = RevokeApiKey(key_id=body.key_id, reason=body.reason, actor=env.actor)
-    return Prepared(slice=command, result={"key_id": body.key_id})
+    return Prepared(slice=command, result={"key_id": body.key_id}, told=_revoked_with_it)
+
+
+def _revoked_with_it(events: Sequence[Event]) -> Mapping[str, str]:
+    """Return which keys stopped because they were made with the one that was revoked."""
+    names = [item.key_id for item in events if isinstance(item, ApiKeyRevoked) and item.because_of is not None]
+    more = any(isinstance(item, ApiKeyRevoked) and item.ended_family is not None for item in events)
+    also = " ".join((*names, *(("and every other key of its family",) if more else ())))
+    return {"also_revoked": also} if also else {}
 
 
 def _issue_sign_in_link(body: IssueSignInLinkInput, env: Environment) -> Prepared:
@@ -224,6 +237,7 @@ def _issue_sign_in_link(body: IssueSignInLinkInput, env: Environment) -> Prepare
         secret_hash=hash_secret(text),
         lifetime_s=body.lifetime_s,
         actor=env.actor,
+        held=env.held,
     )
     return Prepared(slice=command, result={"link_id": link_id}, reveal={"sign_in_token": text})
 
@@ -312,7 +326,7 @@ COMMANDS: Final = (
     Command(
         name="revoke_api_key",
         room="access",
-        summary="Stop an API key or a session at once.",
+        summary="Stop an API key or a session at once, and every key that was made with it.",
         input=RevokeApiKeyInput,
         roles=ANYBODY,
         prepare=_revoke_api_key,

@@ -165,10 +165,17 @@ class KeyFold:
             return "rotated"
         return "active"
 
+    def end(self) -> datetime | None:
+        """Return when the key ends by itself, or because it was replaced; None for one without an end."""
+        ends = (None if self.issued is None else self.issued.expires_at, self.overlap_until)
+        return min((moment for moment in ends if moment is not None), default=None)
+
     def lifetime(self) -> timedelta | None:
         """Return how long the key was issued for; None for one without an end."""
         if self.issued is None or self.issued.expires_at is None or self.issued_at is None:
             return None
+        if self.issued.lifetime_s is not None:
+            return timedelta(seconds=self.issued.lifetime_s)
         return self.issued.expires_at - self.issued_at
 
 
@@ -187,22 +194,28 @@ class CredentialFold:
         self.key = KeyFold(key_id)
         self._people: People | None = None
         self._closed = False
+        self._family_ended = False
         self._asked = 0
 
     def missing(self) -> DCBQuery | None:
-        """Return the next query to read and fold: the key, then its people; None when all is known."""
+        """Return the next query to read and fold: the key, then its people and family; None when all is known."""
         self._asked += 1
         if self._asked == 1:
             return boundary(*self.key.needs(), ((TenantClosed,), ()))
-        if self._asked == 2 and self.key.issued is not None:
-            self._people = People(self.key.issued.principal_id, *self.key.issued.acts_for)
-            return boundary(*self._people.needs())
+        issued = self.key.issued
+        if self._asked == 2 and issued is not None:
+            self._people = People(issued.principal_id, *issued.acts_for)
+            family: Item = ((ApiKeyRevoked,), (f"key-family-end:{issued.family}",))
+            return boundary(*self._people.needs(), *((family,) if issued.family is not None else ()))
         return None
 
     def apply(self, event: RecordedEvent) -> None:
         """Fold one event; others pass by."""
         self._closed = self._closed or isinstance(event.payload, TenantClosed)
         self.key.apply(event)
+        if self.key.issued is not None and self.key.issued.family is not None:
+            ended = isinstance(event.payload, ApiKeyRevoked) and event.payload.ended_family == self.key.issued.family
+            self._family_ended = self._family_ended or ended
         if self._people is not None:
             self._people.apply(event)
 
@@ -212,7 +225,7 @@ class CredentialFold:
         if issued is None or not hmac.compare_digest(issued.secret_hash, secret_hash):
             return Credential(state="unknown")
         worth = _worth(self._people, _Found(issued.principal_id, issued.acts_for), self._closed)
-        own = self.key.state(now)
+        own: CredentialState = "revoked" if self._family_ended else self.key.state(now)
         return msgspec.structs.replace(
             worth,
             state=own if own != "active" else worth.state,

@@ -10,6 +10,7 @@ from quarterdeck_domain.events import Event, Personal
 PrincipalKind = Literal["human", "service", "agent"]
 Role = Literal["administrator", "operator", "approver", "auditor", "agent"]
 KeyPurpose = Literal["api", "session"]
+ErasureReason = Literal["requested", "no_longer_needed", "unlawful", "obligation"]
 
 
 class TenantOpened(Event, frozen=True, kw_only=True):
@@ -98,10 +99,11 @@ class PrincipalDeactivated(Event, frozen=True, kw_only=True):
     """A principal may no longer act; its history stays."""
 
     type = "principal.deactivated"
+    data_subject = "principal_id"
     tag_fields = {"principal_id": "principal", "owner": "principal", "roles": "role"}
 
     principal_id: str
-    reason: str
+    reason: Personal
     roles: tuple[Role, ...] = ()
     """The roles it held and loses: whoever watches a role hears of it."""
     owner: str | None = None
@@ -116,13 +118,14 @@ class PrincipalErased(Event, frozen=True, kw_only=True):
 
     principal_id: str
     reason: str
+    """An `ErasureReason`: a word from a list, since nothing that is written here is ever erased."""
 
 
 class ApiKeyIssued(Event, frozen=True, kw_only=True):
     """A credential was made; only its hash is kept. `prefix` is shown so that people can tell keys apart."""
 
     type = "api_key.issued"
-    tag_fields = {"key_id": "key", "principal_id": "principal", "acts_for": "principal"}
+    tag_fields = {"key_id": "key", "principal_id": "principal", "acts_for": "principal", "family": "key-family"}
 
     key_id: str
     principal_id: str
@@ -132,29 +135,52 @@ class ApiKeyIssued(Event, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     acts_for: tuple[str, ...] = ()
     """Principals that the holder acts for: the delegation chain, nearest first."""
+    issued_by_key: str | None = None
+    """The API key that it was issued or rotated with; None for a session, a provider's token or the house itself."""
+    bound_to: str | None = None
+    """The API key or session that it ends with, and is revoked with."""
+    family: str | None = None
+    """The first of those that it is bound to, one through the other."""
+    lifetime_s: int | None = None
+    """How long its line of keys lives at a time, where this one was rotated with a key and so lives shorter."""
 
 
 class ApiKeyRotated(Event, frozen=True, kw_only=True):
     """A credential was replaced; the old one keeps working until `overlap_until`."""
 
     type = "api_key.rotated"
-    tag_fields = {"key_id": "key", "new_key_id": "key", "principal_id": "principal"}
+    tag_fields = {"key_id": "key", "new_key_id": "key", "principal_id": "principal", "family": "key-family"}
 
     key_id: str
     new_key_id: str
     principal_id: str
     overlap_until: datetime
+    family: str | None = None
+    """That of the key which was replaced."""
 
 
 class ApiKeyRevoked(Event, frozen=True, kw_only=True):
     """A credential stopped working."""
 
     type = "api_key.revoked"
-    tag_fields = {"key_id": "key", "principal_id": "principal"}
+    data_subject = "principal_id"
+    tag_fields = {
+        "key_id": "key",
+        "principal_id": "principal",
+        "because_of": "key",
+        "family": "key-family",
+        "ended_family": "key-family-end",
+    }
 
     key_id: str
     principal_id: str
-    reason: str
+    reason: Personal
+    because_of: str | None = None
+    """The key whose revocation this follows: this one was issued with it, or with one that was."""
+    family: str | None = None
+    ended_family: str | None = None
+    """Set where more keys came of it than one command can name: from here on every key of that family is worth
+    nothing."""
 
 
 class SignInLinkIssued(Event, frozen=True, kw_only=True):
@@ -167,6 +193,10 @@ class SignInLinkIssued(Event, frozen=True, kw_only=True):
     principal_id: str
     secret_hash: str
     expires_at: datetime
+    bound_to: str | None = None
+    """The API key or session that it was made with, where it ends with it, and its session too."""
+    session_until: datetime | None = None
+    """The last moment of the session, where the credential that made the link ends."""
 
 
 class SignInLinkUsed(Event, frozen=True, kw_only=True):
@@ -184,10 +214,11 @@ class AdministratorRecovered(Event, frozen=True, kw_only=True):
     """Somebody with the machine's own rights made a new administrator, because the last one was lost."""
 
     type = "administrator.recovered"
+    data_subject = "principal_id"
     tag_fields = {"principal_id": "principal"}
 
     principal_id: str
-    reason: str
+    reason: Personal
 
 
 class SigningKeyRotated(Event, frozen=True, kw_only=True):

@@ -16,24 +16,28 @@ from quarterdeck_domain.access.events import (
     SignInLinkIssued,
     SignInLinkUsed,
 )
+from quarterdeck_domain.access.lineage import KeyFamily, Maker
 from quarterdeck_domain.access.slices_tenant import MAX_LINK_LIFETIME_S
-from quarterdeck_domain.access.values import SYSTEM, CommandSlice
+from quarterdeck_domain.access.values import SYSTEM, CommandSlice, Held, Item, Principal
 from quarterdeck_domain.checks import line, seconds
 from quarterdeck_domain.errors import InvalidInput, NotAllowed, NotFound, WrongState
 from quarterdeck_domain.events import Actor, RecordedEvent
-from quarterdeck_domain.slices import Decision, boundary
+from quarterdeck_domain.slices import Decision, Slice, boundary
 
 MAX_CHAIN: Final = 8
 MAX_KEY_LIFETIME_S: Final = 400 * 86_400
 MAX_OVERLAP_S: Final = 30 * 86_400
 MAX_SESSION_S: Final = 30 * 86_400
+MAX_REVOKED: Final = 255
+"""How many keys one command names as revoked with the one that made them; an append has its bounds."""
 
 
 class IssueApiKey(CommandSlice):
-    """Make a key for a principal: itself, its owner or an administrator may.
+    """Make a key for a principal: itself, its owner or an administrator may. An agent makes none for itself.
 
     A key may act for others. Only an administrator may issue such a key, or whoever it acts for, of its own
-    key or of one that it owns. A key never gives more than its holder has.
+    key or of one that it owns. A key never gives more than its holder has, and lasts no longer than the credential
+    that it is issued with (`held`); what a person who is signed in makes for a service or an agent may (see `lineage`).
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class IssueApiKey(CommandSlice):
         actor: Actor,
         acts_for: Iterable[str] = (),
         lifetime_s: int | None = None,
+        held: Held | None = None,
     ):
         chain = tuple(acts_for)
         super().__init__(actor, principal_id, *chain)
@@ -61,31 +66,38 @@ class IssueApiKey(CommandSlice):
         self.lifetime_s = lifetime_s
         self.secret_hash = check_hash(secret_hash)
         self._key = KeyFold(key_id)
+        self._maker = Maker(held)
 
     def consistency_boundary(self) -> DCBQuery:
-        return boundary(*self._key.needs(), *self.house())
+        return boundary(*self._key.needs(), *self._maker.needs(), *self.house())
 
     def apply(self, event: RecordedEvent) -> None:
         super().apply(event)
         self._key.apply(event)
+        self._maker.apply(event)
 
     def decide(self, now: datetime) -> Decision:
         roles = self.require_commander()
         if self._key.issued is not None:
             raise WrongState("that key exists already", key=self._key.key_id)
-        self._require_right("administrator" in roles or self.actor == SYSTEM)
+        holder = self._require_right("administrator" in roles or self.actor == SYSTEM)
+        bond = self._maker.bond(now, lasting=holder.kind != "human")
+        until = bond.until if self.lifetime_s is None else bond.within(now + timedelta(seconds=self.lifetime_s))
         issued = ApiKeyIssued(
             key_id=self._key.key_id,
             principal_id=self.principal_id,
             purpose="api",
             prefix=prefix_of(self.tenant, self._key.key_id),
             secret_hash=self.secret_hash,
-            expires_at=None if self.lifetime_s is None else now + timedelta(seconds=self.lifetime_s),
+            expires_at=until,
             acts_for=self.acts_for,
+            issued_by_key=bond.issued_by_key,
+            bound_to=bond.bound_to,
+            family=bond.family,
         )
         return Decision(events=(issued,))
 
-    def _require_right(self, administrator: bool) -> None:
+    def _require_right(self, administrator: bool) -> Principal:
         holder = self.people.active(self.principal_id)
         if holder is None:
             raise NotFound("no active principal with that id", principal=self.principal_id)
@@ -93,7 +105,7 @@ class IssueApiKey(CommandSlice):
             if self.people.active(name) is None:
                 raise WrongState("a key may only act for active principals", principal=name)
         if administrator:
-            return
+            return holder
         if self.actor.on_behalf_of:
             raise NotAllowed("acting for somebody else, you may not make keys; sign in as yourself")
         me = self.actor.principal
@@ -102,13 +114,19 @@ class IssueApiKey(CommandSlice):
         others = tuple(name for name in self.acts_for if name != me)
         if others:
             raise NotAllowed("only an administrator may make a key that acts for somebody else", principals=others)
+        if holder.kind == "agent" and me == holder.id:
+            raise NotAllowed(
+                "an agent makes no keys for itself: it rotates its own, or whoever answers for it makes one",
+                owner=holder.owner,
+            )
+        return holder
 
 
 class _OnKey(CommandSlice):
     """A command on one key that exists."""
 
-    def __init__(self, actor: Actor, key_id: str):
-        super().__init__(actor)
+    def __init__(self, actor: Actor, key_id: str, *concerned: str | None):
+        super().__init__(actor, *concerned)
         self.key_id = key_id
         self._key = KeyFold(key_id)
 
@@ -137,24 +155,54 @@ class _OnKey(CommandSlice):
 
 
 class RotateApiKey(_OnKey):
-    """Replace a key by another of the same holder, chain and length of life.
+    """Replace a key by another of the same holder, chain and length of life, as far as `held` allows (see `lineage`).
 
-    The old one keeps working for `overlap_s` seconds, at most 30 days, and never beyond its own end.
+    The old one keeps working for `overlap_s` seconds, at most 30 days, and never beyond its own end. `holder` is
+    learned.
     """
 
-    def __init__(self, *, tenant: str, key_id: str, new_key_id: str, secret_hash: str, overlap_s: int, actor: Actor):
-        super().__init__(actor, key_id)
+    def __init__(
+        self,
+        *,
+        tenant: str,
+        key_id: str,
+        new_key_id: str,
+        secret_hash: str,
+        overlap_s: int,
+        actor: Actor,
+        held: Held | None = None,
+        holder: str | None = None,
+    ):
+        super().__init__(actor, key_id, holder)
         self.tenant = tenant
         self.secret_hash = check_hash(secret_hash)
         self.overlap_s = seconds(overlap_s, "overlap_s", at_least=0, at_most=MAX_OVERLAP_S)
+        self.held = held
         self._new = KeyFold(new_key_id)
+        self._maker = Maker(held)
 
     def consistency_boundary(self) -> DCBQuery:
-        return boundary(*self._new.needs(), *self._key.needs(), *self.house())
+        return boundary(*self._new.needs(), *self._key.needs(), *self._maker.needs(), *self.house())
 
     def apply(self, event: RecordedEvent) -> None:
         super().apply(event)
         self._new.apply(event)
+        self._maker.apply(event)
+
+    def widened(self) -> Slice | None:
+        """Return the command that knows the key's holder, too: how long the new key may last depends on its kind."""
+        if self.held is None or self._key.issued is None or self._key.issued.principal_id in self.people.ids:
+            return None
+        return RotateApiKey(
+            tenant=self.tenant,
+            key_id=self.key_id,
+            new_key_id=self._new.key_id,
+            secret_hash=self.secret_hash,
+            overlap_s=self.overlap_s,
+            actor=self.actor,
+            held=self.held,
+            holder=self._key.issued.principal_id,
+        )
 
     def decide(self, now: datetime) -> Decision:
         roles = self.require_commander()
@@ -170,32 +218,57 @@ class RotateApiKey(_OnKey):
             raise WrongState(f"this key is {state}; issue a new one", key=self.key_id, state=state)
         if self._new.issued is not None:
             raise WrongState("the new key exists already", key=self._new.key_id)
+        holder = self.people.find(old.principal_id) if self.held is not None else None
+        bond = self._maker.bond(now, lasting=holder is not None and holder.kind != "human")
         lifetime = self._key.lifetime()
+        ends = [end for end in (bond.until, None if lifetime is None else now + lifetime) if end is not None]
         issued = ApiKeyIssued(
             key_id=self._new.key_id,
             principal_id=old.principal_id,
             purpose="api",
             prefix=prefix_of(self.tenant, self._new.key_id),
             secret_hash=self.secret_hash,
-            expires_at=None if lifetime is None else now + lifetime,
+            expires_at=min(ends, default=None),
             acts_for=old.acts_for,
+            issued_by_key=bond.issued_by_key,
+            bound_to=bond.bound_to,
+            family=bond.family,
+            lifetime_s=None if bond.until is None or lifetime is None else round(lifetime.total_seconds()),
         )
         rotated = ApiKeyRotated(
             key_id=self.key_id,
             new_key_id=self._new.key_id,
             principal_id=old.principal_id,
             overlap_until=now + timedelta(seconds=self.overlap_s),
+            family=old.family,
         )
         return Decision(events=(issued, rotated))
 
 
 class RevokeApiKey(_OnKey):
     """Stop a key or a session at once. Its holder, the holder's owner, whoever it acts for, an operator or an
-    administrator may; a session's holder may even as an auditor, who commands nothing else: it signs out."""
+    administrator may; a session's holder may even as an auditor, who commands nothing else: it signs out.
 
-    def __init__(self, *, key_id: str, reason: str, actor: Actor):
+    With it stops everything that was made with it, to any depth. `family` is learned."""
+
+    def __init__(self, *, key_id: str, reason: str, actor: Actor, family: str | None = None):
         super().__init__(actor, key_id)
         self.reason = line(reason, "reason")
+        self._family = KeyFamily(family or key_id)
+
+    def consistency_boundary(self) -> DCBQuery:
+        return boundary(*self._key.needs(), *self._family.needs(), *self.house())
+
+    def apply(self, event: RecordedEvent) -> None:
+        super().apply(event)
+        self._family.apply(event)
+
+    def widened(self) -> Slice | None:
+        """Return the command that knows the family of a key that was itself made with another."""
+        family = None if self._key.issued is None else self._key.issued.family
+        if family in (None, self._family.first):
+            return None
+        return RevokeApiKey(key_id=self.key_id, reason=self.reason, actor=self.actor, family=family)
 
     def decide(self, now: datetime) -> Decision:
         self.require_open()
@@ -209,8 +282,24 @@ class RevokeApiKey(_OnKey):
             )
         if self._key.revoked:
             raise WrongState("this key was revoked already", key=self.key_id)
-        revoked = ApiKeyRevoked(key_id=self.key_id, principal_id=key.principal_id, reason=self.reason)
-        return Decision(events=(revoked,))
+        with_it = [made for made in self._family.came_of(self.key_id) if self._family.works(made.key_id, now)]
+        revoked = ApiKeyRevoked(
+            key_id=self.key_id,
+            principal_id=key.principal_id,
+            reason=self.reason,
+            family=key.family,
+            ended_family=self._family.first if len(with_it) > MAX_REVOKED else None,
+        )
+        return Decision(events=(revoked, *map(self._with_it, with_it[:MAX_REVOKED])))
+
+    def _with_it(self, made: ApiKeyIssued) -> ApiKeyRevoked:
+        return ApiKeyRevoked(
+            key_id=made.key_id,
+            principal_id=made.principal_id,
+            reason=self.reason,
+            because_of=self.key_id,
+            family=made.family,
+        )
 
     def _signs_out(self) -> bool:
         key = self._key.issued
@@ -218,21 +307,35 @@ class RevokeApiKey(_OnKey):
 
 
 class IssueSignInLink(CommandSlice):
-    """Make a one-time sign-in link for a human. An administrator does this, and hands it over."""
+    """Make a one-time sign-in link for a human. An administrator does this, and hands it over.
 
-    def __init__(self, *, link_id: str, principal_id: str, secret_hash: str, actor: Actor, lifetime_s: int = 900):
+    Made with an API key, or for oneself, the link and its session end with the credential it came with (`held`).
+    """
+
+    def __init__(
+        self,
+        *,
+        link_id: str,
+        principal_id: str,
+        secret_hash: str,
+        actor: Actor,
+        lifetime_s: int = 900,
+        held: Held | None = None,
+    ):
         super().__init__(actor, principal_id)
         self.link_id = link_id
         self.principal_id = principal_id
         self.secret_hash = check_hash(secret_hash)
         self.lifetime_s = seconds(lifetime_s, "lifetime_s", at_least=60, at_most=MAX_LINK_LIFETIME_S)
         self._issued = False
+        self._maker = Maker(held)
 
     def consistency_boundary(self) -> DCBQuery:
-        return boundary(((SignInLinkIssued,), (f"link:{self.link_id}",)), *self.house())
+        return boundary(((SignInLinkIssued,), (f"link:{self.link_id}",)), *self._maker.needs(), *self.house())
 
     def apply(self, event: RecordedEvent) -> None:
         super().apply(event)
+        self._maker.apply(event)
         match event.payload:
             case SignInLinkIssued(link_id=self.link_id):
                 self._issued = True
@@ -248,11 +351,14 @@ class IssueSignInLink(CommandSlice):
             raise NotFound("no active principal with that id", principal=self.principal_id)
         if target.kind != "human":
             raise WrongState("only humans sign in; services and agents hold keys", principal=self.principal_id)
+        bond = self._maker.bond(now, lasting=self.principal_id != self.actor.principal)
         issued = SignInLinkIssued(
             link_id=self.link_id,
             principal_id=self.principal_id,
             secret_hash=self.secret_hash,
-            expires_at=now + timedelta(seconds=self.lifetime_s),
+            expires_at=bond.within(now + timedelta(seconds=self.lifetime_s)),
+            bound_to=bond.bound_to,
+            session_until=bond.until,
         )
         return Decision(events=(issued,))
 
@@ -260,7 +366,8 @@ class IssueSignInLink(CommandSlice):
 class UseSignInLink(CommandSlice):
     """Exchange a one-time sign-in link for a session. The actor is the human whom the link names.
 
-    `presented_hash` is the hash of the text that was shown; `secret_hash` that of the new session key's.
+    `presented_hash` is the hash of the text that was shown; `secret_hash` that of the new session key's. `bound_to` is
+    learned.
     """
 
     def __init__(
@@ -273,6 +380,7 @@ class UseSignInLink(CommandSlice):
         secret_hash: str,
         actor: Actor,
         session_s: int = 12 * 3_600,
+        bound_to: str | None = None,
     ):
         super().__init__(actor)
         self.tenant = tenant
@@ -283,12 +391,32 @@ class UseSignInLink(CommandSlice):
         self.session_s = seconds(session_s, "session_s", at_least=60, at_most=MAX_SESSION_S)
         self._issued: SignInLinkIssued | None = None
         self._used = False
+        self.bound_to = bound_to
+        self._maker = Maker(None if bound_to is None else Held(key_id=bound_to))
 
     def consistency_boundary(self) -> DCBQuery:
-        return boundary(((SignInLinkIssued, SignInLinkUsed), (f"link:{self.link_id}",)), *self.house())
+        link: Item = ((SignInLinkIssued, SignInLinkUsed), (f"link:{self.link_id}",))
+        return boundary(link, *self._maker.needs(), *self.house())
+
+    def widened(self) -> Slice | None:
+        """Return the command that knows the credential which the link was made with, and ends with."""
+        bound_to = None if self._issued is None else self._issued.bound_to
+        if bound_to == self.bound_to:
+            return None
+        return UseSignInLink(
+            tenant=self.tenant,
+            link_id=self.link_id,
+            presented_hash=self.presented_hash,
+            key_id=self.key_id,
+            secret_hash=self.secret_hash,
+            actor=self.actor,
+            session_s=self.session_s,
+            bound_to=bound_to,
+        )
 
     def apply(self, event: RecordedEvent) -> None:
         super().apply(event)
+        self._maker.apply(event)
         match event.payload:
             case SignInLinkIssued(link_id=self.link_id) as issued:
                 self._issued = issued
@@ -309,6 +437,8 @@ class UseSignInLink(CommandSlice):
             raise WrongState("this link has expired; ask an administrator for a new one", expired_at=link.expires_at)
         if self.people.active(link.principal_id) is None:
             raise NotAllowed("this principal was deactivated", principal=link.principal_id)
+        bond = self._maker.bond(now, lasting=False)
+        ends = (now + timedelta(seconds=self.session_s), bond.until, link.session_until)
         used = SignInLinkUsed(link_id=self.link_id, principal_id=link.principal_id, key_id=self.key_id)
         session = ApiKeyIssued(
             key_id=self.key_id,
@@ -316,6 +446,9 @@ class UseSignInLink(CommandSlice):
             purpose="session",
             prefix=prefix_of(self.tenant, self.key_id),
             secret_hash=self.secret_hash,
-            expires_at=now + timedelta(seconds=self.session_s),
+            expires_at=min(moment for moment in ends if moment is not None),
+            issued_by_key=bond.issued_by_key,
+            bound_to=bond.bound_to,
+            family=bond.family,
         )
         return Decision(events=(used, session), not_after=link.expires_at)

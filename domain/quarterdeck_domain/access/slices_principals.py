@@ -9,6 +9,7 @@ from typing import Final
 from eventsourcing.dcb.api import DCBQuery
 
 from quarterdeck_domain.access.events import (
+    ErasureReason,
     IdentityLinked,
     OwnershipTransferred,
     PrincipalDeactivated,
@@ -291,18 +292,18 @@ class DeactivatePrincipal(_NeverTheLastAdministrator):
 
 
 class ErasePrincipal(_OnPrincipal):
-    """Record that a person's data is erased. Whoever runs this destroys the key after the fact is recorded."""
+    """Record that a person's data is erased. Whoever runs this destroys the key after the fact is recorded.
 
-    def __init__(self, *, principal_id: str, reason: str, actor: Actor):
+    It may be done again: what was recorded of them since, of a key that was revoked late, has a key of its own.
+    """
+
+    def __init__(self, *, principal_id: str, reason: ErasureReason, actor: Actor):
         super().__init__(actor, principal_id)
-        self.reason = line(reason, "reason")
+        self.reason: ErasureReason = reason
 
     def decide(self, now: datetime) -> Decision:
         self.require_role("administrator")
-        target = self.target()
-        if target.erased:
-            raise WrongState("this principal was erased already", principal=self.principal_id)
-        if target.active:
+        if self.target().active:
             raise WrongState("deactivate the principal first; erasure is for ever", principal=self.principal_id)
         return Decision(events=(PrincipalErased(principal_id=self.principal_id, reason=self.reason),))
 

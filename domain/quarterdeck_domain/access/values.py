@@ -16,7 +16,6 @@ import msgspec
 from quarterdeck_domain.access.events import (
     OwnershipTransferred,
     PrincipalDeactivated,
-    PrincipalErased,
     PrincipalKind,
     PrincipalRegistered,
     Role,
@@ -37,7 +36,6 @@ PRINCIPAL_EVENTS: Final = (
     RoleRevoked,
     OwnershipTransferred,
     PrincipalDeactivated,
-    PrincipalErased,
 )
 ROLE_EVENTS: Final = (PrincipalRegistered, RoleGranted, RoleRevoked, PrincipalDeactivated)
 ROLES_OF_KIND: Final[Mapping[PrincipalKind, frozenset[Role]]] = MappingProxyType(
@@ -52,6 +50,15 @@ SYSTEM: Final = Actor(principal="system", kind="service")
 ever yields it: ids of principals begin with `prn_`."""
 
 
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """The credential that a command came with. What is made with it ends no later, unless a rule says otherwise."""
+
+    key_id: str | None = None
+    """An API key's or a session's; None for a token of an identity provider."""
+    ends_at: datetime | None = None
+    """Its own end; None if it has none. Of a key its events say more."""
+
+
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """A principal as it stands. `owner` is the human who answers for a service or an agent."""
 
@@ -60,7 +67,6 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     roles: frozenset[Role] = frozenset()
     owner: str | None = None
     active: bool = True
-    erased: bool = False
 
 
 class People:
@@ -94,8 +100,6 @@ class People:
             case PrincipalDeactivated(principal_id=name):
                 self._change(name, active=False)
                 self._gone.add(name)
-            case PrincipalErased(principal_id=name):
-                self._change(name, erased=True)
             case _:
                 pass
 

@@ -82,6 +82,8 @@ class ApprovalRequested(Event, frozen=True, kw_only=True):
     """The principal that asked; it alone may cancel the request and redeem the grant."""
     requesters: tuple[str, ...]
     """The requester, everyone it acts for, the subject, and everyone who owns one of them: none may vote."""
+    owners: tuple[str, ...] = ()
+    """Those of `requesters` who want nothing themselves: they answer for one of the others."""
     expires_at: datetime
     requested_until: datetime | None = None
     emergency: bool = False
@@ -269,6 +271,18 @@ class CallbackResent(Event, frozen=True, kw_only=True):
     message_id: str
 
 
+class CallbackSecretRevealed(Event, frozen=True, kw_only=True):
+    """An administrator was given the secret that verifies the `v1` signatures of callbacks to one origin."""
+
+    type = "callback_secret.revealed"
+    tag_fields = {"key_id": "signing-key"}
+
+    origin: str
+    """Scheme, host and port: whom the secret is for."""
+    key_id: str
+    """The signing key that the secret belongs to: with another key in its place, the secret is another."""
+
+
 class DispatchParked(Event, frozen=True, kw_only=True):
     """An event could not be acted on; it waits for an operator while the others go on."""
 
@@ -306,6 +320,7 @@ EVENTS = (
     CallbackDelivered,
     CallbackAbandoned,
     CallbackResent,
+    CallbackSecretRevealed,
     DispatchParked,
     DispatchReleased,
 )

@@ -5,6 +5,7 @@ from quarterdeck_domain.approvals.slices_delivery import (
     RecordCallback,
     ReleaseDispatch,
     ResendCallback,
+    RevealCallbackSecret,
 )
 from quarterdeck_domain.approvals.slices_grant import (
     ReconcileEffect,
@@ -35,5 +36,6 @@ __all__ = (
     "ReportEffect",
     "RequestApproval",
     "ResendCallback",
+    "RevealCallbackSecret",
     "RevokeGrant",
 )

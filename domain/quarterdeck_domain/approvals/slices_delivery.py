@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from eventsourcing.dcb.api import DCBQuery
 
@@ -13,6 +13,7 @@ from quarterdeck_domain.approvals.events import (
     CallbackAbandoned,
     CallbackDelivered,
     CallbackResent,
+    CallbackSecretRevealed,
     DispatchParked,
     DispatchReleased,
 )
@@ -20,6 +21,9 @@ from quarterdeck_domain.checks import MAX_ID, legible, line
 from quarterdeck_domain.errors import InvalidInput, NotFound, WrongState
 from quarterdeck_domain.events import Actor, Event, RecordedEvent
 from quarterdeck_domain.slices import Decision, boundary
+
+MAX_ORIGIN: Final = 300
+"""Scheme, the longest host name there is, and port."""
 
 
 class _OnCallback(CommandSlice):
@@ -106,6 +110,22 @@ class ResendCallback(_OnCallback):
                 state=self.state,
             )
         return Decision(events=(CallbackResent(approval_id=self.approval_id, message_id=self.message_id),))
+
+
+class RevealCallbackSecret(CommandSlice):
+    """State that an administrator is given the secret of callbacks to an origin. The secret is never recorded."""
+
+    def __init__(self, *, origin: str, key_id: str, actor: Actor):
+        super().__init__(actor)
+        self.origin = line(origin, "origin", limit=MAX_ORIGIN)
+        self.key_id = line(key_id, "key_id", limit=MAX_ID)
+
+    def consistency_boundary(self) -> DCBQuery:
+        return boundary(*self.house())
+
+    def decide(self, now: datetime) -> Decision:
+        self.require_role("administrator")
+        return Decision(events=(CallbackSecretRevealed(origin=self.origin, key_id=self.key_id),))
 
 
 class _OnDispatch(CommandSlice):

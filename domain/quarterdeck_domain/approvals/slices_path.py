@@ -22,6 +22,8 @@ MAX_QUORUM: Final = 10
 MAX_STAGE_NAME: Final = 60
 MAX_PENDING_S: Final = 90 * 86_400
 MAX_GRANT_LIFETIME_S: Final = 7 * 86_400
+MAX_REMINDERS: Final = 200
+"""How often a path may have people told again before it expires: every hour for a week, and some."""
 
 
 def check_stages(stages: Iterable[Stage]) -> tuple[Stage, ...]:
@@ -46,6 +48,28 @@ def check_stages(stages: Iterable[Stage]) -> tuple[Stage, ...]:
                 roles=stage.roles,
             )
     return checked
+
+
+def check_reminders(remind_after_s: int, expires_after_s: int) -> int:
+    """Return `remind_after_s` unchanged.
+
+    Raises:
+        InvalidInput: it is out of bounds, or people would be told more often than anybody listens; with the least that
+            is allowed.
+    """
+    seconds(remind_after_s, "remind_after_s", at_most=expires_after_s)
+    reminders = (expires_after_s - 1) // remind_after_s
+    if reminders > MAX_REMINDERS:
+        at_least = -(-expires_after_s // (MAX_REMINDERS + 1))
+        raise InvalidInput(
+            f"people would be told {reminders} times before this expires, and at most {MAX_REMINDERS} are allowed: "
+            f"make remind_after_s at least {at_least} seconds, or expires_after_s shorter",
+            field="remind_after_s",
+            at_least=at_least,
+            at_most=expires_after_s,
+            reminders=reminders,
+        )
+    return remind_after_s
 
 
 class PublishApprovalPath(CommandSlice):
@@ -74,7 +98,7 @@ class PublishApprovalPath(CommandSlice):
         self.path_id = path_id
         self.stages = check_stages(stages)
         self.expires_after_s = seconds(expires_after_s, "expires_after_s", at_most=MAX_PENDING_S)
-        self.remind_after_s = seconds(remind_after_s, "remind_after_s", at_most=expires_after_s)
+        self.remind_after_s = check_reminders(remind_after_s, expires_after_s)
         self.grant_lifetime_s = seconds(grant_lifetime_s, "grant_lifetime_s", at_most=MAX_GRANT_LIFETIME_S)
         self.replaces = replaces
         self._version = 0

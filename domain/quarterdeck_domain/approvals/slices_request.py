@@ -129,6 +129,8 @@ class RequestApproval(CommandSlice):
         if self.requested_until is not None and self.requested_until <= now:
             raise InvalidInput("requested_until is over already", field="requested_until", now=now)
         expires_at = now + timedelta(seconds=path.expires_after_s)
+        wanting = self._wanting()
+        owners = self._owners(wanting)
         requested = ApprovalRequested(
             approval_id=self.approval_id,
             decision_id=self.decision_id,
@@ -147,7 +149,8 @@ class RequestApproval(CommandSlice):
             remind_after_s=path.remind_after_s,
             grant_lifetime_s=path.grant_lifetime_s,
             requester=self.actor.principal,
-            requesters=self._requesters(),
+            requesters=(*wanting, *owners),
+            owners=owners,
             expires_at=expires_at if self.requested_until is None else min(expires_at, self.requested_until),
             requested_until=self.requested_until,
             emergency=self.emergency,
@@ -187,13 +190,17 @@ class RequestApproval(CommandSlice):
             )
         return decision, _path(self._paths, decision.approval_path or DEFAULT_PATH), decided_at + self.window
 
-    def _requesters(self) -> tuple[str, ...]:
-        """Return everyone who wants this or gains by it, and the humans behind them: nearest first, each once."""
+    def _wanting(self) -> tuple[str, ...]:
+        """Return everyone who wants this or gains by it: nearest first, each once."""
         wanting = (self.actor.principal, *self.actor.on_behalf_of, *self._named)
-        found = (self.people.find(name) for name in wanting)
-        owners = (person.owner for person in found if person is not None and person.owner is not None)
+        return tuple(dict.fromkeys((*wanting, *sorted(self._linked.values()))))
+
+    def _owners(self, wanting: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the humans behind those who want it, each once, but for those who want it themselves."""
         # Accounts are humans': nobody owns them.
-        return tuple(dict.fromkeys((*wanting, *sorted(self._linked.values()), *owners)))
+        found = (self.people.find(name) for name in wanting if name in self.people.ids)
+        owners = (person.owner for person in found if person is not None and person.owner is not None)
+        return tuple(owner for owner in dict.fromkeys(owners) if owner not in wanting)
 
 
 class _OnApproval(CommandSlice):

@@ -83,16 +83,21 @@ class CastVote(CommandSlice):
         voter = self.people.active(self.actor.principal)
         if voter is None or voter.kind != "human" or self.actor.on_behalf_of:
             raise NotAllowed("a vote is given in person, by a human acting for nobody else")
-        if voter.id in request.requesters:
-            raise NotAllowed(
-                "you requested this, or it was requested for you; somebody else must decide",
-                requester=request.requester,
-            )
         answers_for = self.people.answers_for(voter.id) & set(request.requesters)
-        if answers_for:
-            raise NotAllowed(
-                "you answer for whoever requested this; somebody else must decide", requesters=tuple(answers_for)
-            )
+        if voter.id == request.requester:
+            why = "you requested this"
+        elif request.requester in answers_for:
+            why = "you answer for whoever requested this"
+        elif answers_for:
+            why = "you answer for whoever this was requested for"
+        elif voter.id in request.owners:
+            why = "when this was requested, you answered for whoever wanted it"
+        elif voter.id in request.requesters:
+            why = "this was requested for you"
+        else:
+            return
+        details = {"requesters": tuple(sorted(answers_for))} if answers_for else {}
+        raise NotAllowed(f"{why}; somebody else must decide", requester=request.requester, **details)
 
     def _stage(self, request: ApprovalRequested) -> Stage:
         """Return the stage that this vote is in."""

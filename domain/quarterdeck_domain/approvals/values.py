@@ -98,6 +98,8 @@ class ApprovalFold:
         self.requested_at: datetime | None = None
         self.told_at: datetime | None = None
         """When the eligible people last heard of it: at the request, or by a reminder."""
+        self.reminders = 0
+        """How often they were told again."""
         self.votes: list[Vote] = []
         self.status: ApprovalStatus = "pending"
 
@@ -115,7 +117,7 @@ class ApprovalFold:
             case VoteCast(approver=approver, stage=stage, verdict=verdict):
                 self.votes.append(Vote(approver=approver, stage=stage, verdict=verdict))
             case ApprovalReminded():
-                self.told_at = event.recorded_at
+                self.told_at, self.reminders = event.recorded_at, self.reminders + 1
             case ApprovalGranted():
                 self.status = "approved"
             case ApprovalDenied():

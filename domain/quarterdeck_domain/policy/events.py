@@ -22,6 +22,16 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     properties: dict[str, str] = {}
 
 
+class Judged(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What policy said of one member of the chain that an action was asked through."""
+
+    principal: str
+    """`type:id`, as policy was shown it."""
+    outcome: Outcome
+    determining: tuple[str, ...] = ()
+    """`@id` of the policies that decided about this one."""
+
+
 class BundlePublished(Event, frozen=True, kw_only=True):
     """A policy bundle exists: Cedar policies, and the Cedar schema and entities they are read with.
 
@@ -102,6 +112,9 @@ class DecisionRecorded(Event, frozen=True, kw_only=True):
     outcome: Outcome
     determining: tuple[str, ...] = ()
     """`@id` of the policies that decided."""
+    judged: tuple[Judged, ...] = ()
+    """Where policy judged more than the named subject: each of them, the subject first, then from the caller on. All
+    must be permitted. Empty where it was the subject alone."""
     reason: str = ""
     obligations: tuple[Obligation, ...] = ()
     approval_path: str | None = None

@@ -19,7 +19,7 @@ from quarterdeck_domain.access.events import (
 )
 from quarterdeck_domain.errors import InvalidInput, NotCanonical
 from quarterdeck_domain.events import Event
-from quarterdeck_domain.policy.events import BundleContinued, BundleField, BundlePublished, Obligation, Outcome
+from quarterdeck_domain.policy.events import BundleContinued, BundleField, BundlePublished, Judged, Obligation, Outcome
 
 BUNDLE_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 MAX_BUNDLE_CHARACTERS: Final = 1_000_000
@@ -54,10 +54,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     obligations: tuple[Obligation, ...] = ()
     approval_path: str | None = None
     errors: tuple[str, ...] = ()
+    judged: tuple[Judged, ...] = ()
+    """Each member of a chain, where there is one; see `DecisionRecorded.judged`."""
 
 
 class SubjectFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the log knows of the principal that a request is about. `known` is False for anybody else."""
+    """What the log knows of a principal that policy judges. `known` is False for anybody else."""
 
     known: bool = False
     kind: str = ""

@@ -176,7 +176,7 @@ def _verified(
 def _policy(decision: DecisionRecorded) -> dict[str, Any]:
     return {
         "evaluation_id": decision.decision_id,
-        "determining": list(decision.determining),
+        "determining": [visible(name) for name in decision.determining],
         "reason": visible(decision.reason),
         "bundle_id": decision.bundle_id,
         "bundle_digest": decision.bundle_digest,

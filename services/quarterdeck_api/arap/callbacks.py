@@ -1,6 +1,6 @@
 """Whether an endpoint may be called back, asked when a request is submitted: the rule is that of the delivery.
 
-A host that the operator lists by name is not resolved here; delivery resolves it, and checks again.
+A listed host that has no address just now is accepted: delivery resolves it again, and checks again.
 
 Source: ARAP draft, 'Callback Completion' and 'Callback Security'.
 """
@@ -40,9 +40,9 @@ async def check_callback(endpoint: str, allow: Sequence[str], resolve: Resolve =
     destinations = Destinations(allow)
     try:
         target = destinations.target(endpoint)
-        if destinations.is_named(target):
-            return
         texts = (target.host,) if literal(target.host) is not None else await resolve(target.host)
-        destinations.require(target, [address for text in texts if (address := literal(text)) is not None])
+        addresses = [address for text in texts if (address := literal(text)) is not None]
+        if addresses or not destinations.is_named(target):
+            destinations.require(target, addresses)
     except RefusedDestination as error:
         raise CallbackRefused(str(error), field="callback.endpoint") from None

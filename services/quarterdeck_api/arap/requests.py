@@ -29,11 +29,12 @@ from quarterdeck_domain.approvals.events import ApprovalRequested
 from quarterdeck_domain.approvals.slices import CancelApproval, RequestApproval
 from quarterdeck_domain.checks import MAX_REASON, legible
 from quarterdeck_domain.errors import InvalidInput, QuarterdeckError, Refused, WrongState
-from quarterdeck_domain.events import RecordedEvent, event_id
+from quarterdeck_domain.events import RecordedEvent
 from quarterdeck_domain.ids import make_id, uuid_of
 from quarterdeck_domain.intent import acting_for
 from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_domain.slices import Slice
+from quarterdeck_ledger.errors import IdReused
 from quarterdeck_ledger.interface import Context
 from quarterdeck_runtime.telemetry import current_traceparent
 
@@ -186,12 +187,11 @@ def _request(
 
 async def _submitted_before(services: Services, context: Context) -> list[RecordedEvent]:
     """Return what this idempotency key recorded before."""
-    events: list[RecordedEvent] = []
-    while (found := await services.ledger.find(context.tenant, event_id(context.command_id, len(events)))) is not None:
-        events.append(found)
-    if events and events[0].cause.fingerprint != context.fingerprint:
-        raise DuplicateRequest("this Idempotency-Key was used with another request", position=events[0].position)
-    return events
+    try:
+        repeated = await services.ledger.repeated(context)
+    except IdReused as error:
+        raise DuplicateRequest("this Idempotency-Key was used with another request", **error.details) from None
+    return [] if repeated is None else list(repeated.events)
 
 
 def _task_id(events: Sequence[RecordedEvent], bundled: bool) -> str:

@@ -25,7 +25,7 @@ MAX_WAIT_S: Final = 60
 POLL_AFTER_S: Final = 5
 """What `Retry-After` says while a task is pending."""
 CHECK_EVERY_S: Final = 4.0
-"""How often a stream makes sure that its listener may still listen; it says so, which keeps the connection open."""
+"""How often it is made sure that whoever waits may still be told; a stream says so, which keeps it open."""
 
 _WAIT: Final = re.compile(r"wait\s*=\s*\"?(\d{1,9})\"?", re.ASCII | re.IGNORECASE)
 
@@ -60,15 +60,14 @@ async def wait_for_end(services: Services, watch: ApprovalWatch, caller: Caller,
         began = await services.ledger.now()
         while True:
             task = await read_task(services, caller, task_id)
+            if not await services.authenticator.still_valid(caller):
+                raise Unauthenticated("this credential stopped working while it waited")
             now = await services.ledger.now()
             left = wait_s - (now - began).total_seconds()
             deadline = task.next_deadline(now)
             if deadline is None or left <= 0:
-                break
-            await signal.wait(min(left, (deadline - now).total_seconds() + 0.01))
-    if not await services.authenticator.still_valid(caller):
-        raise Unauthenticated("this credential stopped working while it waited")
-    return task
+                return task
+            await signal.wait(min(left, (deadline - now).total_seconds() + 0.01, CHECK_EVERY_S))
 
 
 async def stream(services: Services, watch: ApprovalWatch, caller: Caller, task_id: str) -> AsyncIterator[bytes]:

@@ -1,7 +1,8 @@
 """From a credential to a caller: API keys, sessions and OpenID Connect tokens, checked against the log on every use.
 
 Recognised credentials are remembered by the SHA-256 of their whole text; what they are worth is asked of the log each
-time (see `watched`). Refused ones are never remembered, and too many of them from one address have to wait.
+time (see `watched`). Refused ones are never remembered, and from an address with too many of them they have to wait
+(see `refusals`).
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from collections import OrderedDict
 from datetime import datetime
 from typing import Final, Protocol
 
+import msgspec
 from starlette.requests import HTTPConnection
 
 from quarterdeck_api.auth.caller import Caller
 from quarterdeck_api.auth.clock import LedgerClock
 from quarterdeck_api.auth.cookies import check_origin, session_cookie
 from quarterdeck_api.auth.oidc import OidcProvider, VerifiedToken
+from quarterdeck_api.auth.refusals import Refusals
 from quarterdeck_api.auth.watched import Watched
 from quarterdeck_api.limits import TokenBuckets
 from quarterdeck_api.problems import CHALLENGE, TooManyRequests, Unauthenticated
@@ -28,6 +31,7 @@ from quarterdeck_domain.access.credentials import (
     identity_digest,
     present,
 )
+from quarterdeck_domain.access.values import Held
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.events import Actor
 from quarterdeck_domain.ids import check_tenant
@@ -84,7 +88,7 @@ class RecognisedToken:
         """Return what the account is worth now."""
         if now >= self._expires_at:
             return Credential(state="expired", purpose="identity")
-        return (await self._fold.current()).credential()
+        return msgspec.structs.replace((await self._fold.current()).credential(), expires_at=self._expires_at)
 
 
 class Authenticator:
@@ -103,9 +107,7 @@ class Authenticator:
         self._oidc = oidc
         self._clock = clock or LedgerClock(ledger)
         self._known: OrderedDict[bytes, Recognised] = OrderedDict()
-        self.refusals = TokenBuckets(
-            settings.failed_sign_ins_per_minute / 60, burst=max(1, round(settings.failed_sign_ins_per_minute))
-        )
+        self.refusals = Refusals(settings.failed_sign_ins_per_minute)
         self._requests = TokenBuckets(settings.rate_per_s, burst=settings.rate_burst)
 
     async def of_connection(self, connection: HTTPConnection) -> Caller:
@@ -150,7 +152,7 @@ class Authenticator:
         remembered = hashlib.sha256(f"{tenant or ''}\x00{text}".encode()).digest()
         recognised = self._known.get(remembered)
         if recognised is None:
-            self.refusals.check(address, "too many refused credentials from this address")
+            self.refusals.check(address)
         try:
             if recognised is None:
                 recognised = await self._recognise(text, tenant)
@@ -159,7 +161,7 @@ class Authenticator:
             return await self._caller(recognised, reading)
         except Unauthenticated:
             self._known.pop(remembered, None)
-            self.refusals.take(address)
+            self.refusals.count(address)
             raise
         finally:
             while len(self._known) > MAX_REMEMBERED:
@@ -227,7 +229,13 @@ class Authenticator:
         if worth.state != "active" and not reads_on:
             raise _refused(worth.state)
         actor = Actor(principal=worth.principal, kind=worth.kind, on_behalf_of=worth.acts_for)
-        return Caller(tenant=recognised.tenant, actor=actor, roles=frozenset(worth.roles), credential=recognised)
+        return Caller(
+            tenant=recognised.tenant,
+            actor=actor,
+            roles=frozenset(worth.roles),
+            credential=recognised,
+            held=Held(key_id=worth.key_id, ends_at=worth.expires_at),
+        )
 
 
 def _bearer(authorization: str | None) -> str:

@@ -9,6 +9,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from quarterdeck_api.services import services
+from quarterdeck_domain.access.values import Held
 from quarterdeck_domain.errors import NotAllowed
 from quarterdeck_domain.events import Actor
 
@@ -25,6 +26,8 @@ class Caller:
     roles: frozenset[str]
     credential: Recognised | None = field(default=None, repr=False, compare=False)
     """What it was recognised by; long-lived streams ask `authenticator.still_valid(caller)` with it."""
+    held: Held = field(default=Held(), repr=False, compare=False)
+    """The same, as far as it decides how long anything lasts that is made with it."""
 
 
 async def caller(connection: HTTPConnection) -> Caller:
@@ -34,7 +37,9 @@ async def caller(connection: HTTPConnection) -> Caller:
         Unauthenticated: no credential, or one that opens nothing (401).
         TooManyRequests: too many refused credentials from this address, or requests by this principal (429).
     """
-    return await services(connection).authenticator.of_connection(connection)
+    found = await services(connection).authenticator.of_connection(connection)
+    connection.app.state.outages.answered()  # whoever is recognised was looked up
+    return found
 
 
 CallerDep = Annotated[Caller, Depends(caller)]

@@ -22,6 +22,7 @@ import structlog
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet, OKPKey, RSAKey
+from joserfc.util import urlsafe_b64decode
 
 from quarterdeck_api.problems import CHALLENGE, Unauthenticated
 from quarterdeck_ledger.errors import Unavailable
@@ -121,7 +122,11 @@ class OidcProvider:
             payload = jws.deserialize_compact(text, key, registry=self._registry).payload
         except (JoseError, ValueError):
             raise _refused("its signature is not right") from None
-        return self._check(_object(payload), now)
+        try:
+            claims = _object(payload)
+        except ValueError:
+            raise _refused("its claims are not a JSON object with each name once") from None
+        return self._check(claims, now)
 
     def _check(self, claims: Mapping[str, Any], now: datetime) -> VerifiedToken:
         if claims.get("iss") != self.issuer:
@@ -220,19 +225,34 @@ def _header(text: str) -> dict[str, Any]:
     if text.count(".") != 2:
         raise _refused("it is not a signed token")
     try:
-        return dict(jws.extract_compact(text.encode(), registry=_LIMITS).headers())
-    except (JoseError, ValueError, TypeError):
+        segments = jws.extract_compact(text.encode(), registry=_LIMITS).segments
+        # The library takes the last of a name that is there twice; another reader might take the first.
+        return _object(urlsafe_b64decode(segments["header"]))
+    except (JoseError, ValueError, TypeError, RecursionError):
         raise _refused("it is not a signed token") from None
 
 
 def _object(data: bytes) -> dict[str, Any]:
+    """Return the JSON object that UTF-8 text is.
+
+    Raises:
+        ValueError: it is none, it is nested too deep to be read, or it has a name twice (RFC 7515 section 4, RFC 7519
+            section 4: of which is meant, two readers need not think the same).
+    """
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        value = None
+        value = json.loads(data.decode(), object_pairs_hook=_unique)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is there twice")
+    return found
 
 
 def _moment(claims: Mapping[str, Any], name: str) -> datetime | None:

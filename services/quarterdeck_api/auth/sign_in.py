@@ -217,7 +217,7 @@ async def exchange(services: Services, token: str, address: str) -> Session:
         TooManyRequests: too many wrong tokens from this address.
     """
     refusals = services.authenticator.refusals
-    refusals.check(address, "too many refused credentials from this address")
+    refusals.check(address)
     try:
         presented = present(token)
     except InvalidInput:
@@ -232,7 +232,7 @@ async def exchange(services: Services, token: str, address: str) -> Session:
         or not isinstance(link, SignInLinkIssued)
         or not hmac.compare_digest(link.secret_hash, presented.secret_hash)
     ):
-        refusals.take(address)
+        refusals.count(address)
         raise NotFound("no such sign-in link; ask an administrator for a new one")
     key_id = make_id("key", fresh_id())
     text = credential_text(presented.tenant, key_id, secrets.token_urlsafe(SECRET_BYTES))

@@ -57,7 +57,7 @@ async def tenant_metadata(tenant: str, services: ServicesDep) -> JSONResponse:
     responses=responses(ok=JWK_SET, ok_media=JWKS_MEDIA),
 )
 async def keys(services: ServicesDep) -> JSONResponse:
-    """Return the verification keys of the default tenant: of binding tokens, approval states and grants."""
+    """Return the verification keys of the default tenant: of binding tokens, approval states, grants, callbacks."""
     return await _keys(services, services.settings.default_tenant)
 
 
@@ -67,7 +67,7 @@ async def keys(services: ServicesDep) -> JSONResponse:
     responses=responses(ok=JWK_SET, ok_media=JWKS_MEDIA),
 )
 async def tenant_keys(tenant: str, services: ServicesDep) -> JSONResponse:
-    """Return the verification keys of a tenant: of binding tokens, approval states and grants."""
+    """Return the verification keys of a tenant: of binding tokens, approval states, grants and callbacks."""
     return await _keys(services, check_tenant(tenant))
 
 

@@ -20,13 +20,11 @@ from typing import Any, Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from quarterdeck_domain.access.events import SigningKeyRotated
-from quarterdeck_domain.slices import boundary
 from quarterdeck_ledger.ledger import EventLedger
-from quarterdeck_ledger.signing import Purpose, SigningKey, SigningKeys
+from quarterdeck_ledger.signing import Purpose, SigningKey, SigningKeys, retirements, verifying
 
 MAX_TOKEN: Final = 8_192
-PUBLISHED: Final[tuple[Purpose, ...]] = ("binding", "grant")
+PUBLISHED: Final[tuple[Purpose, ...]] = ("binding", "grant", "webhook")
 
 
 class InvalidToken(ValueError):
@@ -111,13 +109,10 @@ def seconds(moment: datetime) -> int:
 
 
 async def jwks(ledger: EventLedger, signing: SigningKeys, tenant: str, now: datetime) -> dict[str, Any]:
-    """Return the public keys that verify a tenant's tokens now, as a JWK Set. It never makes a key."""
-    retired = await _retirements(ledger, tenant)
+    """Return the public keys that verify a tenant's tokens and callbacks now, as a JWK Set. It never makes a key."""
     found = [
         {"kty": "OKP", "crv": "Ed25519", "x": _base64(key.public), "kid": key.id, "use": "sig", "alg": "EdDSA"}
-        for purpose in PUBLISHED
-        for key in signing.all(tenant, purpose)
-        if now < retired.get(key.id, datetime.max.replace(tzinfo=UTC))
+        for key in await verifying(ledger, signing, tenant, PUBLISHED, now)
     ]
     return {"keys": found}
 
@@ -131,20 +126,10 @@ async def _key(
         raise InvalidToken("no key of ours for this use has that id")
     # The newest key cannot be retired: a key is retired by being replaced.
     if key.id != keys[-1].id:
-        retired_at = (await _retirements(ledger, tenant)).get(key.id)
+        retired_at = (await retirements(ledger, tenant)).get(key.id)
         if retired_at is not None and now >= retired_at:
             raise InvalidToken("the key that signed it is retired")
     return key
-
-
-async def _retirements(ledger: EventLedger, tenant: str) -> dict[str, datetime]:
-    events = await ledger.read(tenant, boundary(((SigningKeyRotated,), ())))
-    rotated = [event.payload for event in events if isinstance(event.payload, SigningKeyRotated)]
-    return {
-        fact.previous_key_id: fact.retired_at
-        for fact in rotated
-        if fact.previous_key_id is not None and fact.retired_at is not None
-    }
 
 
 def _encode(value: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ was recorded. Secrets made on the way are shown only by the answer to the record
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import uuid
 from dataclasses import dataclass
@@ -20,9 +21,10 @@ from quarterdeck_api.commands.idempotency import command_id, fingerprint
 from quarterdeck_api.problems import IdempotencyKeyReused
 from quarterdeck_api.services import Services
 from quarterdeck_domain import canonical
+from quarterdeck_domain.access.values import Held
 from quarterdeck_domain.commands import Command, CommandInput
 from quarterdeck_domain.errors import InvalidInput, NotCanonical
-from quarterdeck_domain.events import Actor, RecordedEvent, event_id
+from quarterdeck_domain.events import Actor
 from quarterdeck_domain.ids import in_time_of, make_id
 from quarterdeck_ledger.erasure import carry_out
 from quarterdeck_ledger.errors import IdReused
@@ -31,6 +33,8 @@ from quarterdeck_policy.preflight import CHECKS
 from quarterdeck_runtime.telemetry import current_traceparent
 
 SECRET_BYTES: Final = 32
+_ID_WANTED: Final = re.compile(r"Expected `str` matching regex '\^([a-z]{3})_\S+' - at `\$\.(\S+)`")
+"""What msgspec says of a value that is no id."""
 
 
 class EventRef(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +62,7 @@ class CommandEnvironment:
 
     tenant: str
     actor: Actor
+    held: Held
     command_id: uuid.UUID
     _made: int = 0
 
@@ -93,7 +98,8 @@ def parse_input(command: Command, value: Any) -> CommandInput:
     try:
         return msgspec.convert(value, command.input, strict=True)
     except msgspec.ValidationError as error:
-        raise InvalidInput(f"{command.name}: {error}", command=command.name) from None
+        message = _ID_WANTED.sub(r"`\2` takes an id: \1_ and 26 letters and digits", str(error))
+        raise InvalidInput(f"{command.name}: {message}", command=command.name) from None
 
 
 async def execute(
@@ -113,7 +119,7 @@ async def execute(
     body = parse_input(command, value)
     if command.name in CHECKS:
         await asyncio.to_thread(CHECKS[command.name], body)
-    environment = CommandEnvironment(caller.tenant, caller.actor, command_id(caller, key))
+    environment = CommandEnvironment(caller.tenant, caller.actor, caller.held, command_id(caller, key))
     prepared = command.prepare(body, environment)
     context = Context(
         tenant=caller.tenant,
@@ -130,19 +136,19 @@ async def execute(
         executed = await _first_answer(services, context, error)
     for event in executed.events:
         await carry_out(services.ledger.keys, event)
-    return _result(executed, dict(prepared.result), dict(prepared.reveal))
+    told = {} if prepared.told is None else prepared.told([event.payload for event in executed.events])
+    return _result(executed, {**prepared.result, **told}, dict(prepared.reveal))
 
 
 async def _first_answer(services: Services, context: Context, error: IdReused) -> Executed:
     """Return what this very request came to when it was first sent, though it would come to something else today."""
-    events: list[RecordedEvent] = []
-    while (found := await services.ledger.find(context.tenant, event_id(context.command_id, len(events)))) is not None:
-        events.append(found)
-    if not events or events[0].cause.fingerprint != context.fingerprint:
+    try:
+        repeated = await services.ledger.repeated(context)
+    except IdReused:
+        repeated = None
+    if repeated is None:
         raise IdempotencyKeyReused("this idempotency key was used with another request", **error.details) from None
-    return Executed(
-        position=events[-1].position, recorded_at=events[0].recorded_at, events=tuple(events), repeated=True
-    )
+    return repeated
 
 
 def _result(executed: Executed, result: dict[str, str], reveal: dict[str, str]) -> CommandResult:

@@ -27,7 +27,7 @@ from quarterdeck_domain.approvals.errors import DigestMismatch
 from quarterdeck_domain.approvals.events import EffectClass, GrantRedeemed
 from quarterdeck_domain.approvals.slices import RedeemGrant
 from quarterdeck_domain.errors import InvalidInput, NotAllowed, NotFound, QuarterdeckError, WrongState
-from quarterdeck_domain.events import RecordedEvent, event_id
+from quarterdeck_domain.events import RecordedEvent
 from quarterdeck_domain.ids import make_id
 from quarterdeck_domain.intent import Intent, action_digest
 from quarterdeck_domain.policy.events import DecisionRecorded
@@ -213,10 +213,11 @@ async def _decide_anew(services: Services, caller: Caller, intent: Intent, appro
 
 
 async def _redeemed_before(services: Services, context: Context) -> RecordedEvent | None:
-    event = await services.ledger.find(context.tenant, event_id(context.command_id, 0))
-    if event is not None and event.cause.fingerprint != context.fingerprint:
-        raise IdempotencyKeyReused("this idempotency key was used with another request", position=event.position)
-    return event
+    try:
+        repeated = await services.ledger.repeated(context)
+    except IdReused as error:
+        raise IdempotencyKeyReused("this idempotency key was used with another request", **error.details) from None
+    return None if repeated is None else repeated.events[0]
 
 
 async def _answer(services: Services, tenant: str, event: RecordedEvent, *, repeated: bool) -> dict[str, Any]:

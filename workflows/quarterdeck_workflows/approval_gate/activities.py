@@ -39,6 +39,7 @@ class ApprovalGateActivities:
             expires_in_s=(fold.request.expires_at - now).total_seconds(),
             remind_after_s=fold.request.remind_after_s,
             reminded_ago_s=(now - fold.told_at).total_seconds(),
+            reminders=fold.reminders,
         )
 
     @activity.defn

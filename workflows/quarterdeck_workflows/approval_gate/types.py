@@ -21,3 +21,4 @@ class GateState:
     expires_in_s: float
     remind_after_s: int
     reminded_ago_s: float
+    reminders: int = 0

@@ -33,13 +33,16 @@ class ApprovalGateWorkflow:
     @workflow.run
     async def run(self, gate: ApprovalGateInput) -> str:
         """Return the status the approval ended with."""
-        reminders = 0
         while True:
             # Read first, always: duplicates of starts and signals, and lost ones, then change nothing.
             self._settled = False
             state = await self._look(gate)
             if state.status != "pending":
                 return state.status
+            if workflow.info().is_continue_as_new_suggested():
+                # Every wait adds to its history, and Temporal ends a workflow whose history is too long. All a new run
+                # needs is the id: what happened meanwhile is in the log, and it looks there first.
+                workflow.continue_as_new(gate)
             if state.expires_in_s <= 0:
                 await workflow.execute_activity_method(
                     ApprovalGateActivities.expire_approval, gate, start_to_close_timeout=_TIMEOUT, retry_policy=_RETRY
@@ -47,10 +50,9 @@ class ApprovalGateWorkflow:
                 continue
             reminder_in_s = state.remind_after_s - state.reminded_ago_s
             if reminder_in_s <= 0:
-                reminders += 1
                 await workflow.execute_activity_method(
                     ApprovalGateActivities.remind_approval,
-                    args=[gate, reminders],
+                    args=[gate, state.reminders + 1],
                     start_to_close_timeout=_TIMEOUT,
                     retry_policy=_RETRY,
                 )

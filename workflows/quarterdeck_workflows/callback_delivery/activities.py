@@ -6,7 +6,6 @@ Source: ARAP draft, 'Callback Completion'; Standard Webhooks 1.0.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import httpx
 from temporalio import activity
@@ -15,8 +14,8 @@ from temporalio.exceptions import ApplicationError
 from quarterdeck_domain.approvals.slices import RecordCallback
 from quarterdeck_ledger import faults
 from quarterdeck_ledger.interface import Ledger
-from quarterdeck_ledger.signing import SigningKey
-from quarterdeck_workflows.callback_delivery.destination import Destinations, RefusedDestination
+from quarterdeck_ledger.signing import SigningKeys, verifying
+from quarterdeck_workflows.callback_delivery.destination import Destinations, RefusedDestination, Target
 from quarterdeck_workflows.callback_delivery.signature import signed_headers
 from quarterdeck_workflows.callback_delivery.task import AskedTask, task_of
 from quarterdeck_workflows.callback_delivery.types import AbandonInput, CallbackDeliveryInput
@@ -30,13 +29,13 @@ class CallbackDeliveryActivities:
     def __init__(
         self,
         ledger: Ledger,
-        webhook_key: Callable[[str], SigningKey],
+        signing: SigningKeys,
         destinations: Destinations,
         base_url: str,
     ) -> None:
-        """`webhook_key` gives a tenant's signing key for webhooks; `base_url` is where others reach our API."""
+        """`base_url` is where others reach our API."""
         self._ledger = ledger
-        self._key = webhook_key
+        self._signing = signing
         self._destinations = destinations
         self._base_url = base_url
 
@@ -51,11 +50,11 @@ class CallbackDeliveryActivities:
         if task is None or task.request.callback is None:
             raise ApplicationError("this approval has no callback", type="not_found", non_retryable=True)
         body = notification(task, self._base_url)
-        moment = await self._ledger.now()
-        headers = signed_headers(self._key(message.tenant), message.message_id, moment, body)
-        faults.point("callback.before_send")
+        endpoint = task.request.callback.endpoint
         try:
-            response = await self._destinations.post(task.request.callback.endpoint, body, headers)
+            headers = await self._sign(message, self._destinations.target(endpoint), body)
+            faults.point("callback.before_send")
+            response = await self._destinations.post(endpoint, body, headers)
         except RefusedDestination as error:
             count_callback(message.tenant, "refused")
             raise ApplicationError(str(error), type="destination_refused", non_retryable=True) from None
@@ -83,6 +82,12 @@ class CallbackDeliveryActivities:
         )
         await record(self._ledger, abandoned.tenant, command, "abandoned")
         count_callback(abandoned.tenant, "abandoned")
+
+    async def _sign(self, message: CallbackDeliveryInput, target: Target, body: bytes) -> dict[str, str]:
+        now = await self._ledger.now()
+        self._signing.current(message.tenant, "webhook")
+        keys = await verifying(self._ledger, self._signing, message.tenant, ("webhook",), now)
+        return signed_headers(keys, target.origin, message.message_id, now, body)
 
 
 def notification(task: AskedTask, base_url: str) -> bytes:
