@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from quarterdeck_connectors.bom import Stamp, billed, iri, needs, properties
+from quarterdeck_connectors.bom import Stamp, billed, edges, iri, needs, properties
 from quarterdeck_connectors.cyclonedx import hashed
 from quarterdeck_domain.estate.kinds import KINDS
 from quarterdeck_domain.estate.plan import Declaration, Entry
@@ -105,7 +105,7 @@ def write_spdx(document: Mapping[str, Any], stamp: Stamp, *, root: str | None = 
     }
     graph = [creation, maker, whole, {key: value for key, value in bill.items() if value}, *elements]
     made = {"@context": CONTEXT, "@graph": graph}
-    return msgspec.json.format(msgspec.json.encode(made, order="deterministic"), indent=1) + b"\n"
+    return msgspec.json.encode(made, order="deterministic") + b"\n"
 
 
 def id_of(base: str, name: str) -> str:
@@ -204,20 +204,18 @@ def _licences(base: str, said: Declaration) -> list[dict[str, Any]]:
 
 
 def _relationships(base: str, said: Declaration) -> list[dict[str, Any]]:
-    made: list[dict[str, Any]] = []
-    for source, entry in sorted(said.assets.items()):
-        for relation, links in sorted(entry.relations.items()):
+    """One relationship for all that an object is related to in one way."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for source, relation, target in sorted(edges(said)):
+        if target in said.assets:
+            begin, end = (target, source) if relation == "part_of" else (source, target)
             kind = _RELATIONSHIPS.get(relation, "other")
-            targets = sorted(link.to for link in links if link.to in said.assets)
-            if relation == "part_of":
-                ends = [(target, source) for target in targets]
-            else:
-                ends = [(source, target) for target in targets]
-            for begin, end in ends:
-                exact = "trainedOn" if kind == "descendantOf" and _trained(source, end) else kind
-                name = f"{source} {relation} {end if begin == source else begin}"
-                made.append(_relationship(base, name, begin, exact, [id_of(base, end)]) | {"comment": relation})
-    return made
+            exact = "trainedOn" if kind == "descendantOf" and _trained(begin, end) else kind
+            found.setdefault((begin, relation, exact), []).append(id_of(base, end))
+    return [
+        _relationship(base, f"{begin} {relation} {kind}", begin, kind, ends) | {"comment": relation}
+        for (begin, relation, kind), ends in sorted(found.items())
+    ]
 
 
 def _trained(source: str, target: str) -> bool:
