@@ -1,1 +1,1 @@
-"""Where an estate is read from: servers, files and traces, each turned into a declaration that is planned and applied."""
+"""Where an estate is read from: servers, files and traces, each turned into a declaration to apply."""

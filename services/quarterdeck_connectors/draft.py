@@ -17,7 +17,7 @@ import msgspec
 from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_domain.checks import legible
 from quarterdeck_domain.estate.plan import MAX_ASSETS, MAX_RELATIONS, Declaration, Entry, read_declaration
-from quarterdeck_domain.estate.values import MAX_NAME, MAX_TEXT, Confidence, check_facts, flat, slug
+from quarterdeck_domain.estate.values import MAX_NAME, MAX_TEXT, Confidence, check_facts, flat
 
 MAX_NOTES: Final = 200
 MAX_LINE: Final = 300
@@ -135,7 +135,7 @@ class Draft:
 def name_of(called: str) -> str:
     """Return the name of what somebody calls something: the same for the same text, always, and another for another
     wherever letters that our names do not have, or the end of a long one, are all that tells two apart."""
-    made = slug(called)
+    made = re.sub(r"[^!-~]+", "-", called.strip()).strip("-")[:MAX_NAME] or "unnamed"
     plain = all(" " <= char <= "~" for char in called) and len(called.strip()) <= MAX_NAME
     if plain and made != "unnamed":
         return made

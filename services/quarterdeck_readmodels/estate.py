@@ -69,6 +69,7 @@ class Relation(Row, frozen=True, kw_only=True):
     environment: str | None = None
     evidence: str = ""
     confidence: str = "declared"
+    said_by: str = ""
     declared: bool = False
     observed: bool = False
     seen: int = 0
@@ -277,6 +278,7 @@ def _declared(event: Seen) -> Iterable[Change]:
         "environment": data["environment"],
         "evidence": data["evidence"],
         "confidence": data["confidence"],
+        "said_by": data["said_by"],
         "declared": True,
         "changed_at": event.recorded_at,
     }

@@ -32,11 +32,13 @@ async def standing(record: Record, wanted: Declaration) -> Standing:
                 aliases[name] = asset.merged_into
     sources = sorted(name for name, entry in wanted.assets.items() if entry.relations)
     found: dict[tuple[str, str, str], Link] = {}
+    said_by: dict[tuple[str, str, str], str] = {}
     for start in range(0, len(sources), _CHUNK):
         for relation in await record.matching(Relation, "source", sources[start : start + _CHUNK], most=MAX_RELATIONS):
             if relation.declared:
-                found[relation.source, relation.relation, relation.target] = _link(relation)
-    return Standing(facts=facts, relations=found, aliases=aliases)
+                ends = (relation.source, relation.relation, relation.target)
+                found[ends], said_by[ends] = _link(relation), relation.said_by
+    return Standing(facts=facts, relations=found, aliases=aliases, said_by=said_by)
 
 
 def facts_of(asset: Asset) -> dict[str, Any]:

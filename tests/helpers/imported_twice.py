@@ -14,7 +14,7 @@ NOTHING = Standing(facts={}, relations={})
 def after(plan: Plan, before: Standing = NOTHING) -> Standing:
     """Return what stands after a plan."""
     facts: dict[str, dict[str, Any]] = {name: dict(said) for name, said in before.facts.items()}
-    relations = dict(before.relations)
+    relations, said_by = dict(before.relations), dict(before.said_by)
     for event in plan.events:
         if isinstance(event, AssetRegistered):
             facts[event.asset] = dict(event.facts)
@@ -23,12 +23,13 @@ def after(plan: Plan, before: Standing = NOTHING) -> Standing:
             facts[event.asset] = {field: value for field, value in said.items() if value is not None}
         elif isinstance(event, RelationDeclared):
             link = Link(to=event.target, environment=event.environment, evidence=event.evidence)
-            relations[event.source, event.relation, event.target] = link
+            ends = (event.source, event.relation, event.target)
+            relations[ends], said_by[ends] = link, event.said_by
         elif isinstance(event, RelationWithdrawn):
             del relations[event.source, event.relation, event.target]
         else:  # nothing else may come of an import into an empty estate
             raise AssertionError(event)
-    return Standing(facts=facts, relations=relations)
+    return Standing(facts=facts, relations=relations, said_by=said_by)
 
 
 def settles(found: Imported | Declaration) -> Standing:

@@ -88,7 +88,10 @@ async def test_the_ways_to_the_data_and_what_would_close_them(here: GraphWorld) 
 async def test_reach_forward_and_backward(here: GraphWorld) -> None:
     """What an agent reaches, and who reaches the data."""
     forward = await here.ask(REACH, {"of": "agent:support", "direction": "FORWARD", "kinds": ["dataset"]}, by="admin")
-    assert forward["now"]["reach"] == {"total": 1, "reached": [{"steps": 3, "asset": {"id": "asset:dataset:customers"}}]}
+    assert forward["now"]["reach"] == {
+        "total": 1,
+        "reached": [{"steps": 3, "asset": {"id": "asset:dataset:customers"}}],
+    }
     back = await here.ask(REACH, {"of": "dataset:customers", "direction": "BACKWARD", "kinds": ["agent"]}, by="admin")
     assert [item["asset"]["id"] for item in back["now"]["reach"]["reached"]] == [
         "asset:agent:other",

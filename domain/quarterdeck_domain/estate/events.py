@@ -155,12 +155,15 @@ class RelationDeclared(_RelationEvent, frozen=True, kw_only=True):
     environment: str | None = None
     evidence: str = ""
     confidence: Confidence = "declared"
+    said_by: str = "command"
+    """The source that declares it, such as a file's or an importer's name."""
     valid_from: datetime | None = None
     valid_to: datetime | None = None
 
 
 class RelationObserved(_RelationEvent, frozen=True, kw_only=True):
-    """Two objects were seen to be related. `count` is how often since it was last recorded."""
+    """Two objects were seen to be related. `count` is how often in what led to this; what was seen in between and not
+    recorded is not in it, so that the sum is a lower bound."""
 
     type = "relation.observed"
 

@@ -71,6 +71,13 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     facts: Mapping[str, Mapping[str, Any]]
     relations: Mapping[Ends, Link]
     aliases: Mapping[str, str] = {}
+    said_by: Mapping[Ends, str] = {}
+    """Who declared each relation, where that is known."""
+
+    def mine(self, wanted: Declaration, ends: Ends) -> bool:
+        """Tell whether a declaration may change a relation: a file that people write may change any, an import only
+        what it said itself."""
+        return wanted.confidence == "declared" or self.said_by.get(ends) == wanted.source
 
 
 class FieldChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,10 +219,14 @@ def make_plan(wanted: Declaration, standing: Standing, run: str) -> Plan:
         for relation, links in entry.relations.items():
             gone = sorted(set(old.get((name, relation), ())) - {link.to for link in links})
             for target in gone:
+                if not standing.mine(wanted, (name, relation, target)):
+                    continue
                 steps.append(Step(action="unrelate", subject=relation_id(name, relation, target)))
                 events.append(RelationWithdrawn(source=name, relation=relation, target=target, run=run))
             for link in links:
-                if standing.relations.get((name, relation, link.to)) != link:
+                ends = (name, relation, link.to)
+                before = standing.relations.get(ends)
+                if before is None or (before != link and standing.mine(wanted, ends)):
                     steps.append(Step(action="relate", subject=relation_id(name, relation, link.to)))
                     events.append(_declared(wanted, run, name, relation, link))
     return Plan(steps=tuple(steps), events=tuple(events), digest=digest_of(steps))
@@ -343,6 +354,7 @@ def _declared(wanted: Declaration, run: str, source: str, relation: str, link: L
         environment=link.environment,
         evidence=link.evidence,
         confidence=wanted.confidence,
+        said_by=wanted.source,
         run=run,
     )
 

@@ -78,12 +78,6 @@ def split(asset: str) -> Name:
     return Name(kind, name)
 
 
-def slug(text: str) -> str:
-    """Return a name made of what somebody else calls a thing: other characters than the allowed ones become `-`."""
-    made = re.sub(r"[^!-~]+", "-", text.strip()).strip("-")[:MAX_NAME]
-    return made or "unnamed"
-
-
 def check_facts(kind: str, given: Mapping[str, Any]) -> Facts:
     """Return what is said of an object, checked against what its kind can have.
 
