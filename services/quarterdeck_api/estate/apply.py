@@ -49,6 +49,8 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     plan_digest: str
     counts: dict[str, int]
     steps: tuple[Step, ...]
+    notes: tuple[str, ...] = ()
+    """What of the source is not taken over, and why."""
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +63,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     repeated: bool = False
 
 
-async def plan(services: Services, caller: Caller, wanted: Declaration) -> Planned:
+async def plan(services: Services, caller: Caller, wanted: Declaration, notes: tuple[str, ...] = ()) -> Planned:
     """Return what applying a file would do now.
 
     Raises:
@@ -69,7 +71,7 @@ async def plan(services: Services, caller: Caller, wanted: Declaration) -> Plann
         NotYet, Unavailable: what stands cannot be told just now.
     """
     position, made = await _plan(services, caller, wanted, "")
-    return Planned(position=position, plan_digest=made.digest, counts=made.counts(), steps=made.steps)
+    return Planned(position=position, plan_digest=made.digest, counts=made.counts(), steps=made.steps, notes=notes)
 
 
 async def apply(

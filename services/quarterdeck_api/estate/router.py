@@ -16,15 +16,14 @@ from starlette.responses import Response, StreamingResponse
 
 from quarterdeck_api.auth.caller import CallerDep, require
 from quarterdeck_api.commands.idempotency import idempotency_key
-from quarterdeck_api.commands.router import require_json
 from quarterdeck_api.estate.apply import Done, Planned, apply, plan
+from quarterdeck_api.estate.sources import FORMATS, read
 from quarterdeck_api.openapi import ref, responses
-from quarterdeck_api.problems import problem_of, unexpected
+from quarterdeck_api.problems import UnsupportedMediaType, problem_of, unexpected
 from quarterdeck_api.services import ServicesDep
-from quarterdeck_domain import canonical
-from quarterdeck_domain.errors import InvalidInput, QuarterdeckError, WrongState
+from quarterdeck_connectors.draft import Imported
+from quarterdeck_domain.errors import QuarterdeckError, WrongState
 from quarterdeck_domain.estate.kinds import json_schema
-from quarterdeck_domain.estate.plan import Declaration, read_declaration
 from quarterdeck_domain.estate.relations import RELATION_TYPES
 from quarterdeck_readmodels.standing import as_file
 
@@ -34,6 +33,7 @@ MAX_FILE_BYTES: Final = 64 * 2**20
 PATHS: Final = ("/v1/estate/plan", "/v1/estate/apply")
 """Where bodies may be as long as a file."""
 NDJSON: Final = "application/x-ndjson"
+MEDIA_TYPES: Final = ("application/json", "application/yaml")
 STRUCTS: Final[tuple[type[msgspec.Struct], ...]] = (Planned, Done)
 _FILE: Final[dict[str, Any]] = {
     "requestBody": {
@@ -54,6 +54,11 @@ _FILE: Final[dict[str, Any]] = {
         },
     }
 }
+
+Form = Annotated[str, Query(max_length=40, description="The format of the file: " + ", ".join(FORMATS) + ".")]
+Source = Annotated[
+    str | None, Query(min_length=1, max_length=120, description="The name under which what it says is known.")
+]
 
 router: Final = APIRouter(prefix="/v1/estate", tags=["estate"])
 
@@ -91,10 +96,13 @@ async def export(
     openapi_extra=_FILE,
     responses=responses(403, 413, ok=ref(Planned)),
 )
-async def plan_file(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
+async def plan_file(
+    request: Request, caller: CallerDep, services: ServicesDep, form: Form = "estate", source: Source = None
+) -> Response:
     """Return each step that applying the file would take, and the plan's digest. Nothing is recorded."""
     require(caller, *EDITORS)
-    return _json(await plan(services, caller, await _declaration(request)))
+    found = await _read(request, form, source)
+    return _json(await plan(services, caller, found.declaration, found.notes))
 
 
 @router.post(
@@ -107,19 +115,21 @@ async def apply_file(
     request: Request,
     caller: CallerDep,
     services: ServicesDep,
+    form: Form = "estate",
+    source: Source = None,
     plan_digest: Annotated[str | None, Query(max_length=120)] = None,
 ) -> Response:
     """Make everything true that the file says, all of it or nothing. With `plan_digest`, only if that is the plan."""
     require(caller, *EDITORS)
     key = idempotency_key(request.headers)
-    wanted = await _declaration(request)
+    found = await _read(request, form, source)
 
     async def work(tell: asyncio.Queue[bytes | None]) -> None:
         def progress(stage: str, done: int, of: int) -> None:
             tell.put_nowait(msgspec.json.encode({"progress": {"stage": stage, "done": done, "of": of}}) + b"\n")
 
         try:
-            done = await apply(services, caller, wanted, key=key, agreed=plan_digest, progress=progress)
+            done = await apply(services, caller, found.declaration, key=key, agreed=plan_digest, progress=progress)
             tell.put_nowait(msgspec.json.encode({"result": done}) + b"\n")
         except QuarterdeckError as error:
             tell.put_nowait(b'{"problem":' + bytes(problem_of(error).body) + b"}\n")
@@ -139,15 +149,11 @@ async def apply_file(
     return StreamingResponse(lines(), media_type=NDJSON)
 
 
-async def _declaration(request: Request) -> Declaration:
-    require_json(request)
-    body = await request.body()
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError:
-        raise InvalidInput("the body is not UTF-8") from None
-    document = await asyncio.to_thread(canonical.parse, text, max_bytes=MAX_FILE_BYTES)
-    return await asyncio.to_thread(read_declaration, document)
+async def _read(request: Request, form: str, source: str | None) -> Imported:
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media not in MEDIA_TYPES:
+        raise UnsupportedMediaType("send JSON or YAML", found=media[:80], expected=MEDIA_TYPES)
+    return await asyncio.to_thread(read, form, await request.body(), source)
 
 
 def _json(value: Any) -> Response:
