@@ -7,22 +7,26 @@ Applying answers with a stream of JSON lines, `{"progress": …}` while it goes 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Annotated, Any, Final
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from quarterdeck_api.auth.caller import CallerDep, require
+from quarterdeck_api.auth.caller import Caller, CallerDep, require
 from quarterdeck_api.commands.idempotency import idempotency_key
 from quarterdeck_api.estate.apply import Done, Planned, apply, plan
 from quarterdeck_api.estate.sources import FORMATS, read
 from quarterdeck_api.openapi import ref, responses
 from quarterdeck_api.problems import UnsupportedMediaType, problem_of, unexpected
-from quarterdeck_api.services import ServicesDep
+from quarterdeck_api.services import Services, ServicesDep
+from quarterdeck_connectors.bom import Stamp
+from quarterdeck_connectors.cyclonedx import write_cyclonedx
 from quarterdeck_connectors.draft import Imported
-from quarterdeck_domain.errors import QuarterdeckError, WrongState
+from quarterdeck_connectors.spdx import write_spdx
+from quarterdeck_domain.canonical import MAX_INTEGER
+from quarterdeck_domain.errors import InvalidInput, QuarterdeckError, WrongState
 from quarterdeck_domain.estate.kinds import json_schema
 from quarterdeck_domain.estate.relations import RELATION_TYPES
 from quarterdeck_readmodels.standing import as_file
@@ -55,6 +59,13 @@ _FILE: Final[dict[str, Any]] = {
     }
 }
 
+Bill = Literal["cyclonedx-1.7", "cyclonedx-1.6", "spdx-3.0.1"]
+_BILLS: Final[Mapping[Bill, str]] = {
+    "cyclonedx-1.7": "application/vnd.cyclonedx+json; version=1.7",
+    "cyclonedx-1.6": "application/vnd.cyclonedx+json; version=1.6",
+    "spdx-3.0.1": "application/spdx+json",
+}
+Position = Annotated[int | None, Query(ge=0, le=MAX_INTEGER, description="As of this position; left out: now.")]
 Form = Annotated[str, Query(max_length=40, description="The format of the file: " + ", ".join(FORMATS) + ".")]
 Source = Annotated[
     str | None, Query(min_length=1, max_length=120, description="The name under which what it says is known.")
@@ -80,14 +91,52 @@ async def kinds(_caller: CallerDep) -> Response:
 
 @router.get("/file", summary="The estate as a file", responses=responses(ok={"type": "object"}))
 async def export(
-    caller: CallerDep, services: ServicesDep, source: Annotated[str, Query(min_length=1, max_length=120)] = "export"
+    caller: CallerDep,
+    services: ServicesDep,
+    source: Annotated[str, Query(min_length=1, max_length=120)] = "export",
+    position: Position = None,
 ) -> Response:
-    """Return everything that is in use as a declarative file: applied here, it changes nothing."""
+    """Return everything that is in use as a declarative file: applied here, it changes nothing. Or as of a position."""
+    document, _ = await _as_of(caller, services, source, position)
+    return _json(document)
+
+
+@router.get("/bill", summary="The estate as a bill of materials", responses=responses(404, ok={"type": "object"}))
+async def bill(
+    caller: CallerDep,
+    services: ServicesDep,
+    form: Annotated[Bill, Query(description="CycloneDX or SPDX, and the version.")] = "cyclonedx-1.7",
+    root: Annotated[str | None, Query(max_length=240, description="One object, and all that it needs.")] = None,
+    position: Position = None,
+) -> Response:
+    """Return the estate, or one object and all that it needs, as a bill: the same bytes for the same position."""
+    document, stamp = await _as_of(caller, services, "quarterdeck", position)
+    made = await asyncio.to_thread(_billed, document, stamp, form, root)
+    return Response(made, media_type=_BILLS[form])
+
+
+def _billed(document: dict[str, Any], stamp: Stamp, form: Bill, root: str | None) -> bytes:
+    if form == "spdx-3.0.1":
+        return write_spdx(document, stamp, root=root)
+    return write_cyclonedx(document, stamp, version="1.6" if form == "cyclonedx-1.6" else "1.7", root=root)
+
+
+async def _as_of(caller: Caller, services: Services, source: str, position: int | None) -> tuple[dict[str, Any], Stamp]:
+    """Return the estate as a file as of a position, and whose and when that is."""
     require(caller, *READERS)
     if services.reader is None:
         raise WrongState("no read models are kept here")
-    async with services.reader.at(caller.tenant) as record:
-        return _json(await as_file(record, source))
+    head = await services.ledger.head(caller.tenant)
+    if position is not None and position > head.position:
+        raise InvalidInput(f"the log ends at {head.position}: nothing is known at {position} yet", head=head.position)
+    async with services.reader.at(caller.tenant, position) as record:
+        document = await as_file(record, source)
+        here = record.position
+    at = head.recorded_at
+    if 0 < here < head.position:
+        (entry,) = await services.ledger.read_sealed(caller.tenant, after=here - 1, until=here)
+        at = entry.recorded_at
+    return document, Stamp(tenant=caller.tenant, position=here, at=at)
 
 
 @router.post(
