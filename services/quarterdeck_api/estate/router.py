@@ -132,7 +132,7 @@ async def _as_of(caller: Caller, services: Services, source: str, position: int 
     async with services.reader.at(caller.tenant, position) as record:
         document = await as_file(record, source)
         here = record.position
-    at = head.recorded_at
+    at = head.recorded_at or await services.ledger.now()
     if 0 < here < head.position:
         (entry,) = await services.ledger.read_sealed(caller.tenant, after=here - 1, until=here)
         at = entry.recorded_at
