@@ -9,5 +9,5 @@ from quarterdeck_readmodels.tables import Fold, Row
 
 ROWS: Final[tuple[type[Row], ...]] = (*access.ROWS, *policy.ROWS, *approvals.ROWS)
 FOLDS: Final[dict[str, Fold]] = {**access.FOLDS, **policy.FOLDS, **approvals.FOLDS}
-VERSION: Final = 7
+VERSION: Final = 8
 """Raised with every change of a row type or a fold: a database with another version is rebuilt from the log."""
