@@ -58,7 +58,6 @@ class ApiKey(Shown, Node):
     purpose: ApiKeyPurpose = strawberry.field(description="What it is for.")
     prefix: str = strawberry.field(description="The part that people tell keys apart by.")
     acts_for: list[strawberry.ID] = strawberry.field(description="Principals its holder acts for, nearest first.")
-    state: ApiKeyState = strawberry.field(description="Whether it opens anything.")
     issued_at: datetime = strawberry.field(description="When it was made.")
     expires_at: datetime | None = strawberry.field(description="Until when it works; null: until it is revoked.")
     replaced_by: strawberry.ID | None = strawberry.field(description="The key that took its place.")
@@ -66,6 +65,13 @@ class ApiKey(Shown, Node):
         description="The API key it was made with, and is revoked with; null for whoever was signed in."
     )
     principal_id: strawberry.ID = strawberry.field(description="Whose it is.")
+
+    @resolver("Whether it opens anything; revoked is also what was made with a key that was.")
+    async def state(self) -> ApiKeyState:
+        maker: rows.ApiKey | None = self._row
+        while maker is not None and maker.state != "revoked":
+            maker = await self._at.fact(rows.ApiKey, maker.bound_to)
+        return ApiKeyState(self._row.state if maker is None else "revoked")
 
     @resolver("Whose it is.")
     async def principal(self) -> Principal | None:

@@ -102,6 +102,13 @@ class At:
         """Return one row, or None where there was none or the caller may not see it. Gathers what is asked at once."""
         if object_id is None:
             return None
+        found = await self.fact(row, object_id)
+        return found if found is not None and self.may_see(found) else None
+
+    async def fact(self, row: type[R], object_id: str | None) -> R | None:
+        """Return one row whoever may see it: for what it says of another that the caller sees. Gathers, too."""
+        if object_id is None:
+            return None
         if row not in self._loaders:
             self._loaders[row] = DataLoader(self._loader(row))
         found: R | None = await self._loaders[row].load(object_id)
@@ -141,8 +148,7 @@ class At:
         async def load(ids: list[str]) -> list[R | None]:
             async with self.context.reader.at(self.context.tenant, self.position) as record:
                 found = await record.many(row, ids)
-            visible = {name: item for name, item in found.items() if self.may_see(item)}
-            return [visible.get(name) for name in ids]
+            return [found.get(name) for name in ids]
 
         return load
 

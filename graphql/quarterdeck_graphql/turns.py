@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 READING_AT_ONCE: Final = 2
-_SLICE_S: Final = 0.002
+_SLICE_S: Final = 0.001
 """How long events go on, with the loop going round between them, until there is a rest."""
 _REST: Final = 3
 """The rest after a slice is so many times as long, and never longer than `_LONGEST_REST_S`."""

@@ -126,8 +126,7 @@ def revoke(
     if json:
         print_json(done)
         return
-    also = done["result"].get("also_revoked")
-    typer.echo(f"{visible(key_id)} opens nothing from now on." + (f"\nNor do: {visible(also)}" if also else ""))
+    typer.echo(f"{visible(key_id)} opens nothing from now on, nor does anything that was made with it.")
 
 
 @app.command("callback-secret")
@@ -159,6 +158,8 @@ def _show(done: dict[str, Any], url: str, json: bool) -> None:
     typer.echo(f"{visible(done['result']['key_id'])}, shown this once:", err=True)
     typer.echo((done.get("reveal") or {}).get("api_key", ""))
     typer.echo(f"Give it to its holder as QUARTERDECK_TOKEN, beside QUARTERDECK_URL={url}", err=True)
+    if ends := done["result"].get("expires_at"):
+        typer.echo(f"It ends {when(ends)}; what is made with a session or a key ends with it at the latest.", err=True)
 
 
 def _all(api: Api, wanted: dict[str, Any], limit: int) -> list[dict[str, Any]]:

@@ -27,6 +27,8 @@ from quarterdeck_policy.engine import MAX_DETERMINING, NOTHING_PERMITS, LoadedBu
 TYPES: Final[Mapping[str, str]] = {"agent": "agent", "service": "service", "human": "user"}
 """The type that policy knows a principal by, from its kind."""
 
+PATHS_DIFFER: Final = "those who ask together need approvals by different paths, so each has to ask alone"
+
 FactsOf = Callable[[str], Awaitable[SubjectFacts]]
 
 
@@ -83,6 +85,9 @@ def judge(
 def united(found: Sequence[tuple[str, Verdict]]) -> Verdict:
     """Return one verdict of several: denied if one is, then approval required if one requires it, else permitted.
 
+    Members that ask for different approval paths are denied: neither path is the other's, and whoever acts for somebody
+    may not choose the easier one.
+
     Those that decide are the ones with that outcome, except that a permit and a demand for approval rest on all. The
     first of them, in order, gives the reason and the approval path; obligations are those of all who decide, each once.
     """
@@ -95,6 +100,13 @@ def united(found: Sequence[tuple[str, Verdict]]) -> Verdict:
     if errors:
         return msgspec.structs.replace(failed(errors), judged=judged)
     denials = [(ref, verdict) for ref, verdict in found if verdict.outcome == "deny"]
+    ways = {verdict.approval_path: ref for ref, verdict in found if verdict.approval_path is not None}
+    if not denials and len(ways) > 1:
+        wanted = ", ".join(f"{ref} by {path}" for path, ref in ways.items())
+        reason = f"{PATHS_DIFFER}: {wanted}"
+        named = tuple(_once(name for _, verdict in found for name in verdict.determining))[:MAX_DETERMINING]
+        refused = bounded(Verdict(outcome="deny", determining=named, reason=reason))
+        return msgspec.structs.replace(refused, judged=judged)
     deciding = denials or found
     # As within one verdict, what asks for approval, or was approved, comes first.
     asking = [(ref, verdict) for ref, verdict in deciding if verdict.approval_path is not None] or deciding

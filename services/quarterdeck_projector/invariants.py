@@ -20,8 +20,10 @@ from quarterdeck_domain.errors import QuarterdeckError
 from quarterdeck_domain.events import RecordedEvent
 from quarterdeck_domain.slices import boundary
 from quarterdeck_ledger.entry import parse_entry
+from quarterdeck_ledger.followers import Followers
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_ledger.store import Store
+from quarterdeck_projector import dispatcher, eraser
 from quarterdeck_projector.projector import Projector
 from quarterdeck_readmodels import schema
 from quarterdeck_readmodels.catalogue import ROWS
@@ -32,6 +34,7 @@ from quarterdeck_workflows.ids import gate_id
 GATES_SETTLE_S: Final = 10.0
 """How long a gate may take to open, or to end, after the log says so."""
 _LOOK_S: Final = 0.2
+FOLLOWERS: Final = (dispatcher.NAME, eraser.NAME)
 _SETTLED: Final = (
     approvals.ApprovalGranted,
     approvals.ApprovalDenied,
@@ -299,6 +302,9 @@ async def check_read_models(store: PostgresStore) -> list[Violation]:
                 if live.stopped_at is not None:
                     what = f"the read models stand before event {live.stopped_at}: {live.problem}"
                     found.append(Violation(invariant="I9", tenant=tenant, what=what, position=live.stopped_at))
+                elif live.position > (end := (await store.head(tenant)).position):
+                    what = f"the read models are at {live.position}, the log ends at {end}: what comes is passed over"
+                    found.append(Violation(invariant="I9", tenant=tenant, what=what, position=end))
                 elif live.position < ends.get(tenant, 0):
                     # No fault of theirs where no projector runs; where one does, it has had the time of a rebuild.
                     what = f"the read models are at {live.position}, the log was at {ends[tenant]}"
@@ -309,6 +315,18 @@ async def check_read_models(store: PostgresStore) -> list[Violation]:
                     if differing:
                         what = f"{row.table}: {differing} rows differ from a rebuild as of {position}"
                         found.append(Violation(invariant="I9", tenant=tenant, what=what))
+    return found
+
+
+async def check_followers(store: PostgresStore, tenant: str) -> list[Violation]:
+    """I8: nobody who follows the log believes to have handled what was not recorded yet."""
+    found: list[Violation] = []
+    for name in FOLLOWERS:
+        reached = await Followers(store.pool).position(tenant, name)
+        end = (await store.head(tenant)).position
+        if reached > end:
+            what = f"the {name} is at {reached}, and the log ends at {end}: what comes is passed over"
+            found.append(Violation(invariant="I8", tenant=tenant, what=what, position=end))
     return found
 
 

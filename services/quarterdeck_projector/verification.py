@@ -17,6 +17,7 @@ from quarterdeck_projector.invariants import Violation
 from quarterdeck_projector.invariants_log import Held, check_checkpoints, check_log, count_events
 from quarterdeck_projector.projector import OtherRelease
 from quarterdeck_projector.rebuild import Rebuilding
+from quarterdeck_readmodels.reader import NO_TABLES
 
 ALL: Final = "*"
 """Stands for the tenant where a check is of all of them."""
@@ -48,6 +49,7 @@ async def check_all(
         found += await _tried(tenant, "I5", _meaning(store, tenant))
         if temporal is not None:
             found += await _tried(tenant, "I8", _gates(store, tenant, temporal))
+        found += await _tried(tenant, "I8", _followers(store, tenant))
         count += await _count(store, tenant)
     found += await _tried(ALL, "I9", _read_models(store))
     return count, found
@@ -83,10 +85,18 @@ async def _gates(store: PostgresStore, tenant: str, temporal: Client) -> AsyncIt
         yield Violation(invariant="I12", tenant=tenant, what=what)
 
 
+async def _followers(store: PostgresStore, tenant: str) -> AsyncIterator[Violation]:
+    for violation in await invariants.check_followers(store, tenant):
+        yield violation
+
+
 async def _read_models(store: PostgresStore) -> AsyncIterator[Violation]:
     try:
         for violation in await invariants.check_read_models(store):
             yield violation
+    except NO_TABLES:
+        what = "there are no read models yet: the projector makes them when it starts"
+        yield Violation(invariant="I12", tenant=ALL, what=what)
     except (Rebuilding, OtherRelease) as error:
         what = f"read models were not compared with a rebuild: {error.message}"
         yield Violation(invariant="I12", tenant=ALL, what=what)

@@ -51,6 +51,8 @@ class ApiKey(Row, frozen=True, kw_only=True):
     replaced_by: str | None = None
     issued_by_key: str | None = None
     """The API key that it was made with."""
+    bound_to: str | None = None
+    """The API key or session that it was made with; once that is revoked, so is this, whatever its own `state`."""
 
 
 _PRINCIPAL: Final = taking("kind", "display_name", "email", "owner", "purpose", "roles")
@@ -95,6 +97,7 @@ def _erased(event: Seen) -> Iterable[Change]:
 def _key_issued(event: Seen) -> Iterable[Change]:
     data = event.data
     values = _KEY(data) | {"issued_at": event.recorded_at, "issued_by_key": data.get("issued_by_key")}
+    values["bound_to"] = data.get("bound_to")
     yield Change(row=ApiKey, id=data["key_id"], create=True, set=values)
 
 

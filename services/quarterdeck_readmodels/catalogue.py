@@ -9,5 +9,5 @@ from quarterdeck_readmodels.tables import Fold, Row
 
 ROWS: Final[tuple[type[Row], ...]] = (*access.ROWS, *policy.ROWS, *approvals.ROWS, *estate.ROWS)
 FOLDS: Final[dict[str, Fold]] = {**access.FOLDS, **policy.FOLDS, **approvals.FOLDS, **estate.FOLDS}
-VERSION: Final = 8
+VERSION: Final = 9
 """Raised with every change of a row type or a fold: a database with another version is rebuilt from the log."""

@@ -24,7 +24,7 @@ from quarterdeck_readmodels.tables import Row, columns, storable
 
 R = TypeVar("R", bound=Row)
 MAX_PAGE: Final = 1_000
-_NO_TABLES: Final = (asyncpg.InvalidSchemaNameError, asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError)
+NO_TABLES: Final = (asyncpg.InvalidSchemaNameError, asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError)
 _POLL_S: Final = 0.25
 _WIDE: Final = 20_000
 _EVER: Final = 2**62
@@ -206,7 +206,7 @@ class Record:
 async def _tables() -> AsyncIterator[None]:
     try:
         yield
-    except _NO_TABLES as error:
+    except NO_TABLES as error:
         raise NotYet("there are no read models yet: the projector makes them when it starts", projected=0) from error
 
 

@@ -18,6 +18,8 @@ import pytest
 from operator_home import Operator
 from otlp_receiver import wait_until
 
+from quarterdeck_embedded import free_port
+
 PARTS = ("postgres", "temporal", "api", "worker", "projector")
 
 
@@ -106,7 +108,7 @@ def test_the_doctor_explains_what_up_refuses(operator: Operator, left: dict[str,
     assert list(found)[-1] == "data directory"
     assert said in found["data directory"]["seen"]
     assert found["data directory"]["next"].startswith(advice)
-    refused = operator.refused("up", "--data-dir", "data")
+    refused = operator.refused("up", "--data-dir", "data", "--port", str(free_port()))
     assert refused["message"].startswith(found["data directory"]["seen"])
     assert refused["hint"] is None
 
@@ -169,7 +171,7 @@ def test_what_cannot_work_is_said_in_words(
 ) -> None:
     """Never a traceback; always what is wrong."""
     (operator.home / "broken.toml").write_text("port = = 1\n")
-    operator.environment |= setting
+    operator.environment |= {"QUARTERDECK_PORT": str(free_port())} | setting
     done = operator.run(*words)
     assert done.returncode in (1, 2, 3), done.stdout
     assert "Traceback" not in done.stderr

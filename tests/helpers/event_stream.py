@@ -104,7 +104,8 @@ class Stream:
             secret_hash="0" * 64,
             acts_for=(),
             issued_by_key=maker,
-            family=self.keys[0] if self.keys else None,
+            bound_to=maker,
+            depth=len(self.keys),
         )
         if self.keys and self._random.random() < 0.5:
             old = self.keys.pop()

@@ -53,6 +53,7 @@ def _fold(state: State, event: RecordedEvent) -> None:
                 "state": "active",
                 "expires_at": None,
                 "issued_by_key": e.issued_by_key,
+                "bound_to": e.bound_to,
             }
         case access.ApiKeyRotated() as e:
             table("api_keys")[e.key_id] |= {"state": "rotated", "expires_at": e.overlap_until}

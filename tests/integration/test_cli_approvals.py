@@ -75,7 +75,8 @@ async def window(there: Journey, *words: str, by: str, width: int = 80, height: 
     made = Window(ours)
     made.resize(width, height)
     environment = {**there.environment(by), "TERM": "xterm-256color"}
-    del environment["COLUMNS"]
+    for size in ("COLUMNS", "LINES"):  # a terminal's own, of whoever runs the tests
+        environment.pop(size, None)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "quarterdeck_cli", *words), env=environment, stdin=its, stdout=its, stderr=its
     )

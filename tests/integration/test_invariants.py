@@ -26,6 +26,7 @@ from quarterdeck_domain.approvals.slices import ReportEffect
 from quarterdeck_domain.events import Actor, NewEvent
 from quarterdeck_embedded import EmbeddedPostgres
 from quarterdeck_ledger.checkpoints import Checkpointer, PostgresCheckpoints, held_path
+from quarterdeck_ledger.followers import Followers
 from quarterdeck_ledger.keys import MemoryKeyStore
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.migrate import migrate
@@ -433,6 +434,30 @@ async def test_read_models_that_differ_are_found_out(log: Tampered) -> None:
     assert await invariants.check_read_models(log.store) == []
     await log.do("UPDATE readmodels.principals SET state = 'inactive' WHERE from_position = 5")
     assert [item.invariant for item in await invariants.check_read_models(log.store)] == ["I9"]
+
+
+async def test_whoever_is_ahead_of_the_log_is_found_out(log: Tampered) -> None:
+    """Read models, dispatcher or eraser beyond the end would pass over what comes next."""
+    await Projector(log.store, log.store.pool).rebuild()
+    followers = Followers(log.store.pool)
+    for name in invariants.FOLLOWERS:
+        await followers.advance("acme", name, EVENTS)
+    _, found = await check_all(log.store, {}, None)
+    assert {item.invariant for item in found} <= {"I12"}
+    await log.do("UPDATE readmodels.progress SET position = position + 3")
+    for name in invariants.FOLLOWERS:
+        await followers.advance("acme", name, EVENTS + 1)
+    _, found = await check_all(log.store, {}, None)
+    ahead = [(item.invariant, item.position) for item in found if "passed over" in item.what]
+    assert ahead == [("I8", EVENTS), ("I8", EVENTS), ("I9", EVENTS)]
+
+
+async def test_read_models_that_were_never_made_are_no_damage(log: Tampered) -> None:
+    """As between the first migration and the first start of a projector."""
+    await log.do("DROP SCHEMA IF EXISTS readmodels CASCADE")
+    _, found = await check_all(log.store, {}, None)
+    assert [item.invariant for item in found if "read models" in item.what] == ["I12"]
+    assert {item.invariant for item in found} <= {"I12"}
 
 
 async def test_read_models_that_stand_still_are_found_out(log: Tampered) -> None:

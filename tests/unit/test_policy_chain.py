@@ -221,6 +221,18 @@ async def test_one_demand_for_approval_is_enough_and_one_approval_serves_all(led
     assert await outcome(ledger, FOR_BOB, launch(), approval_id="apr_1") == "deny"
 
 
+async def test_who_acts_for_somebody_does_not_choose_the_easier_approval_path(ledger: EventLedger) -> None:
+    strict = PERMIT_BOT.replace('@id("bot")', '@id("bot") @approval("strict")')
+    easy = PERMIT_BOB.replace('@id("bob")', '@id("bob") @approval("easy")')
+    await enforce(ledger, strict, easy)
+    for approval in (None, "apr_1"):
+        denied = (await decide(ledger, FOR_BOB, launch(), approval_id=approval)).verdict
+        assert (denied.outcome, denied.approval_path) == ("deny", None)
+        assert "different paths" in denied.reason
+    await enforce(ledger, strict, easy.replace("easy", "strict"))
+    assert (await decide(ledger, FOR_BOB, launch())).verdict.approval_path == "strict"
+
+
 async def test_obligations_are_united_each_once(ledger: EventLedger) -> None:
     everybody = PERMIT_ALL.replace('@id("all")', '@id("all") @obligation("custom?all=1")')
     mine = PERMIT_BOT.replace('@id("bot")', '@id("bot") @obligation("custom?bot=1 custom?bot=2")')

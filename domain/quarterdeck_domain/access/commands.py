@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import msgspec
 
 from quarterdeck_domain.access.credentials import credential_text, hash_secret, identity_digest, prefix_of
-from quarterdeck_domain.access.events import ApiKeyRevoked, ErasureReason, PrincipalKind, Role
+from quarterdeck_domain.access.events import ApiKeyIssued, ErasureReason, PrincipalKind, Role
 from quarterdeck_domain.access.slices import (
     CloseTenant,
     DeactivatePrincipal,
@@ -212,20 +212,18 @@ def _rotate_api_key(body: RotateApiKeyInput, env: Environment) -> Prepared:
 
 def _prepared_key(command: IssueApiKey | RotateApiKey, tenant: str, key_id: str, text: str) -> Prepared:
     result = {"key_id": key_id, "prefix": prefix_of(tenant, key_id)}
-    return Prepared(slice=command, result=result, reveal={"api_key": text})
+    return Prepared(slice=command, result=result, reveal={"api_key": text}, told=_ends)
+
+
+def _ends(events: Sequence[Event]) -> Mapping[str, str]:
+    """Return when the key that was made ends; nothing, if it does not."""
+    ends = next((item.expires_at for item in events if isinstance(item, ApiKeyIssued)), None)
+    return {} if ends is None else {"expires_at": ends.isoformat().replace("+00:00", "Z")}
 
 
 def _revoke_api_key(body: RevokeApiKeyInput, env: Environment) -> Prepared:
     command = RevokeApiKey(key_id=body.key_id, reason=body.reason, actor=env.actor)
-    return Prepared(slice=command, result={"key_id": body.key_id}, told=_revoked_with_it)
-
-
-def _revoked_with_it(events: Sequence[Event]) -> Mapping[str, str]:
-    """Return which keys stopped because they were made with the one that was revoked."""
-    names = [item.key_id for item in events if isinstance(item, ApiKeyRevoked) and item.because_of is not None]
-    more = any(isinstance(item, ApiKeyRevoked) and item.ended_family is not None for item in events)
-    also = " ".join((*names, *(("and every other key of its family",) if more else ())))
-    return {"also_revoked": also} if also else {}
+    return Prepared(slice=command, result={"key_id": body.key_id})
 
 
 def _issue_sign_in_link(body: IssueSignInLinkInput, env: Environment) -> Prepared:

@@ -187,6 +187,8 @@ class _Found(msgspec.Struct, frozen=True):
 class CredentialFold:
     """What a key is worth: from its own events, then those of its holder and everyone it acts for.
 
+    A key is revoked with each of those that it is bound to, one through the other.
+
     Use: `while (query := fold.missing()) is not None:` read it and `apply` every event; then `credential(…)`.
     """
 
@@ -194,28 +196,34 @@ class CredentialFold:
         self.key = KeyFold(key_id)
         self._people: People | None = None
         self._closed = False
-        self._family_ended = False
         self._asked = 0
+        self._makers: list[KeyFold] = []
 
     def missing(self) -> DCBQuery | None:
-        """Return the next query to read and fold: the key, then its people and family; None when all is known."""
+        """Return the next query to read and fold: the key, its people and maker, then its maker's; None at the end."""
         self._asked += 1
         if self._asked == 1:
             return boundary(*self.key.needs(), ((TenantClosed,), ()))
         issued = self.key.issued
         if self._asked == 2 and issued is not None:
             self._people = People(issued.principal_id, *issued.acts_for)
-            family: Item = ((ApiKeyRevoked,), (f"key-family-end:{issued.family}",))
-            return boundary(*self._people.needs(), *((family,) if issued.family is not None else ()))
-        return None
+            return boundary(*self._people.needs(), *self._next_maker(issued))
+        above = self._makers[-1].issued if self._makers else None
+        needs = () if above is None else self._next_maker(above)
+        return boundary(*needs) if needs else None
+
+    def _next_maker(self, issued: ApiKeyIssued) -> tuple[Item, ...]:
+        if issued.bound_to is None or any(maker.key_id == issued.bound_to for maker in self._makers):
+            return ()
+        self._makers.append(KeyFold(issued.bound_to))
+        return self._makers[-1].needs()
 
     def apply(self, event: RecordedEvent) -> None:
         """Fold one event; others pass by."""
         self._closed = self._closed or isinstance(event.payload, TenantClosed)
         self.key.apply(event)
-        if self.key.issued is not None and self.key.issued.family is not None:
-            ended = isinstance(event.payload, ApiKeyRevoked) and event.payload.ended_family == self.key.issued.family
-            self._family_ended = self._family_ended or ended
+        for maker in self._makers:
+            maker.apply(event)
         if self._people is not None:
             self._people.apply(event)
 
@@ -225,7 +233,7 @@ class CredentialFold:
         if issued is None or not hmac.compare_digest(issued.secret_hash, secret_hash):
             return Credential(state="unknown")
         worth = _worth(self._people, _Found(issued.principal_id, issued.acts_for), self._closed)
-        own: CredentialState = "revoked" if self._family_ended else self.key.state(now)
+        own: CredentialState = "revoked" if any(maker.revoked for maker in self._makers) else self.key.state(now)
         return msgspec.structs.replace(
             worth,
             state=own if own != "active" else worth.state,

@@ -125,7 +125,7 @@ class ApiKeyIssued(Event, frozen=True, kw_only=True):
     """A credential was made; only its hash is kept. `prefix` is shown so that people can tell keys apart."""
 
     type = "api_key.issued"
-    tag_fields = {"key_id": "key", "principal_id": "principal", "acts_for": "principal", "family": "key-family"}
+    tag_fields = {"key_id": "key", "principal_id": "principal", "acts_for": "principal"}
 
     key_id: str
     principal_id: str
@@ -138,9 +138,9 @@ class ApiKeyIssued(Event, frozen=True, kw_only=True):
     issued_by_key: str | None = None
     """The API key that it was issued or rotated with; None for a session, a provider's token or the house itself."""
     bound_to: str | None = None
-    """The API key or session that it ends with, and is revoked with."""
-    family: str | None = None
-    """The first of those that it is bound to, one through the other."""
+    """The API key or session that it was made with: once that is revoked, this is worth nothing either."""
+    depth: int = 0
+    """How many it is bound to, one through the other."""
     lifetime_s: int | None = None
     """How long its line of keys lives at a time, where this one was rotated with a key and so lives shorter."""
 
@@ -149,38 +149,24 @@ class ApiKeyRotated(Event, frozen=True, kw_only=True):
     """A credential was replaced; the old one keeps working until `overlap_until`."""
 
     type = "api_key.rotated"
-    tag_fields = {"key_id": "key", "new_key_id": "key", "principal_id": "principal", "family": "key-family"}
+    tag_fields = {"key_id": "key", "new_key_id": "key", "principal_id": "principal"}
 
     key_id: str
     new_key_id: str
     principal_id: str
     overlap_until: datetime
-    family: str | None = None
-    """That of the key which was replaced."""
 
 
 class ApiKeyRevoked(Event, frozen=True, kw_only=True):
-    """A credential stopped working."""
+    """A credential stopped working, and with it everything that was made with it, to any depth."""
 
     type = "api_key.revoked"
     data_subject = "principal_id"
-    tag_fields = {
-        "key_id": "key",
-        "principal_id": "principal",
-        "because_of": "key",
-        "family": "key-family",
-        "ended_family": "key-family-end",
-    }
+    tag_fields = {"key_id": "key", "principal_id": "principal"}
 
     key_id: str
     principal_id: str
     reason: Personal
-    because_of: str | None = None
-    """The key whose revocation this follows: this one was issued with it, or with one that was."""
-    family: str | None = None
-    ended_family: str | None = None
-    """Set where more keys came of it than one command can name: from here on every key of that family is worth
-    nothing."""
 
 
 class SignInLinkIssued(Event, frozen=True, kw_only=True):

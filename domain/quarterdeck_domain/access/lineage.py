@@ -1,4 +1,7 @@
-"""Which credential came of which: what is made with one ends no later than it, and is revoked with it.
+"""Which credential came of which: what is made with one ends no later, and is worth nothing once that is revoked.
+
+Nothing is recorded of what came of a revoked key: whoever reads a credential reads those it is bound to, too, one
+through the other. So a revocation is one event on one key, and nobody can get in its way by making more.
 
 The exception: a person who is signed in, by a session or a provider's token, may make lasting keys for services and
 agents. Those can be revoked one by one, and none of them can administer.
@@ -7,14 +10,17 @@ agents. Those can be revoked one by one, and none of them can administer.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
-from quarterdeck_domain.access.credentials import KEY_EVENTS, KeyFold
-from quarterdeck_domain.access.events import ApiKeyIssued, ApiKeyRevoked, ApiKeyRotated
+from quarterdeck_domain.access.credentials import KeyFold
 from quarterdeck_domain.access.values import Held, Item
 from quarterdeck_domain.errors import NotAllowed
 from quarterdeck_domain.events import RecordedEvent
+
+MAX_DEPTH: Final = 400
+"""How many a credential can be bound to, one through the other: each is looked at whenever it is presented."""
 
 
 class Bond(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +31,7 @@ class Bond(msgspec.Struct, frozen=True, kw_only=True):
     issued_by_key: str | None = None
     bound_to: str | None = None
     """The API key or session that it ends with."""
-    family: str | None = None
+    depth: int = 0
 
     def within(self, moment: datetime) -> datetime:
         """Return a moment unchanged.
@@ -62,7 +68,7 @@ class Maker:
         it without owing anything.
 
         Raises:
-            NotAllowed: this one has stopped working.
+            NotAllowed: this one has stopped working, or came of too many others.
         """
         if self._held is None:
             return Bond()
@@ -75,45 +81,16 @@ class Maker:
         by_key = issued is not None and issued.purpose == "api"
         if lasting and not by_key:
             return Bond()
+        depth = 1 if issued is None else issued.depth + 1
+        if depth > MAX_DEPTH:
+            raise NotAllowed(
+                f"this credential came of {MAX_DEPTH} others, one through the other, and makes no more: let somebody "
+                "who is signed in make one",
+                limit=MAX_DEPTH,
+            )
         return Bond(
             until=until,
             issued_by_key=self._held.key_id if by_key else None,
             bound_to=self._held.key_id,
-            family=self._held.key_id if issued is None or issued.family is None else issued.family,
+            depth=depth,
         )
-
-
-class KeyFamily:
-    """The keys that came of one first key, by being issued or rotated with it or with one another."""
-
-    def __init__(self, first: str) -> None:
-        self.first = first
-        self._keys: dict[str, KeyFold] = {}
-        self._made_with: dict[str, list[ApiKeyIssued]] = {}
-
-    def needs(self) -> tuple[Item, ...]:
-        """Return the boundary items of every event this fold must see."""
-        return ((KEY_EVENTS, (f"key-family:{self.first}",)),)
-
-    def apply(self, event: RecordedEvent) -> None:
-        """Fold one event; others pass by."""
-        payload = event.payload
-        if isinstance(payload, ApiKeyIssued) and payload.family == self.first:
-            self._keys[payload.key_id] = KeyFold(payload.key_id)
-            self._made_with.setdefault(payload.bound_to or self.first, []).append(payload)
-        if isinstance(payload, ApiKeyIssued | ApiKeyRotated | ApiKeyRevoked) and payload.key_id in self._keys:
-            self._keys[payload.key_id].apply(event)
-
-    def came_of(self, key_id: str) -> list[ApiKeyIssued]:
-        """Return what came of a key of this family, to any depth, nearest first."""
-        found: list[ApiKeyIssued] = []
-        makers = [key_id]
-        for maker in makers:
-            made = self._made_with.get(maker, [])
-            found += made
-            makers += [issued.key_id for issued in made]
-        return found
-
-    def works(self, key_id: str, now: datetime) -> bool:
-        """Tell whether a key of this family still opens anything by itself."""
-        return self._keys[key_id].state(now) == "active"

@@ -16,7 +16,7 @@ from quarterdeck_domain.access.events import (
     SignInLinkIssued,
     SignInLinkUsed,
 )
-from quarterdeck_domain.access.lineage import KeyFamily, Maker
+from quarterdeck_domain.access.lineage import Maker
 from quarterdeck_domain.access.slices_tenant import MAX_LINK_LIFETIME_S
 from quarterdeck_domain.access.values import SYSTEM, CommandSlice, Held, Item, Principal
 from quarterdeck_domain.checks import line, seconds
@@ -28,8 +28,6 @@ MAX_CHAIN: Final = 8
 MAX_KEY_LIFETIME_S: Final = 400 * 86_400
 MAX_OVERLAP_S: Final = 30 * 86_400
 MAX_SESSION_S: Final = 30 * 86_400
-MAX_REVOKED: Final = 255
-"""How many keys one command names as revoked with the one that made them; an append has its bounds."""
 
 
 class IssueApiKey(CommandSlice):
@@ -93,7 +91,7 @@ class IssueApiKey(CommandSlice):
             acts_for=self.acts_for,
             issued_by_key=bond.issued_by_key,
             bound_to=bond.bound_to,
-            family=bond.family,
+            depth=bond.depth,
         )
         return Decision(events=(issued,))
 
@@ -232,7 +230,7 @@ class RotateApiKey(_OnKey):
             acts_for=old.acts_for,
             issued_by_key=bond.issued_by_key,
             bound_to=bond.bound_to,
-            family=bond.family,
+            depth=bond.depth,
             lifetime_s=None if bond.until is None or lifetime is None else round(lifetime.total_seconds()),
         )
         rotated = ApiKeyRotated(
@@ -240,7 +238,6 @@ class RotateApiKey(_OnKey):
             new_key_id=self._new.key_id,
             principal_id=old.principal_id,
             overlap_until=now + timedelta(seconds=self.overlap_s),
-            family=old.family,
         )
         return Decision(events=(issued, rotated))
 
@@ -249,26 +246,12 @@ class RevokeApiKey(_OnKey):
     """Stop a key or a session at once. Its holder, the holder's owner, whoever it acts for, an operator or an
     administrator may; a session's holder may even as an auditor, who commands nothing else: it signs out.
 
-    With it stops everything that was made with it, to any depth. `family` is learned."""
+    Everything that was made with it, to any depth, is worth nothing from then on (see `lineage`).
+    """
 
-    def __init__(self, *, key_id: str, reason: str, actor: Actor, family: str | None = None):
+    def __init__(self, *, key_id: str, reason: str, actor: Actor):
         super().__init__(actor, key_id)
         self.reason = line(reason, "reason")
-        self._family = KeyFamily(family or key_id)
-
-    def consistency_boundary(self) -> DCBQuery:
-        return boundary(*self._key.needs(), *self._family.needs(), *self.house())
-
-    def apply(self, event: RecordedEvent) -> None:
-        super().apply(event)
-        self._family.apply(event)
-
-    def widened(self) -> Slice | None:
-        """Return the command that knows the family of a key that was itself made with another."""
-        family = None if self._key.issued is None else self._key.issued.family
-        if family in (None, self._family.first):
-            return None
-        return RevokeApiKey(key_id=self.key_id, reason=self.reason, actor=self.actor, family=family)
 
     def decide(self, now: datetime) -> Decision:
         self.require_open()
@@ -282,24 +265,7 @@ class RevokeApiKey(_OnKey):
             )
         if self._key.revoked:
             raise WrongState("this key was revoked already", key=self.key_id)
-        with_it = [made for made in self._family.came_of(self.key_id) if self._family.works(made.key_id, now)]
-        revoked = ApiKeyRevoked(
-            key_id=self.key_id,
-            principal_id=key.principal_id,
-            reason=self.reason,
-            family=key.family,
-            ended_family=self._family.first if len(with_it) > MAX_REVOKED else None,
-        )
-        return Decision(events=(revoked, *map(self._with_it, with_it[:MAX_REVOKED])))
-
-    def _with_it(self, made: ApiKeyIssued) -> ApiKeyRevoked:
-        return ApiKeyRevoked(
-            key_id=made.key_id,
-            principal_id=made.principal_id,
-            reason=self.reason,
-            because_of=self.key_id,
-            family=made.family,
-        )
+        return Decision(events=(ApiKeyRevoked(key_id=self.key_id, principal_id=key.principal_id, reason=self.reason),))
 
     def _signs_out(self) -> bool:
         key = self._key.issued
@@ -449,6 +415,6 @@ class UseSignInLink(CommandSlice):
             expires_at=min(moment for moment in ends if moment is not None),
             issued_by_key=bond.issued_by_key,
             bound_to=bond.bound_to,
-            family=bond.family,
+            depth=bond.depth,
         )
         return Decision(events=(used, session), not_after=link.expires_at)
