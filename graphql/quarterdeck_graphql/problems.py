@@ -70,6 +70,7 @@ _BY_CODE: Final[Mapping[str, type[Problem]]] = {
     "timed_out": Unavailable,
     "not_begun": Busy,
     "not_yet": Busy,
+    "source_away": Busy,
 }
 _BY_CLASS: Final[Mapping[type[QuarterdeckError], type[Problem]]] = {
     InvalidInputError: InvalidInput,

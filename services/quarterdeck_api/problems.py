@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from quarterdeck_api.outages import Outages
+from quarterdeck_connectors.errors import SourceAway
 from quarterdeck_domain.errors import InvalidInput, NotAllowed, NotFound, QuarterdeckError, Refused
 from quarterdeck_ledger.checkpoints import LogRewound
 from quarterdeck_ledger.errors import Busy, Expired, Unavailable, UnsafeServer
@@ -83,6 +84,7 @@ STATUS: Final[Mapping[type[QuarterdeckError], int]] = {
     Unavailable: 503,
     UnsafeServer: 503,
     NotYet: 503,
+    SourceAway: 502,
     TimedOut: 504,
     LogRewound: 500,
 }

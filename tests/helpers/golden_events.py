@@ -78,7 +78,7 @@ def _value(name: str, hint: Any) -> Any:
         return {f"{name}-key": _value(name, arguments[1])}
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return hint(**_fields(hint))
-    if hint is str:
+    if hint in (str, Any):
         return f"{name} é"
     if hint is bool:
         return True

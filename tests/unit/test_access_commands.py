@@ -131,7 +131,7 @@ def test_names_are_verbs_in_snake_case_and_say_what_they_do() -> None:
         assert name.replace("_", "").isalpha()
         assert name.islower()
         assert command.summary.endswith(".")
-        assert command.room in ("access", "approvals", "policy")
+        assert command.room in ("access", "approvals", "estate", "policy")
 
 
 def test_no_two_commands_share_a_name() -> None:
