@@ -62,7 +62,7 @@ class ApiKey(Shown, Node):
     expires_at: datetime | None = strawberry.field(description="Until when it works; null: until it is revoked.")
     replaced_by: strawberry.ID | None = strawberry.field(description="The key that took its place.")
     issued_by_key: strawberry.ID | None = strawberry.field(
-        description="The API key it was made with, and is revoked with; null for whoever was signed in."
+        description="The API key it was made with, or a session that came of one; null where a person was signed in."
     )
     principal_id: strawberry.ID = strawberry.field(description="Whose it is.")
 

@@ -58,7 +58,12 @@ def list_(
     if of is not None:
         wanted["principalId"] = [of]
     with Api(json=json) as api:
-        found = [item for item in _all(api, wanted, limit) if sessions or item["purpose"] == "API"]
+        found = [
+            item
+            for item in _all(api, wanted, limit)
+            # What was made with a key that was revoked is revoked, too, whatever the filter knows of it.
+            if (sessions or item["purpose"] == "API") and (everything or item["state"] != "REVOKED")
+        ]
     if json:
         print_json({"keys": found})
         return

@@ -50,7 +50,7 @@ class ApiKey(Row, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     replaced_by: str | None = None
     issued_by_key: str | None = None
-    """The API key that it was made with."""
+    """The API key that it was made with, or the session that came of one."""
     bound_to: str | None = None
     """The API key or session that it was made with; once that is revoked, so is this, whatever its own `state`."""
 

@@ -324,7 +324,7 @@ class TestRevocation:
         log.when(link("bob", ADA, held("admin")))
         mine = sign_in(log, "session", "bob")
         log.when(issue("own", "bob", BOB, mine))
-        assert (made(log, "own").issued_by_key, made(log, "own").bound_to) == (None, key("session"))
+        assert (made(log, "own").issued_by_key, made(log, "own").bound_to) == (key("session"), key("session"))
         log.when(revoke("session", BOB))
         assert [state(log, name) for name in ("own", "admin")] == ["revoked", "active"]
 
@@ -390,6 +390,26 @@ class TestSignInLinks:
         log.when(revoke("admin"))
         with pytest.raises(NotAllowed, match="stopped working"):
             sign_in(log, "session", "otto")
+
+    def test_a_stolen_key_leaves_nothing_behind_by_way_of_a_session(self) -> None:
+        """Whatever is made with a session that came of a key ends with the key: it is nobody who is signed in."""
+        log = house()
+        log.when(issue("stolen", "ada", SYSTEM, None))
+        log.when(issue("own", "bot", BOB, None))
+        log.when(link("ada", ADA, held("stolen"), name="1"))
+        mine = sign_in(log, "session", "ada")
+        log.when(link("ada", ADA, mine, name="2"))
+        again = sign_in(log, "again", "ada", link_name="2")
+        for number, with_ in enumerate((mine, again)):
+            log.when(issue(f"agent{number}", "bot", ADA, with_))
+            log.when(issue(f"service{number}", "cron", ADA, with_))
+            log.when(link("otto", ADA, with_, name=f"of otto {number}"))
+            sign_in(log, f"otto{number}", "otto", link_name=f"of otto {number}")
+        log.when(rotate("own", "rotated", ADA, again))
+        made_of_it = ("session", "again", "agent0", "agent1", "service0", "service1", "otto0", "otto1", "rotated")
+        assert {state(log, name) for name in made_of_it} == {"active"}
+        log.when(revoke("stolen"))
+        assert {state(log, name) for name in made_of_it} == {"revoked"}
 
     def test_for_oneself_prolong_no_session(self) -> None:
         log = house()

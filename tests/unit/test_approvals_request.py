@@ -28,6 +28,8 @@ from approval_world import (
     vote,
 )
 from given import T0, TENANT, Log, acting, agent, named, prn, registered
+from hypothesis import given
+from hypothesis import strategies as st
 
 from quarterdeck_domain.access.events import IdentityLinked, PrincipalDeactivated, TenantClosed
 from quarterdeck_domain.access.slices import TransferOwnership
@@ -49,6 +51,7 @@ from quarterdeck_domain.approvals.slices import (
     RemindApproval,
     RevokeGrant,
 )
+from quarterdeck_domain.approvals.slices_path import MAX_PENDING_S, usual_reminder
 from quarterdeck_domain.errors import InvalidInput, NotAllowed, NotFound, WrongState
 from quarterdeck_domain.events import Actor
 from quarterdeck_domain.policy.events import Outcome
@@ -161,6 +164,14 @@ class TestPublishApprovalPath:
             self.publish(Stage(name="a"), remind=least - 1, expire=expire)
         self.publish(Stage(name="a"), remind=least, expire=expire)
         assert (expire - 1) // least <= 200
+
+    @given(st.integers(1, MAX_PENDING_S))
+    def test_what_nobody_says_of_reminders_suits_every_expiry(self, expire: int) -> None:
+        """An hour, unless that is longer than anybody waits, or more often than anybody listens."""
+        usual = usual_reminder(expire)
+        self.publish(Stage(name="a"), remind=usual, expire=expire)
+        if 3_600 <= expire <= 200 * 3_600:
+            assert usual == 3_600
 
     def test_a_short_path_may_remind_every_second(self) -> None:
         self.publish(Stage(name="a"), remind=1, expire=201)

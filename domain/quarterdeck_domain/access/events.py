@@ -136,7 +136,8 @@ class ApiKeyIssued(Event, frozen=True, kw_only=True):
     acts_for: tuple[str, ...] = ()
     """Principals that the holder acts for: the delegation chain, nearest first."""
     issued_by_key: str | None = None
-    """The API key that it was issued or rotated with; None for a session, a provider's token or the house itself."""
+    """The API key that it was issued or rotated with, or the session that came of one; None where a person was signed
+    in, by a session or a provider's token, and for the house itself."""
     bound_to: str | None = None
     """The API key or session that it was made with: once that is revoked, this is worth nothing either."""
     depth: int = 0

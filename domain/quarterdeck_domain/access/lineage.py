@@ -4,7 +4,7 @@ Nothing is recorded of what came of a revoked key: whoever reads a credential re
 through the other. So a revocation is one event on one key, and nobody can get in its way by making more.
 
 The exception: a person who is signed in, by a session or a provider's token, may make lasting keys for services and
-agents. Those can be revoked one by one, and none of them can administer.
+agents, and links for other people. A session that came of an API key is none of theirs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from quarterdeck_domain.access.values import Held, Item
 from quarterdeck_domain.errors import NotAllowed
 from quarterdeck_domain.events import RecordedEvent
 
-MAX_DEPTH: Final = 400
+MAX_DEPTH: Final = 100
 """How many a credential can be bound to, one through the other: each is looked at whenever it is presented."""
 
 
@@ -78,7 +78,8 @@ class Maker:
             until = key.end()
         if (key is not None and key.state(now) != "active") or (until is not None and now >= until):
             raise NotAllowed("the credential that this is made with has stopped working")
-        by_key = issued is not None and issued.purpose == "api"
+        # A session that came of an API key is no person who is signed in: whoever stole the key has it.
+        by_key = issued is not None and (issued.purpose == "api" or issued.issued_by_key is not None)
         if lasting and not by_key:
             return Bond()
         depth = 1 if issued is None else issued.depth + 1

@@ -19,7 +19,7 @@ from quarterdeck_domain.approvals.slices import (
     ResendCallback,
     RevokeGrant,
 )
-from quarterdeck_domain.approvals.slices_path import MAX_GRANT_LIFETIME_S, MAX_PENDING_S, MAX_STAGES
+from quarterdeck_domain.approvals.slices_path import MAX_GRANT_LIFETIME_S, MAX_PENDING_S, MAX_STAGES, usual_reminder
 from quarterdeck_domain.approvals.values import VOTING_ROLES
 from quarterdeck_domain.canonical import MAX_INTEGER
 from quarterdeck_domain.checks import MAX_COMMENT, MAX_ID, MAX_REASON
@@ -39,11 +39,14 @@ _OPERATORS: Final[frozenset[Role]] = frozenset({"operator", "administrator"})
 
 
 class PublishApprovalPathInput(CommandInput, frozen=True, kw_only=True):
-    """A path's stages in order and its times in seconds; `replaces` is the version you have seen, 0 for none."""
+    """A path's stages in order and its times in seconds; `replaces` is the version you have seen, 0 for none.
+
+    Where `remind_after_s` is left out, people are reminded every hour, or as often as the expiry allows.
+    """
 
     path_id: PathId
     stages: Annotated[tuple[Stage, ...], msgspec.Meta(min_length=1, max_length=MAX_STAGES)]
-    remind_after_s: Annotated[int, msgspec.Meta(ge=1, le=MAX_PENDING_S)] = 3_600
+    remind_after_s: Annotated[int, msgspec.Meta(ge=1, le=MAX_PENDING_S)] | None = None
     expires_after_s: Annotated[int, msgspec.Meta(ge=1, le=MAX_PENDING_S)] = 86_400
     grant_lifetime_s: Annotated[int, msgspec.Meta(ge=1, le=MAX_GRANT_LIFETIME_S)] = 3_600
     replaces: Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)] = 0
@@ -105,7 +108,7 @@ def _publish_approval_path(body: PublishApprovalPathInput, env: Environment) -> 
     command = PublishApprovalPath(
         path_id=body.path_id,
         stages=body.stages,
-        remind_after_s=body.remind_after_s,
+        remind_after_s=usual_reminder(body.expires_after_s) if body.remind_after_s is None else body.remind_after_s,
         expires_after_s=body.expires_after_s,
         grant_lifetime_s=body.grant_lifetime_s,
         replaces=body.replaces,

@@ -20,6 +20,7 @@ from quarterdeck_domain.slices import Decision, boundary
 MAX_STAGES: Final = 10
 MAX_QUORUM: Final = 10
 MAX_STAGE_NAME: Final = 60
+USUAL_REMINDER_S: Final = 3_600
 MAX_PENDING_S: Final = 90 * 86_400
 MAX_GRANT_LIFETIME_S: Final = 7 * 86_400
 MAX_REMINDERS: Final = 200
@@ -60,7 +61,7 @@ def check_reminders(remind_after_s: int, expires_after_s: int) -> int:
     seconds(remind_after_s, "remind_after_s", at_most=expires_after_s)
     reminders = (expires_after_s - 1) // remind_after_s
     if reminders > MAX_REMINDERS:
-        at_least = -(-expires_after_s // (MAX_REMINDERS + 1))
+        at_least = _least_wait(expires_after_s)
         raise InvalidInput(
             f"people would be told {reminders} times before this expires, and at most {MAX_REMINDERS} are allowed: "
             f"make remind_after_s at least {at_least} seconds, or expires_after_s shorter",
@@ -70,6 +71,15 @@ def check_reminders(remind_after_s: int, expires_after_s: int) -> int:
             reminders=reminders,
         )
     return remind_after_s
+
+
+def usual_reminder(expires_after_s: int) -> int:
+    """Return the seconds between reminders where nobody says: an hour, or as its expiry allows."""
+    return min(max(USUAL_REMINDER_S, _least_wait(expires_after_s)), expires_after_s)
+
+
+def _least_wait(expires_after_s: int) -> int:
+    return -(-expires_after_s // (MAX_REMINDERS + 1))
 
 
 class PublishApprovalPath(CommandSlice):
