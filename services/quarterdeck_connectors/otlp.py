@@ -276,7 +276,7 @@ _request: Final = msgspec.json.Decoder(_JsonRequest)
 
 def _json(body: bytes) -> Iterator[_Raw]:
     try:
-        groups = _request.decode(body).resource_spans or []
+        groups = _request.decode(body.decode()).resource_spans or []
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UnreadableSource(f"the body is not an ExportTraceServiceRequest in JSON: {error}") from None
     except RecursionError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from api_house import House, house, over_http
@@ -21,6 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from quarterdeck_api.app import create_app
+from quarterdeck_projector.projector import Projector
 
 PUBLIC: Final = frozenset({"public"})
 ANYBODY: Final[frozenset[str]] = frozenset()
@@ -122,9 +123,13 @@ GATED: Final = [route for route, roles in TABLE.items() if roles not in (PUBLIC,
 @pytest.fixture
 async def api(migrated_database: Callable[[], str], tmp_path: Path) -> AsyncIterator[House]:
     """An API with one principal of each role."""
-    async with house(migrated_database(), tmp_path) as made:
+    async with house(migrated_database(), tmp_path, failed_sign_ins_per_minute=1e9) as made:
         for role in ROLES:
             await made.add("acme", role, role, kind="agent" if role == "agent" else "human")  # type: ignore[arg-type]
+        store: Any = made.services.ledger.store
+        projector = Projector(store, store.pool)
+        await projector.prepare()
+        await projector.advance_to_end("acme")
         yield made
 
 

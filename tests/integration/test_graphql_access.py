@@ -34,6 +34,7 @@ READERS: Final = ("admin", "olga", "carol", "ann")
 OWN: Final = "everybody, each its own"
 ALL: Final = "readers alone"
 FREE: Final = "everybody, the same"
+ONE: Final = "readers alone, of one object"
 
 QUERIES: Final = {
     "now": ("{ now { position } }", FREE),
@@ -59,6 +60,11 @@ RECORD: Final = {
     "approvalPaths": ALL,
     "callbacks": ALL,
     "parkedEvents": ALL,
+    "assets": ALL,
+    "relations": ALL,
+    "drifts": ALL,
+    "reach": ONE,
+    "ways": ONE,
 }
 SUBSCRIPTIONS: Final = {"timeline", "replay"}
 """Tried in `test_graphql_subscriptions.py`."""
@@ -154,6 +160,23 @@ async def test_what_is_nobody_s_is_for_readers(here: GraphWorld, name: str) -> N
         assert [error["extensions"]["code"] for error in answer["errors"]] == ["not_allowed"]
         assert answer["errors"][0]["message"].startswith(f"`{name}` is answered to administrator, approver, ")
         assert answer["data"] is None
+
+
+OBJECTS: Final = {
+    "reach": 'reach(of: "agent:x", first: 1) { total }',
+    "ways": 'ways(from: "agent:x", to: "dataset:y") { more }',
+}
+"""What is asked of one object of the estate."""
+
+
+@pytest.mark.parametrize("name", [name for name, who in RECORD.items() if who == ONE])
+async def test_what_is_asked_of_an_object_is_for_readers(here: GraphWorld, name: str) -> None:
+    """Who may not ask learns nothing, not even whether there is such an object."""
+    query = f"{{ now {{ {OBJECTS[name]} }} }}"
+    for reader in READERS:
+        assert await here.codes(query, by=reader) == ["not_found"]
+    for other in ("bot", "alice", "pep", "bot-for-admin"):
+        assert await here.codes(query, by=other) == ["not_allowed"]
 
 
 @pytest.mark.parametrize("name", MINE)
