@@ -76,7 +76,7 @@ async def follow(context: Context, selected: Selected, after: int) -> AsyncItera
 
 
 async def _page(context: Context, selected: Selected, after: int, until: int) -> list[Entry]:
-    return await context.log.read_sealed(context.tenant, selected.query, after=after, until=until, limit=_PAGE)
+    return await selected.read(context, after=after, until=until, limit=_PAGE)
 
 
 async def play(

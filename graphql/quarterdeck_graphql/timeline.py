@@ -1,7 +1,8 @@
 """The timeline: what happened, filtered by what it concerns, what it is, who did it and when; oldest or newest first.
 
-It is answered by the log's own index, so it is never behind. A caller that reads only what concerns itself sees the
-events that name it, those it recorded, and those of a thing of its own when it asks for that thing by its tag.
+It is answered by the log's own index, so it is never behind. What a timeline is `about` is looked for under every name
+that it has in the log, see `touching`. A caller that reads only what concerns itself sees the events that name it,
+those it recorded, and those of a thing of its own when it asks for that thing by its tag.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from math import prod
 from typing import Final
 
 import msgspec
@@ -16,6 +18,8 @@ import strawberry
 from eventsourcing.dcb.api import DCBQuery, DCBQueryItem
 
 from quarterdeck_domain.errors import InvalidInput, NotAllowed
+from quarterdeck_domain.estate.kinds import KINDS
+from quarterdeck_graphql import touching
 from quarterdeck_graphql.context import Context, Info
 from quarterdeck_graphql.enums import Order
 from quarterdeck_graphql.events import DATA, NAMES_ITS_OWNER, TimelineEntry, show_entries
@@ -28,16 +32,20 @@ from quarterdeck_readmodels.tables import storable
 MAX_TAGS: Final = 8
 MAX_TYPES: Final = 40
 MAX_ACTORS: Final = 8
+MAX_ITEMS: Final = 1_000
 TAG_OF: Final = {
     "apr_": "approval",
     "bnd_": "bundle",
     "dec_": "decision",
+    "drf_": "drift",
     "eff_": "effect",
     "grt_": "grant",
     "key_": "key",
     "prn_": "principal",
+    "run_": "estate-run",
 }
 """By what an id begins with: the kind under which the log tags its object."""
+_APPLIED: Final = "estate.applied"
 _TICK: Final = timedelta(microseconds=1)
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -45,7 +53,9 @@ _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 @strawberry.input(description="Which events a timeline has. What is left out asks for nothing.")
 class TimelineFilter:
     about: list[strawberry.ID] | None = strawberry.field(
-        default=None, description="Events that concern all of these objects, by their ids."
+        default=None,
+        description="Events that concern all of these objects, by their ids. Of an object of the estate (`kind:name`): "
+        "everything that touched it, under every name it had.",
     )
     tags: list[str] | None = strawberry.field(
         default=None, description="Events that concern all of these, as `kind:id`: `approval:apr_…`, `role:approver`."
@@ -68,6 +78,22 @@ class Selected(msgspec.Struct, frozen=True, kw_only=True):
     query: DCBQuery
     after: int = 0
     until: int | None = None
+    runs: bool = False
+    """Whether what applied the runs that the events are of belongs to them: it is about objects of the estate."""
+    types: frozenset[str] | None = None
+    """With `runs`: the types that are left of what the query finds."""
+
+    async def read(
+        self, context: Context, *, after: int, until: int | None, limit: int, backwards: bool = False
+    ) -> list[Entry]:
+        """Return the next events, `after < position <= until`."""
+        if self.runs:
+            return await touching.read(
+                context, self.query, self.types, after=after, until=until, limit=limit, backwards=backwards
+            )
+        return await context.log.read_sealed(
+            context.tenant, self.query, after=after, until=until, limit=limit, backwards=backwards
+        )
 
 
 async def select(context: Context, wanted: TimelineFilter | None) -> Selected:
@@ -79,18 +105,26 @@ async def select(context: Context, wanted: TimelineFilter | None) -> Selected:
     """
     wanted = wanted or TimelineFilter()
     about = [tag_of(name) for name in _checked("about", wanted.about, MAX_TAGS)]
-    tags = (*about, *_checked("tags", wanted.tags, MAX_TAGS))
+    tags = _checked("tags", wanted.tags, MAX_TAGS)
     types = _checked("types", wanted.types, MAX_TYPES)
     actors = _checked("actors", wanted.actors, MAX_ACTORS)
     known = {found.type for found in context.log.registry.types()}
     if unknown := sorted(set(types) - known):
         raise InvalidInput(f"no event has the type {unknown[0]!r}", field="types", unknown=unknown)
     scopes: list[tuple[str, ...]] = [()]
-    if context.own is not None and not await _asks_for_its_own(context, tags):
+    if context.own is not None and not await _asks_for_its_own(context, (*about, *tags)):
         scopes = [(f"principal:{context.own}",), (f"actor:{context.own}",)]
     by: list[tuple[str, ...]] = [(f"actor:{actor}",) for actor in actors] or [()]
+    # Whoever reads only its own is told nothing of an object's other names.
+    whole = context.own is None
+    names = [await touching.concerning(context, tag, stories=len(about) == 1) if whole else [tag] for tag in about]
+    runs = whole and touching.is_of_the_map(about) and not tags and (not types or _APPLIED in types)
+    kept: tuple[str, ...] = () if runs else types
+    if prod(map(len, names)) * len(scopes) * len(by) > MAX_ITEMS:
+        raise InvalidInput("these objects have too many names together: ask about fewer at once", field="about")
     items = [
-        DCBQueryItem(types=list(types), tags=sorted({*tags, *scope, *actor})) for scope, actor in product(scopes, by)
+        DCBQueryItem(types=list(kept), tags=sorted({*tags, *scope, *actor, *these}))
+        for scope, actor, these in product(scopes, by, product(*names))
     ]
     if items == [DCBQueryItem(types=[], tags=[])]:
         items = []
@@ -100,11 +134,17 @@ async def select(context: Context, wanted: TimelineFilter | None) -> Selected:
         await check_past(context, wanted.from_)
         after = await context.log.position_at(context.tenant, wanted.from_ - _TICK)
     until = None if wanted.to is None else await context.log.position_at(context.tenant, wanted.to)
-    return Selected(query=DCBQuery(items=items), after=after, until=until)
+    return Selected(
+        query=DCBQuery(items=items),
+        after=after,
+        until=until,
+        runs=runs,
+        types=frozenset(types) if runs and types else None,
+    )
 
 
 def tag_of(object_id: str) -> str:
-    """Return the tag of an object from its id. Ids of paths and tenants are their tags.
+    """Return the tag of an object from its id. Those of paths, tenants, objects of the estate and relations are tags.
 
     Raises:
         InvalidInput: it is no object's id.
@@ -112,8 +152,10 @@ def tag_of(object_id: str) -> str:
     kind = TAG_OF.get(object_id[:4])
     if kind is not None:
         return f"{kind}:{object_id}"
-    if object_id.startswith(("path:", "tenant:", "parked:")):
+    if object_id.startswith(("path:", "tenant:", "parked:", "relation:", "asset:")):
         return object_id
+    if object_id.partition(":")[0] in KINDS:
+        return f"asset:{object_id}"
     raise InvalidInput(f"{object_id[:60]!r} is not the id of an object", field="about", known=sorted(TAG_OF))
 
 
@@ -160,9 +202,7 @@ async def timeline_page(
         low = key[0]
     found: list[Entry] = []
     if high is None or low < high:
-        found = await context.log.read_sealed(
-            context.tenant, selected.query, after=low, until=high, limit=first + 1, backwards=backwards
-        )
+        found = await selected.read(context, after=low, until=high, limit=first + 1, backwards=backwards)
     nodes = await show_entries(context, found[:first], with_data=selects(info, *DATA))
     keys = [(entry.position,) for entry in found[:first]]
     return page(nodes, keys, cursors, more=len(found) > first, after=after)

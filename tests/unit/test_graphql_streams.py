@@ -49,8 +49,11 @@ class Log:
     def __init__(self, found: Sequence[Entry]) -> None:
         self._entries = found
 
-    async def read_sealed(self, tenant: str, query: DCBQuery, *, after: int, until: int, limit: int) -> list[Entry]:
+    async def read_sealed(
+        self, tenant: str, query: DCBQuery, *, after: int, until: int, limit: int, backwards: bool
+    ) -> list[Entry]:
         """Return a page."""
+        assert not backwards
         return [entry for entry in self._entries if after < entry.position <= until][:limit]
 
 

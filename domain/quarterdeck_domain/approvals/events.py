@@ -53,6 +53,7 @@ class ApprovalRequested(Event, frozen=True, kw_only=True):
         "approval_id": "approval",
         "decision_id": "decision",
         "subject": "subject",
+        "resource": "resource",
         "requester": "principal",
         "action_digest": "action",
     }
