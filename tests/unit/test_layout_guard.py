@@ -54,6 +54,10 @@ PLANTS = {
         *("quarterdeck_readmodels.reader", "quarterdeck_workflows.ids", "asyncpg", "fastapi", "temporalio"),
     ],
     "quarterdeck_runtime": ["quarterdeck_ledger.postgres", "quarterdeck_domain.ids", "asyncpg", "temporalio"],
+    "quarterdeck_importing": [
+        *("quarterdeck_runtime.settings", "quarterdeck_policy.decision_point", "quarterdeck_workflows.ids"),
+        *("quarterdeck_projector.projector", "quarterdeck_api.app", "asyncpg", "fastapi", "httpx", "temporalio"),
+    ],
     "quarterdeck_workflows": [
         *(f"quarterdeck_ledger.{name}" for name in (*STORES, "ledger", "keys", "checkpoints", "entry", "sealing")),
         *("quarterdeck_ledger", "quarterdeck_readmodels.reader", "quarterdeck_policy.decision_point"),
