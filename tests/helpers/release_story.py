@@ -10,6 +10,7 @@ from golden_events import example
 
 from quarterdeck_domain.access import events as access
 from quarterdeck_domain.approvals import events as approvals
+from quarterdeck_domain.estate import events as estate
 from quarterdeck_domain.events import Event
 from quarterdeck_domain.policy import events as policy
 
@@ -26,7 +27,7 @@ def end(tenant: str) -> list[Event]:
 
 def chapter(number: int, now: datetime) -> list[Event]:
     """Return one round of everything else that can happen, about things that no other round is about."""
-    return [*_people(number, now), *_policy(number), *_approvals(number, now)]
+    return [*_people(number, now), *_policy(number), *_approvals(number, now), *_estate(number, now)]
 
 
 def _people(n: int, now: datetime) -> Iterator[Event]:
@@ -107,6 +108,28 @@ def _grants(n: int, agent: str, later: datetime) -> Iterator[Event]:
     other = {"approval_id": f"apr_{n}revoked", "grant_id": f"grt_{n}b"}
     yield _of(approvals.GrantMinted, **other, redeemer=agent, expires_at=later)
     yield _of(approvals.GrantRevoked, **other)
+
+
+def _estate(n: int, now: datetime) -> Iterator[Event]:
+    agent, tool, copy, run = f"agent:support-{n}", f"tool:refund-{n}", f"tool:Refund-{n}", f"run-{n}"
+    ends = {"source": agent, "relation": "calls", "target": tool}
+    for asset in (agent, tool, copy):
+        yield _of(estate.AssetRegistered, asset=asset, facts={"purpose": "refunds"}, run=run)
+    yield _of(estate.RelationDeclared, **ends, run=run)
+    yield _of(estate.EstateApplied, run=run, registered=3, related=1)
+    yield _of(estate.AssetChanged, asset=agent, facts={"risk": "high"}, valid_from=now - timedelta(days=3), run=None)
+    yield _of(estate.AssetOwnershipTransferred, asset=agent)
+    yield _of(estate.AssetPromoted, asset=tool)
+    yield _of(estate.RelationObserved, **ends, first_seen=now, last_seen=now, run=None)
+    drift = {"drift_id": f"drf_{n}", "asset": tool}
+    yield _of(estate.DriftDetected, **drift, input="tools", quarantined=True, run=None)
+    yield _of(estate.AssetQuarantined, asset=tool)
+    yield _of(estate.DriftAccepted, **drift)
+    yield _of(estate.AssetReleased, asset=tool, lifecycle="live")
+    yield _of(estate.AssetsMerged, survivor=tool, merged=copy, adopted={})
+    yield _of(estate.AssetDeprecated, asset=tool, successor=None)
+    yield _of(estate.RelationWithdrawn, **ends, run=None)
+    yield _of(estate.AssetRetired, asset=tool, run=None)
 
 
 def _of(event_class: type[Event], /, **fields: object) -> Event:
