@@ -1,8 +1,8 @@
 """Turns: what streams may take of a process, so that whoever asks a question beside them hardly notices.
 
 An event loop has no priorities: a stream that always has a next event at hand would leave nothing to others. So every
-event waits for its turn. Turns come one by one, a tenant after the other; between two the loop goes round, and all of
-them together take a quarter of its time. Pages of the log are read two at a time, as fairly.
+event waits for its turn. Turns come one by one, a tenant after the other; between two the loop goes round, and while
+anybody asks, all of them together take a quarter of its time. Pages of the log are read two at a time, as fairly.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ _SLICE_S: Final = 0.001
 _REST: Final = 3
 """The rest after a slice is so many times as long, and never longer than `_LONGEST_REST_S`."""
 _LONGEST_REST_S: Final = 0.1
+ASKING_S: Final = 0.5
+"""So long after a request came or was answered there are rests: whoever asked may ask again."""
 
 
 class Queue:
@@ -55,8 +57,13 @@ class Turns:
         self._streams = Queue()
         self._giving = False
         self._began = self._spent_s = 0.0
+        self._asked = float("-inf")
         self._readers = Queue()
         self._free = READING_AT_ONCE
+
+    def asked(self) -> None:
+        """Note that somebody who is no stream came with a request, or was answered."""
+        self._asked = asyncio.get_running_loop().time()
 
     async def take(self, tenant: str) -> None:
         """Return when a stream of the tenant may do its next piece of work: deliver one event, or read one page."""
@@ -102,8 +109,13 @@ class Turns:
 
     def _end(self) -> None:
         loop = asyncio.get_running_loop()
-        self._spent_s += loop.time() - self._began
+        now = loop.time()
+        self._spent_s += now - self._began
         if self._spent_s < _SLICE_S:
+            self._give()
+            return
+        if now - self._asked > ASKING_S:
+            self._spent_s = 0.0
             self._give()
             return
         rest_s, self._spent_s = min(self._spent_s * _REST, _LONGEST_REST_S), 0.0

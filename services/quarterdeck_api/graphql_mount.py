@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, FastAPI, Request, Response, WebSocket
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from quarterdeck_api.auth.authenticator import TENANT_HEADER
@@ -26,6 +27,7 @@ from quarterdeck_graphql.listeners import Listeners
 from quarterdeck_graphql.schema import build_schema
 from quarterdeck_graphql.service import answer
 from quarterdeck_graphql.socket import PROTOCOL, Connection
+from quarterdeck_graphql.turns import Turns
 from quarterdeck_ledger.errors import Unavailable
 
 PATH: Final = "/graphql"
@@ -38,8 +40,28 @@ async def _now() -> float:
 def mount(app: FastAPI) -> None:
     """Serve GraphQL at `/graphql`."""
     app.state.listeners = Listeners()
+    app.add_middleware(Asked, turns=app.state.listeners.turns)
     app.add_api_route(PATH, ask, methods=["POST"], include_in_schema=False)
     app.add_api_websocket_route(PATH, listen)
+
+
+class Asked:
+    """Lets streams give way to requests, whatever they ask for."""
+
+    def __init__(self, app: ASGIApp, turns: Turns) -> None:
+        self._app = app
+        self._turns = turns
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Note when a request comes and when it is answered."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        self._turns.asked()
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._turns.asked()
 
 
 async def ask(

@@ -1,4 +1,4 @@
-"""What streams take of a process: one event a round of the loop, tenants in turn, and a quarter of its time at most.
+"""What streams take of a process: one event a round of the loop, tenants in turn, a quarter of its time while others ask.
 
 Serves RELIABILITY T26. Nothing here measures time: rounds and turns are counted.
 """
@@ -61,23 +61,33 @@ async def test_tenants_are_served_in_turn() -> None:
     assert 29 <= delivered[:60].count("calm") <= 31
 
 
-async def test_streams_rest_three_times_as_long_as_they_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock that an event moves by a millisecond, and every round by a hundredth of one."""
+@pytest.mark.parametrize(
+    ("asked_until", "least", "most"),
+    [(1.0, 200, 260), (0.0, 590, 640), (-10.0, 950, 1_000)],
+    ids=["all the time", "at the beginning", "never"],
+)
+async def test_streams_rest_three_times_as_long_as_they_work_while_somebody_asks(
+    monkeypatch: pytest.MonkeyPatch, asked_until: float, least: int, most: int
+) -> None:
+    """By a clock that an event moves by a millisecond, and every round by a hundredth of one. Half a second after the
+    last request they have the process to themselves."""
     loop = asyncio.get_running_loop()
-    now = loop.time()
-    end = now + 1.0
+    now = begin = loop.time()
     monkeypatch.setattr(loop, "time", lambda: now)
     events = 0
+    turns = Turns()
 
     def deliver(_tenant: str) -> None:
         nonlocal now, events
         now, events = now + 0.001, events + 1
 
-    with streams(Turns(), ["busy"] * 3, deliver):
-        while now < end:
+    with streams(turns, ["busy"] * 3, deliver):
+        while now < begin + 1.0:
+            if now - begin <= asked_until:
+                turns.asked()
             await asyncio.sleep(0)
             now += 0.000_01
-    assert 200 <= events <= 260
+    assert least <= events <= most
 
 
 async def test_who_goes_away_is_passed_over() -> None:
