@@ -6,6 +6,8 @@ import random
 import uuid
 from datetime import UTC, datetime, timedelta
 
+from estate_stream import EstateStream
+
 from quarterdeck_domain.access import events as access
 from quarterdeck_domain.approvals import events as approvals
 from quarterdeck_domain.events import Event
@@ -30,6 +32,7 @@ class Stream:
         self.effects: list[tuple[str, str, str]] = []
         self.voted: set[tuple[str, str]] = set()
         self.messages: list[tuple[str, str]] = []
+        self.estate = EstateStream(self._random)
 
     def take(self, count: int) -> list[Event]:
         """Return the next events."""
@@ -50,6 +53,7 @@ class Stream:
     def _next(self) -> list[Event]:
         makers = [self._principal]
         if self.principals:
+            makers += [self.estate.take] * 6
             makers += [self._change, self._key, self._bundle, self._path, self._decision]
         if self.decisions and self.paths:
             makers += [self._request] * 2

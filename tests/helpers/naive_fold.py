@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from naive_estate import Estate
+
 from quarterdeck_domain.access import events as access
 from quarterdeck_domain.approvals import events as approvals
 from quarterdeck_domain.events import RecordedEvent
@@ -16,9 +18,14 @@ State = dict[str, dict[str, dict[str, Any]]]
 def states(events: list[RecordedEvent]) -> list[State]:
     """Return the state after each prefix of the log: element p is the state at position p."""
     state: State = {}
+    estate = Estate()
     found: list[State] = [{}]
     for event in events:
         _fold(state, event)
+        estate.hear(event)
+        for table, object_id in estate.changed:
+            state.setdefault(table, {})[object_id] = estate.row(table, object_id)
+        estate.changed.clear()
         found.append(copy.deepcopy(state))
     return found
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 import pytest
@@ -67,11 +68,22 @@ async def everything(record: Record, wanted: State) -> State:
         assert not page.more
         for item in page.rows:
             expected = wanted.get(row.table, {}).get(item.id, {})
-            values = {name: getattr(item, name) for name in expected}
+            values = {name: _plain(getattr(item, name)) for name in expected}
             if "roles" in values:
                 values["roles"] = sorted(values["roles"])
+            if "intervals" in values:
+                values["intervals"] = _lasting(item.intervals)
             found.setdefault(row.table, {})[item.id] = values
     return found
+
+
+def _lasting(intervals: Iterable[tuple[Any, ...]]) -> list[list[str | None]]:
+    """Return from when until when, without what was said then, and without what ended before it began."""
+    return [list(item[:2]) for item in intervals if item[1] is None or item[0] < item[1]]
+
+
+def _plain(value: object) -> object:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 @pytest.mark.parametrize("seed", range(4))
