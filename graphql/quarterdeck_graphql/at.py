@@ -1,25 +1,34 @@
 """The record as of one position: pages, single objects and what belongs to them, fetched together and seen as allowed.
 
+Asked of a moment as known at that position (`View`), the estate in it is as it was true then, and everything else as it
+was recorded by the position. Whoever needs the read models themselves takes them from `At.record`, never from the
+reader: so it is told of the same moment.
+
 Rows are ranges of positions, so the same question of the same position has the same answer whenever it is asked. So
 each query opens the read models for itself, briefly: nothing is held while a request is answered.
 """
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar, Final, Self, TypeVar
 
 import msgspec
 from strawberry.dataloader import DataLoader
 
 from quarterdeck_graphql.context import Context
+from quarterdeck_graphql.moments import recorded_at
 from quarterdeck_graphql.personal import Remembered, shown
 from quarterdeck_readmodels.access import ApiKey, Principal, Tenant
 from quarterdeck_readmodels.approvals import Approval, Effect, Grant, VoteRecord
+from quarterdeck_readmodels.held import View, held_at
 from quarterdeck_readmodels.policy import DecisionRecord
 from quarterdeck_readmodels.reader import Page
+from quarterdeck_readmodels.reader import Record as Rows
 from quarterdeck_readmodels.tables import Row
 
 R = TypeVar("R", bound=Row)
@@ -60,13 +69,49 @@ class Shown:
 
 
 class At:
-    """One caller's view of the record as of one position."""
+    """One caller's view of the record as of one position.
 
-    def __init__(self, context: Context, position: int) -> None:
+    `moment` is the moment whose relations hold in it: left out, that at which the position was recorded, or, if this is
+    the record as it is (`live`), now. With a `view`, the estate is as it was true at the view's moment, as known at
+    the position.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        position: int,
+        *,
+        live: bool = False,
+        moment: datetime | None = None,
+        view: View | None = None,
+    ) -> None:
         self.context = context
         self.position = position
+        self.live = live
+        self.view = view
+        self._moment = moment if view is None else view.moment
         self._loaders: dict[type[Row], DataLoader[str, Any]] = {}
         self._votes: DataLoader[str, list[VoteRecord]] = DataLoader(self._load_votes)
+
+    @contextlib.asynccontextmanager
+    async def record(self) -> AsyncIterator[Rows]:
+        """Open the read models: every question of them is answered as of this view's moment.
+
+        Raises:
+            NotYet: the tables do not hold the position yet.
+            Unavailable: the database does not answer.
+        """
+        reader, tenant = self.context.reader, self.context.tenant
+        opened = reader.at(tenant, self.position) if self.view is None else held_at(reader, tenant, self.view)
+        async with opened as record:
+            yield record
+
+    async def moment(self) -> datetime | None:
+        """Return the moment of which this tells; None before the first event, unless a time was asked for."""
+        if self._moment is None:
+            live = self.live
+            self._moment = await (self.context.log.now() if live else recorded_at(self.context, self.position))
+        return self._moment
 
     async def page(
         self,
@@ -95,7 +140,7 @@ class At:
             if own not in narrowed.get(column, (own,)):
                 return Page([], False)
             narrowed[column] = (own,)
-        async with self.context.reader.at(self.context.tenant, self.position) as record:
+        async with self.record() as record:
             return await record.page(row, first=first, after=after, newest_first=newest_first, where=narrowed)
 
     async def get(self, row: type[R], object_id: str | None) -> R | None:
@@ -146,7 +191,7 @@ class At:
 
     def _loader(self, row: type[R]) -> Callable[[list[str]], Any]:
         async def load(ids: list[str]) -> list[R | None]:
-            async with self.context.reader.at(self.context.tenant, self.position) as record:
+            async with self.record() as record:
                 found = await record.many(row, ids)
             return [found.get(name) for name in ids]
 
@@ -155,7 +200,7 @@ class At:
     async def _load_votes(self, approvals: list[str]) -> list[list[VoteRecord]]:
         votes: dict[str, list[VoteRecord]] = defaultdict(list)
         after, more = None, True
-        async with self.context.reader.at(self.context.tenant, self.position) as record:
+        async with self.record() as record:
             while more:
                 page = await record.page(
                     VoteRecord, first=_PAGE, after=after, newest_first=False, where={"approval_id": approvals}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -61,7 +61,7 @@ class Asset(Shown, Node):
         self, incoming: Annotated[bool, strawberry.argument(description="Those that lead to it.")] = False
     ) -> list[Relation]:
         column = "target" if incoming else "source"
-        async with self._at.context.reader.at(self._at.context.tenant, self._at.position) as record:
+        async with self._at.record() as record:
             found = await record.matching(rows.Relation, column, [self._row.id], most=MAX_RELATIONS)
         return [Relation.of(row, self._at) for row in found]
 
@@ -230,9 +230,12 @@ def plain(asset: str) -> str:
     return asset.removeprefix("asset:")
 
 
-async def reach_of(
-    at: At, start: str, direction: Direction, hops: int, kinds: list[str] | None, first: int, moment: datetime
-) -> Reach:
+async def moment_of(at: At) -> datetime:
+    """Return the moment whose relations hold; before the first event, any will do: there are none."""
+    return await at.moment() or datetime.min.replace(tzinfo=UTC)
+
+
+async def reach_of(at: At, start: str, direction: Direction, hops: int, kinds: list[str] | None, first: int) -> Reach:
     """Return what is within reach of an object.
 
     Raises:
@@ -241,7 +244,8 @@ async def reach_of(
     """
     at.context.require_all("reach")
     backwards = direction is Direction.BACKWARD
-    async with at.context.reader.at(at.context.tenant, at.position) as record:
+    moment = await moment_of(at)
+    async with at.record() as record:
         part = await around(record, plain(start), moment, hops=hops, backwards=backwards)
     found = sorted(part.graph.within(plain(start), backwards=backwards, hops=hops).items(), key=lambda item: item[::-1])
     wanted = [(name, steps) for name, steps in found if kinds is None or part.assets[name].kind in kinds]
@@ -249,7 +253,7 @@ async def reach_of(
     return Reach(total=len(wanted), reached=reached)
 
 
-async def ways_between(at: At, start: str, end: str, hops: int, first: int, moment: datetime) -> Ways:
+async def ways_between(at: At, start: str, end: str, hops: int, first: int) -> Ways:
     """Return the ways from an object to another, the controls on each, and what would close them all.
 
     Raises:
@@ -260,7 +264,8 @@ async def ways_between(at: At, start: str, end: str, hops: int, first: int, mome
     if not 1 <= first <= MAX_PATHS:
         raise InvalidInput(f"1 to {MAX_PATHS} paths are shown, not {first}", field="first", limit=MAX_PATHS)
     source, target = plain(start), plain(end)
-    async with at.context.reader.at(at.context.tenant, at.position) as record:
+    moment = await moment_of(at)
+    async with at.record() as record:
         part = await around(record, source, moment, hops=min(hops, MAX_HOPS))
     found, more = part.graph.paths(source, target, most=first, hops=hops)
     if not found:

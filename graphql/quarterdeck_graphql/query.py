@@ -16,7 +16,7 @@ from quarterdeck_graphql.enums import Order
 from quarterdeck_graphql.events import TimelineEntry, may_see, show_entry
 from quarterdeck_graphql.explain import Explanation, explain_decision
 from quarterdeck_graphql.limits import WEIGHT
-from quarterdeck_graphql.moments import Moment, position_at, position_of
+from quarterdeck_graphql.moments import Moment, position_at, position_of, view_of
 from quarterdeck_graphql.node import Connection, Node
 from quarterdeck_graphql.proofs import Log
 from quarterdeck_graphql.record import After, First, Record, node_at, record_at
@@ -58,14 +58,27 @@ class Query:
     ) -> Record:
         return await record_at(info.context, at_least=at_least)
 
-    @resolver("The record as it was: at a time (the last position recorded by then) or a position.")
+    @resolver(
+        "The record as it was: at a time (the last position recorded by then) or a position. With `knownAt`, objects "
+        "and relations of the estate are as they were true at that moment, as known at the other one: with what was "
+        "recorded late, and without what was not known yet. Everything else is then as it was recorded by `knownAt`."
+    )
     async def at(
         self,
         info: Info,
-        time: Annotated[datetime | None, strawberry.argument(description="A moment.")] = None,
+        time: Annotated[
+            datetime | None, strawberry.argument(description="A moment; one to come only with `knownAt`.")
+        ] = None,
         position: Annotated[Position | None, strawberry.argument(description="A place in the log.")] = None,
+        known_at: Annotated[
+            Moment | None, strawberry.argument(description="The moment as of which it is known: earlier or later.")
+        ] = None,
     ) -> Record:
-        return await record_at(info.context, position=await position_at(info.context, time=time, position=position))
+        context = info.context
+        if known_at is not None:
+            view = await view_of(context, time=time, position=position, known=known_at)
+            return await record_at(context, position=view.known, view=view)
+        return await record_at(context, position=await position_at(context, time=time, position=position), moment=time)
 
     @resolver("One object as it is, of whatever kind; null where there is none, or not for you.")
     async def node(

@@ -1,4 +1,5 @@
-"""The record: everything that was true at one position. `now` and `at` return the same type."""
+"""The record: everything that was true at one position. `now` and `at` return the same type, also where `at` was asked
+for the estate as it was true at one moment and known at another."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from quarterdeck_graphql.context import Context, Info
 from quarterdeck_graphql.declare import resolver
 from quarterdeck_graphql.enums import Order
 from quarterdeck_graphql.limits import WEIGHT
+from quarterdeck_graphql.moments import recorded_at
 from quarterdeck_graphql.node import Connection, Node, check_first, page
 from quarterdeck_graphql.scalars import Position
 from quarterdeck_graphql.selection import selects
@@ -24,6 +26,7 @@ from quarterdeck_readmodels import access as access_rows
 from quarterdeck_readmodels import approvals as approvals_rows
 from quarterdeck_readmodels import estate as estate_rows
 from quarterdeck_readmodels import policy as policy_rows
+from quarterdeck_readmodels.held import View
 from quarterdeck_readmodels.tables import Row
 
 S = TypeVar("S", bound=Shown)
@@ -62,8 +65,16 @@ class Record:
     position: Position = strawberry.field(description="The position whose record this is.")
 
     @resolver("When the event at that position was recorded; null at position 0.")
-    async def recorded_at(self, info: Info) -> datetime | None:
-        return await self._recorded(info)
+    async def recorded_at(self) -> datetime | None:
+        return await recorded_at(self.at.context, self.at.position)
+
+    @resolver(
+        "The moment of which it tells: the `time` that was asked for, else when that event was recorded, or, in `now`, "
+        "the present. Asked with `knownAt`, objects and relations are as they were true at this moment; otherwise they "
+        "are as they were recorded, and this moment tells which relations hold in `reach` and `ways`."
+    )
+    async def moment(self) -> datetime | None:
+        return await self.at.moment()
 
     @resolver("The tenant; null before its first event.")
     async def tenant(self, info: Info) -> access.Tenant | None:
@@ -228,8 +239,7 @@ class Record:
         hops: Annotated[int, strawberry.argument(description="Over how many steps at most, 1 to 12.")] = 6,
         kinds: Annotated[list[str] | None, strawberry.argument(description="Only objects of these kinds.")] = None,
     ) -> estate.Reach:
-        moment = await self._moment(info)
-        return await estate.reach_of(self.at, of, direction, hops, kinds, check_first(first), moment)
+        return await estate.reach_of(self.at, of, direction, hops, kinds, check_first(first))
 
     @resolver("The ways from an object to another, and what would close them all.", metadata={WEIGHT: 10})
     async def ways(
@@ -240,24 +250,20 @@ class Record:
         first: Annotated[int, strawberry.argument(description="How many paths are shown, 1 to 50.")] = 10,
         hops: Annotated[int, strawberry.argument(description="Over how many steps at most, 1 to 12.")] = 6,
     ) -> estate.Ways:
-        return await estate.ways_between(self.at, from_, to, hops, first, await self._moment(info))
-
-    async def _moment(self, info: Info) -> datetime:
-        """Return the moment of which this is the record: now, or when its last event was recorded."""
-        now = await info.context.log.now()
-        head = await info.context.reader.projected(info.context.tenant)
-        return now if self.position >= head else (await self._recorded(info)) or now
-
-    async def _recorded(self, info: Info) -> datetime | None:
-        if self.position == 0:
-            return None
-        log, tenant = info.context.log, info.context.tenant
-        (entry,) = await log.read_sealed(tenant, after=self.position - 1, until=self.position)
-        return entry.recorded_at
+        return await estate.ways_between(self.at, from_, to, hops, first)
 
 
-async def record_at(context: Context, *, position: int | None = None, at_least: int | None = None) -> Record:
+async def record_at(
+    context: Context,
+    *,
+    position: int | None = None,
+    at_least: int | None = None,
+    moment: datetime | None = None,
+    view: View | None = None,
+) -> Record:
     """Return the record as of a position, or of now, with everything up to `at_least` in it.
+
+    `moment` is the time that was asked for, where it was one; with a `view`, the estate is as it was true then.
 
     Raises:
         InvalidInput: the log is not that long.
@@ -272,7 +278,8 @@ async def record_at(context: Context, *, position: int | None = None, at_least: 
             )
         await context.reader.wait_for(context.tenant, demanded, WAIT_S)
     here = position if position is not None else await context.reader.projected(context.tenant)
-    return Record(at=At(context, here), position=Position(here))
+    at = At(context, here, live=position is None, moment=moment, view=view)
+    return Record(at=at, position=Position(here))
 
 
 async def node_at(at: At, object_id: str) -> Node | None:

@@ -1,14 +1,14 @@
-"""Read models of the estate: objects, relations, drift.
+"""Read models of the estate: objects, relations, drift. What happens to relations and drifts is in `estate_relations`.
 
 A row shows what is known at its position of the moment at which it was recorded. Facts that hold from or until other
 moments are kept beside it (`dated`), and what nobody dated, of the same fields (`plain`), so that what was true at any
-moment can be told from rows alone: see `facts_at`.
+moment can be told from rows alone: see `facts_at`, and `bitemporal`, which makes rows of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from quarterdeck_domain.estate.values import FIELDS, Dated, holding
@@ -16,13 +16,28 @@ from quarterdeck_readmodels.tables import Change, Fold, Row, Seen
 
 MAX_DATED: Final = 200
 """How many dated facts of one object, and intervals of one relation, are kept: the latest."""
+DATED: Final = "dated"
+SEEN: Final = "seen"
+PROMPTLY: Final = timedelta(days=1)
+"""What was first seen so long before it was recorded, or less, was recorded promptly."""
 
 
 class Asset(Row, frozen=True, kw_only=True):
     """An object of the estate. `id` is `kind:name`."""
 
     table = "assets"
-    filters = ("owner", "team", "kind", "lifecycle", "classification", "policy_class", "merged_into", "environments")
+    filters = (
+        "owner",
+        "team",
+        "timed",
+        "kind",
+        "lifecycle",
+        "classification",
+        "policy_class",
+        "merged_into",
+        "offered_by",
+        "environments",
+    )
 
     kind: str
     name: str
@@ -40,6 +55,8 @@ class Asset(Row, frozen=True, kw_only=True):
     attributes: dict[str, Any] = {}
     source: str = ""
     confidence: str = "declared"
+    offered_by: str | None = None
+    """The import that it first came from: when that no longer offers it, it is gone from there."""
     aliases: tuple[str, ...] = ()
     merged_into: str | None = None
     successor: str | None = None
@@ -53,13 +70,15 @@ class Asset(Row, frozen=True, kw_only=True):
     plain: dict[str, Any] = {}
     """What nobody dated, of the fields that somebody else did."""
     dated: tuple[dict[str, Any], ...] = ()
+    timed: str | None = None
+    """`dated` once a dated fact is known of it. Of all others, what was true is what was recorded."""
 
 
 class Relation(Row, frozen=True, kw_only=True):
     """How one object is related to another. Declared, seen, or both; `intervals` say when what was declared held."""
 
     table = "relations"
-    filters = ("source", "target", "relation", "source_kind", "target_kind")
+    filters = ("source", "target", "timed", "relation", "source_kind", "target_kind")
 
     source: str
     relation: str
@@ -77,7 +96,12 @@ class Relation(Row, frozen=True, kw_only=True):
     last_seen: datetime | None = None
     observation: str = ""
     """The evidence of what was seen."""
-    intervals: tuple[tuple[str, str | None], ...] = ()
+    intervals: tuple[tuple[Any, ...], ...] = ()
+    """From when until when it is declared to hold, in the order in which that was said; third, in those before the last
+    one, what was said with it."""
+    timed: str | None = None
+    """`dated` once it was declared or withdrawn as of another moment than that of recording, or was first seen long
+    before that was recorded; else `seen` once it was seen. Of all others, what was true is what was recorded."""
     changed_at: datetime
 
 
@@ -172,6 +196,7 @@ def _said(event: Seen, facts: Mapping[str, Any], **columns: Any) -> Callable[[Ma
         kept = {"since": since, "plain": plain, "dated": dated[-MAX_DATED:], "changed_at": event.recorded_at}
         if not dated:
             return columns | _merged(before, facts) | kept
+        kept["timed"] = DATED
         told = facts_at(event.recorded_at, {**base, **kept})
         every = dict.fromkeys((*since, *(name for item in dated for name in item["facts"])))
         return columns | _merged(before, every | told) | kept
@@ -198,6 +223,7 @@ def _registered(event: Seen) -> Iterable[Change]:
             "name": name,
             "source": data["source"],
             "confidence": data["confidence"],
+            "offered_by": data["source"] if data["confidence"] == "imported" else None,
             "registered_at": event.recorded_at,
             "changed_at": event.recorded_at,
             "valid_from": data["valid_from"],
@@ -247,87 +273,6 @@ def _released(event: Seen) -> Iterable[Change]:
     yield Change(row=Asset, id=event.data["asset"], work=_said(event, facts))
 
 
-def _ends(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "source": data["source"],
-        "relation": data["relation"],
-        "target": data["target"],
-        "source_kind": data["source"].partition(":")[0],
-        "target_kind": data["target"].partition(":")[0],
-    }
-
-
-def _name(data: Mapping[str, Any]) -> str:
-    return f"{data['source']} {data['relation']} {data['target']}"
-
-
-def _declared(event: Seen) -> Iterable[Change]:
-    data = event.data
-    begins = stamp(data["valid_from"] or event.recorded_at)
-    ends = None if data["valid_to"] is None else stamp(data["valid_to"])
-
-    def after(before: Mapping[str, Any]) -> dict[str, Any]:
-        kept = [list(item) for item in before["intervals"]]
-        if kept and kept[-1][1] is None:
-            # Said again, with other evidence or dates: what was open ends where this begins.
-            kept[-1][1] = max(begins, kept[-1][0])
-        whole = [item for item in kept if item[1] is None or item[0] < item[1]]
-        return {"intervals": [*whole, [begins, ends]][-MAX_DATED:]}
-
-    values = _ends(data) | {
-        "environment": data["environment"],
-        "evidence": data["evidence"],
-        "confidence": data["confidence"],
-        "said_by": data["said_by"],
-        "declared": True,
-        "changed_at": event.recorded_at,
-    }
-    yield Change(row=Relation, id=_name(data), create=True, again=True, set=values, work=after)
-
-
-def _observed(event: Seen) -> Iterable[Change]:
-    data = event.data
-
-    def after(before: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "seen": before["seen"] + data["count"],
-            "first_seen": before["first_seen"] or data["first_seen"],
-            "environment": before["environment"] or data["environment"],
-            "confidence": before["confidence"] if before["declared"] else "observed",
-        }
-
-    values = _ends(data) | {
-        "observed": True,
-        "last_seen": data["last_seen"],
-        "observation": data["evidence"],
-        "changed_at": event.recorded_at,
-    }
-    yield Change(row=Relation, id=_name(data), create=True, again=True, set=values, work=after)
-
-
-def _withdrawn(event: Seen) -> Iterable[Change]:
-    data = event.data
-    ends = stamp(data["valid_to"] or event.recorded_at)
-
-    def after(before: Mapping[str, Any]) -> dict[str, Any]:
-        kept = [[begins, ends if until is None or until > ends else until] for begins, until in before["intervals"]]
-        return {"intervals": [item for item in kept if item[0] < item[1]]}
-
-    values = {"declared": False, "changed_at": event.recorded_at}
-    yield Change(row=Relation, id=_name(data), set=values, work=after)
-
-
-def _drifted(event: Seen) -> Iterable[Change]:
-    data = event.data
-    names = ("asset", "input", "field", "expected", "found", "evidence", "quarantined")
-    values = {name: data[name] for name in names} | {"detected_at": event.recorded_at}
-    yield Change(row=Drift, id=data["drift_id"], create=True, set=values)
-
-
-def _accepted(event: Seen) -> Iterable[Change]:
-    yield Change(row=Drift, id=event.data["drift_id"], set={"state": "accepted"})
-
-
 ROWS: Final = (Asset, Relation, Drift)
 FOLDS: Final[Mapping[str, Fold]] = {
     "asset.registered": _registered,
@@ -339,9 +284,4 @@ FOLDS: Final[Mapping[str, Fold]] = {
     "asset.merged": _merged_assets,
     "asset.quarantined": _quarantined,
     "asset.released": _released,
-    "relation.declared": _declared,
-    "relation.observed": _observed,
-    "relation.withdrawn": _withdrawn,
-    "drift.detected": _drifted,
-    "drift.accepted": _accepted,
 }

@@ -1,7 +1,7 @@
 """Reach as of one position: the part of the map that a question needs, fetched a step at a time.
 
 What is retired, in quarantine or merged into another takes no part: nothing passes through it. A relation takes part if
-it is declared and holds, or was seen.
+it is declared and holds, or was seen by then.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from quarterdeck_domain.errors import InvalidInput, NotFound
 from quarterdeck_domain.estate.reach import Edge, Graph
 from quarterdeck_domain.estate.relations import CONTROL, REACH
 from quarterdeck_domain.estate.values import LIVE
-from quarterdeck_readmodels.estate import Asset, Relation, stamp
+from quarterdeck_readmodels.bitemporal import holds
+from quarterdeck_readmodels.estate import Asset, Relation
 from quarterdeck_readmodels.reader import Record
 
 MAX_HOPS: Final = 12
@@ -35,14 +36,6 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     def relation(self, edge: Edge) -> Relation:
         """Return the row of a relation of the graph."""
         return self.relations[f"{edge.source} {edge.relation} {edge.target}"]
-
-
-def holds(relation: Relation, moment: datetime) -> bool:
-    """Tell whether a relation takes part at a moment: it was seen, or is declared to hold then."""
-    if relation.observed:
-        return True
-    here = stamp(moment)
-    return any(begins <= here and (ends is None or here < ends) for begins, ends in relation.intervals)
 
 
 async def around(record: Record, start: str, moment: datetime, *, hops: int, backwards: bool = False) -> Part:

@@ -150,13 +150,13 @@ class Record:
         """
         if not 1 <= first <= MAX_PAGE:
             raise InvalidInput(f"first must be 1 to {MAX_PAGE}, not {first}", first=first)
-        wanted = _wanted(row, where or {})
+        narrow = wanted(row, where or {})
         low, high = 0, self.position if self._past else _EVER
         if after is not None:
             low, high = (low, min(high, after - 1)) if newest_first else (after, high)
-        query = selects.page(self._schema, row, tuple(wanted), then=self._past, newest_first=newest_first)
+        query = selects.page(self._schema, row, tuple(narrow), then=self._past, newest_first=newest_first)
         as_of = [self.position] if self._past else []
-        found = await self._connection.fetch(query, self.tenant, low, high, first + 1, *as_of, *wanted.values())
+        found = await self._connection.fetch(query, self.tenant, low, high, first + 1, *as_of, *narrow.values())
         return Page([_row(row, record) for record in found[:first]], len(found) > first)
 
     async def get(self, row: type[R], object_id: str) -> R | None:
@@ -173,10 +173,10 @@ class Record:
         Raises:
             InvalidInput: a column that cannot be narrowed by, or more objects than `most`.
         """
-        (wanted,) = _wanted(row, {column: values}).values()
+        (found_in,) = wanted(row, {column: values}).values()
         as_of = [self.position] if self._past else []
         query = selects.matching(self._schema, row, column, then=self._past)
-        found = await self._connection.fetch(query, self.tenant, wanted, most + 1, *as_of)
+        found = await self._connection.fetch(query, self.tenant, found_in, most + 1, *as_of)
         if len(found) > most:
             raise InvalidInput(f"more than {most} {row.table} are concerned: ask for less", limit=most)
         return [_row(row, record) for record in sorted(found, key=lambda record: record["id"])]
@@ -197,8 +197,8 @@ class Record:
 
     async def _many(self, row: type[R], ids: Sequence[str], position: int) -> dict[str, R]:
         # What PostgreSQL cannot hold is no object's id.
-        wanted = [object_id for object_id in dict.fromkeys(ids) if storable(object_id) == object_id]
-        found = await self._connection.fetch(selects.many(self._schema, row), self.tenant, wanted, position)
+        stored = [object_id for object_id in dict.fromkeys(ids) if storable(object_id) == object_id]
+        found = await self._connection.fetch(selects.many(self._schema, row), self.tenant, stored, position)
         return {record["id"]: _row(row, record) for record in found}
 
 
@@ -231,8 +231,12 @@ def _behind(position: int, progress: Progress) -> NotYet:
     )
 
 
-def _wanted(row: type[Row], where: Mapping[str, object]) -> dict[str, list[object]]:
-    """Return the columns to narrow by, the most telling one first, and their values, each once."""
+def wanted(row: type[Row], where: Mapping[str, object]) -> dict[str, list[object]]:
+    """Return the columns to narrow by, the most telling one first, and their values, each once.
+
+    Raises:
+        InvalidInput: a column that cannot be narrowed by.
+    """
     for name in where:
         if name not in row.filters:
             raise InvalidInput(f"{row.table} cannot be narrowed by {name!r}", allowed=row.filters)

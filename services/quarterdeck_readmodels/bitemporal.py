@@ -1,0 +1,102 @@
+"""What was true of the estate at a moment, as known at a position: rows made of rows. Pure.
+
+`known` is an object's row at the position as of which it is asked, `then` its row at the last position recorded up to
+the moment (the same one, if nothing later is known; None where it was recorded later). What nobody dated holds from its
+recording on: `then` tells it. What somebody dated, and when something was seen, `known` tells, however late it was
+recorded. An object is there from the first moment at which anything that is said of it holds; a relation from
+the first at which it is declared to hold, or was seen. Where what is known of something comes from is told as known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from quarterdeck_domain.estate.values import FIELDS
+from quarterdeck_readmodels.estate import DATED, Asset, Relation, columns_of, facts_at, stamp
+
+_UNSAID: Final[Mapping[str, Any]] = {"since": {}, "plain": {}}
+_NOT_YET: Final[Mapping[str, Any]] = {"aliases": (), "merged_into": None, "successor": None, "sunset": None}
+_NOBODY: Final[Mapping[str, Any]] = {"evidence": "", "confidence": "observed", "said_by": ""}
+_UNSEEN: Final[Mapping[str, Any]] = {"seen": 0, "first_seen": None, "last_seen": None, "observation": ""}
+
+
+def asset_then(known: Asset, then: Asset | None, moment: datetime) -> Asset | None:
+    """Return an object as it was at a moment; None if it was not there."""
+    if known.timed is None:
+        return then
+    if not _there(known, then, moment):
+        return None
+    facts = facts_at(moment, _values(known), _UNSAID if then is None else _values(then))
+    columns: dict[str, Any] = dict.fromkeys(FIELDS) | columns_of(dict.fromkeys(("environments", "lifecycle")) | facts)
+    columns["environments"] = tuple(columns["environments"])
+    commanded = _NOT_YET if then is None else {name: getattr(then, name) for name in _NOT_YET}
+    return msgspec.structs.replace(known, **columns, **commanded)
+
+
+def relation_then(known: Relation, then: Relation | None, moment: datetime) -> Relation | None:
+    """Return a relation as it was at a moment; None if it was not there."""
+    if known.timed is None:
+        return then
+    said = _declared(known, then, moment)
+    seen = known.first_seen is not None and known.first_seen <= moment
+    if said is None and not seen:
+        return None
+    columns = {**_NOBODY, "declared": False, "environment": known.environment} if said is None else said
+    return msgspec.structs.replace(known, observed=seen, **columns, **_seen(known, then, moment))
+
+
+def holds(relation: Relation, moment: datetime) -> bool:
+    """Tell whether a relation takes part at a moment: it was seen by then, or is declared to hold then."""
+    if relation.observed and (relation.first_seen is None or relation.first_seen <= moment):
+        return True
+    here = stamp(moment)
+    return any(_covers(item, here) for item in relation.intervals)
+
+
+def _there(known: Asset, then: Asset | None, moment: datetime) -> bool:
+    if then is not None and (then.valid_from is None or then.since):
+        return True
+    if known.valid_from is not None and known.valid_from <= moment:
+        return True
+    return any(datetime.fromisoformat(item["begins"]) <= moment for item in known.dated)
+
+
+def _values(asset: Asset) -> dict[str, Any]:
+    return {name: getattr(asset, name) for name in asset.__struct_fields__}
+
+
+def _declared(known: Relation, then: Relation | None, moment: datetime) -> dict[str, Any] | None:
+    """Return whether a relation was declared, and what was said with that; None if nobody had declared it."""
+    if known.timed != DATED:
+        # Nothing of what was declared is dated: what was declared is what was recorded.
+        if then is None or not (then.intervals or then.declared):
+            return None
+        return {name: getattr(then, name) for name in (*_NOBODY, "declared", "environment")}
+    here = stamp(moment)
+    begun = [item for item in known.intervals if item[0] <= here]
+    if not begun:
+        return None
+    covering = [item for item in begun if _covers(item, here)]
+    told = (covering or begun)[-1]
+    said = told[2] if len(told) > 2 else {name: getattr(known, name) for name in (*_NOBODY, "environment")}
+    return {**said, "declared": bool(covering)}
+
+
+def _covers(item: tuple[Any, ...], here: str) -> bool:
+    begins, ends, *_ = item
+    return bool(begins <= here and (ends is None or here < ends))
+
+
+def _seen(known: Relation, then: Relation | None, moment: datetime) -> Mapping[str, Any]:
+    """Return how often and when a relation was seen by a moment: at least so often."""
+    if known.first_seen is None or known.first_seen > moment:
+        return _UNSEEN
+    if known.last_seen is not None and known.last_seen <= moment:
+        return {}
+    if then is not None and then.observed:
+        return {"seen": then.seen, "last_seen": then.last_seen, "observation": then.observation}
+    return {"seen": 1, "last_seen": known.first_seen}

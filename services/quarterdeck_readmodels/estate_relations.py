@@ -1,0 +1,122 @@
+"""Folds of the estate's relations and drifts: what was declared and when that held, and what was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from quarterdeck_readmodels.estate import DATED, MAX_DATED, PROMPTLY, SEEN, Drift, Relation, stamp
+from quarterdeck_readmodels.tables import Change, Fold, Seen
+
+SAID: Final = ("environment", "evidence", "confidence", "said_by")
+"""What is said of a relation with each declaration."""
+
+
+def _ends(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "source": data["source"],
+        "relation": data["relation"],
+        "target": data["target"],
+        "source_kind": data["source"].partition(":")[0],
+        "target_kind": data["target"].partition(":")[0],
+    }
+
+
+def _name(data: Mapping[str, Any]) -> str:
+    return f"{data['source']} {data['relation']} {data['target']}"
+
+
+def _declared(event: Seen) -> Iterable[Change]:
+    data = event.data
+    begins = stamp(data["valid_from"] or event.recorded_at)
+    ends = None if data["valid_to"] is None else stamp(data["valid_to"])
+    dated = data["valid_from"] is not None or data["valid_to"] is not None
+
+    def after(before: Mapping[str, Any]) -> dict[str, Any]:
+        kept = _told(before)
+        if kept and kept[-1][1] is None:
+            # Said again, with other evidence or dates: what was open ends where this begins.
+            kept[-1][1] = max(begins, kept[-1][0])
+        said = {name: data[name] for name in SAID}
+        timed = DATED if dated else before["timed"]
+        return said | {"intervals": [*_whole(kept), [begins, ends]][-MAX_DATED:], "timed": timed}
+
+    values = _ends(data) | {"declared": True, "changed_at": event.recorded_at}
+    yield Change(row=Relation, id=_name(data), create=True, again=True, set=values, work=after)
+
+
+def _observed(event: Seen) -> Iterable[Change]:
+    data = event.data
+
+    def after(before: Mapping[str, Any]) -> dict[str, Any]:
+        first, last = _ordered(before["first_seen"], data["first_seen"])[0], data["last_seen"]
+        late = _moment(event.recorded_at) - _moment(first) > PROMPTLY
+        found = {
+            "seen": before["seen"] + data["count"],
+            "first_seen": first,
+            "last_seen": _ordered(before["last_seen"], last)[-1],
+            "environment": before["environment"] or data["environment"],
+            "timed": DATED if before["timed"] == DATED or (late and first != before["first_seen"]) else SEEN,
+        }
+        if before["declared"]:
+            return found
+        return found | {"confidence": "observed", "intervals": _told(before)}
+
+    values = _ends(data) | {"observed": True, "observation": data["evidence"], "changed_at": event.recorded_at}
+    yield Change(row=Relation, id=_name(data), create=True, again=True, set=values, work=after)
+
+
+def _withdrawn(event: Seen) -> Iterable[Change]:
+    data = event.data
+    ends = stamp(data["valid_to"] or event.recorded_at)
+
+    def after(before: Mapping[str, Any]) -> dict[str, Any]:
+        kept = [
+            [begins, ends if until is None or until > ends else until, *said]
+            for begins, until, *said in before["intervals"]
+        ]
+        return {"intervals": _whole(kept), "timed": DATED if data["valid_to"] is not None else before["timed"]}
+
+    values = {"declared": False, "changed_at": event.recorded_at}
+    yield Change(row=Relation, id=_name(data), set=values, work=after)
+
+
+def _told(before: Mapping[str, Any]) -> list[list[Any]]:
+    """Return a relation's intervals, the last with what was said of it: what comes next is said of another."""
+    kept = [list(item) for item in before["intervals"]]
+    if kept and len(kept[-1]) == 2:
+        kept[-1].append({name: before[name] for name in SAID})
+    return kept
+
+
+def _whole(intervals: Iterable[list[Any]]) -> list[list[Any]]:
+    return [item for item in intervals if item[1] is None or item[0] < item[1]]
+
+
+def _ordered(*moments: datetime | str | None) -> list[datetime | str]:
+    return sorted((moment for moment in moments if moment is not None), key=_moment)
+
+
+def _moment(moment: datetime | str) -> datetime:
+    return datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+
+
+def _drifted(event: Seen) -> Iterable[Change]:
+    data = event.data
+    names = ("asset", "input", "field", "expected", "found", "evidence", "quarantined")
+    values = {name: data[name] for name in names} | {"detected_at": event.recorded_at}
+    yield Change(row=Drift, id=data["drift_id"], create=True, set=values)
+
+
+def _accepted(event: Seen) -> Iterable[Change]:
+    yield Change(row=Drift, id=event.data["drift_id"], set={"state": "accepted"})
+
+
+FOLDS: Final[Mapping[str, Fold]] = {
+    "relation.declared": _declared,
+    "relation.observed": _observed,
+    "relation.withdrawn": _withdrawn,
+    "drift.detected": _drifted,
+    "drift.accepted": _accepted,
+}

@@ -1,0 +1,139 @@
+"""The estate as it was true at a moment, as known at a position; everything else as it was recorded by that position.
+
+Asked the same questions as `reader.Record`, so whoever asks need not know which one it is. Of objects and relations
+of which nothing is dated, what was true is what was recorded by then. The others (`timed`) are looked up as they are
+known and turned into what held (`bitemporal`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_readmodels.bitemporal import asset_then, relation_then
+from quarterdeck_readmodels.estate import Asset
+from quarterdeck_readmodels.held_pages import FIXED, Sources, merged
+from quarterdeck_readmodels.reader import MAX_PAGE, Difference, Page, Reader, Record, wanted
+from quarterdeck_readmodels.tables import Row
+
+R = TypeVar("R", bound=Row)
+_MOST: Final = 60_000
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """A moment, as known at a position. `recorded` is the last position recorded by the moment, and `promptly` the last
+    one at which what was first seen by the moment can have been recorded promptly (see `estate.PROMPTLY`)."""
+
+    moment: datetime
+    known: int
+    recorded: int
+    promptly: int
+
+
+@contextlib.asynccontextmanager
+async def held_at(reader: Reader, tenant: str, view: View) -> AsyncIterator[Held]:
+    """Open the estate of one tenant as it was at a moment.
+
+    Raises:
+        NotYet: the tables do not hold the position yet.
+        Unavailable: the database does not answer.
+    """
+    async with reader.at(tenant, view.known) as record:
+        yield Held(record, view)
+
+
+class Held(Record):
+    """One tenant's read models as of one position, the estate in them as it was true at a moment."""
+
+    def __init__(self, known: Record, view: View) -> None:
+        parts = (known._connection, known._schema, known.tenant, known.projected)
+        super().__init__(*parts, known.position)
+        self.moment = view.moment
+        self._known = known
+        self._recorded = min(view.recorded, self.position)
+        self._promptly = view.promptly
+        self._then = known if self._recorded == self.position else Record(*parts, self._recorded)
+
+    async def page(
+        self,
+        row: type[R],
+        *,
+        first: int,
+        after: int | None = None,
+        newest_first: bool = True,
+        where: Mapping[str, object] | None = None,
+    ) -> Page[R]:
+        """Return the next objects that were there. See `Record.page`.
+
+        Raises:
+            InvalidInput: as there.
+        """
+        if row not in FIXED:
+            return await self._known.page(row, first=first, after=after, newest_first=newest_first, where=where)
+        if not 1 <= first <= MAX_PAGE:
+            raise InvalidInput(f"first must be 1 to {MAX_PAGE}, not {first}", first=first)
+        sources = Sources(
+            known=self._known,
+            then=self._then,
+            known_at=self.position,
+            recorded=self._recorded,
+            promptly=min(self._promptly, self.position),
+            resolve=self._resolve,
+        )
+        columns = wanted(row, where or {})
+        found = await merged(sources, row, columns, limit=first + 1, after=after, newest_first=newest_first)
+        return Page(found[:first], len(found) > first)
+
+    async def many(self, row: type[R], ids: Sequence[str]) -> dict[str, R]:
+        """Return several objects as they were, by id; those that were not there are left out."""
+        known = await self._known.many(row, ids)
+        return known if row not in FIXED else await self._resolve(row, list(known.values()))
+
+    async def matching(self, row: type[R], column: str, values: Sequence[str], *, most: int) -> list[R]:
+        """Return every object whose column had one of some values, in order of id. See `Record.matching`.
+
+        Raises:
+            InvalidInput: as there.
+        """
+        if row not in FIXED:
+            return await self._known.matching(row, column, values, most=most)
+        if column in FIXED[row]:
+            known = await self._known.matching(row, column, values, most=max(most, _MOST))
+            found = list((await self._resolve(row, known)).values())
+        else:
+            found = sorted(await self._all(row, {column: list(values)}, most), key=lambda item: item.id)
+        if len(found) > most:
+            raise InvalidInput(f"more than {most} {row.table} are concerned: ask for less", limit=most)
+        return found
+
+    async def diff(
+        self, row: type[R], since: int, *, after: str | None = None, first: int | None = None
+    ) -> dict[str, Difference[R]]:
+        """Positions differ; what was true is told of one moment alone."""
+        raise NotImplementedError
+
+    async def _resolve(self, row: type[R], known: Sequence[R], then: Mapping[str, R] | None = None) -> dict[str, R]:
+        """Return what objects were at the moment, given their rows as known; those that were not there are left out."""
+        if then is None:
+            then = {item.id: item for item in known}
+            if self._then is not self._known:
+                recorded = [item.id for item in known if item.created_position <= self._recorded]
+                then = await self._then.many(row, recorded) if recorded else {}
+        held: Any = asset_then if row is Asset else relation_then
+        resolved = {item.id: held(item, then.get(item.id), self.moment) for item in known}
+        return {name: item for name, item in resolved.items() if item is not None}
+
+    async def _all(self, row: type[R], where: Mapping[str, object], most: int) -> list[R]:
+        found: list[R] = []
+        after: int | None = None
+        more = True
+        while more and len(found) <= most:
+            page = await self.page(row, first=MAX_PAGE, after=after, newest_first=False, where=where)
+            found += page.rows
+            after, more = (page.rows[-1].created_position if page.rows else None), page.more
+        return found

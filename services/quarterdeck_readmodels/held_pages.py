@@ -1,0 +1,175 @@
+"""Pages of the estate as it was at a moment: what was recorded by then, and what became known of it later, merged.
+
+1. What was recorded by the moment is read in page order, narrowed by the database. Of what is `timed`, the row as known
+   tells what held.
+2. What was recorded after the moment and held at it is among the `timed` rows that began later: few, found by an index.
+3. A column that changes cannot narrow what is known before it is known what held. So where a page is narrowed by one,
+   every `timed` row comes from the second source, and is looked at here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeVar
+
+import msgspec
+
+from quarterdeck_readmodels.estate import DATED, SEEN, Asset, Relation
+from quarterdeck_readmodels.reader import MAX_PAGE, Record
+from quarterdeck_readmodels.tables import Row
+
+R = TypeVar("R", bound=Row)
+FIXED: Final[Mapping[type[Row], frozenset[str]]] = {
+    Asset: frozenset({"kind"}),
+    Relation: frozenset({"source", "target", "relation", "source_kind", "target_kind"}),
+}
+"""The rows that are told of a moment, and the columns in which they are the same at every moment."""
+_Item = tuple[int, Any]
+"""A place in the page's order, and what is there: None for what was not there, or does not fit."""
+
+
+class Resolve(Protocol):
+    """Returns what objects were at the moment, given their rows as known, and those recorded by it if they are here."""
+
+    def __call__(
+        self, row: type[R], known: Sequence[R], then: Mapping[str, R] | None = None
+    ) -> Awaitable[dict[str, R]]: ...
+
+
+class Sources(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a page comes from: the record as known and as recorded by the moment, and the positions of both."""
+
+    known: Record
+    then: Record
+    known_at: int
+    recorded: int
+    promptly: int
+    resolve: Resolve
+
+
+class _Stream:
+    """Items in page order, fetched some at a time."""
+
+    def __init__(self, fetch: Callable[[int | None, int], Awaitable[tuple[list[_Item], bool]]], size: int) -> None:
+        self._fetch, self._size = fetch, min(size, MAX_PAGE)
+        self._items: deque[_Item] = deque()
+        self._after: int | None = None
+        self._more = True
+
+    async def head(self) -> _Item | None:
+        """Return the next item without taking it; None at the end."""
+        while not self._items and self._more:
+            found, self._more = await self._fetch(self._after, self._size)
+            self._items.extend(found)
+            self._after = found[-1][0] if found else None
+            self._size = min(self._size * 4, MAX_PAGE)
+        return self._items[0] if self._items else None
+
+    def take(self) -> Any:
+        """Take the next item."""
+        return self._items.popleft()[1]
+
+
+async def merged(
+    sources: Sources,
+    row: type[R],
+    wanted: Mapping[str, Sequence[object]],
+    *,
+    limit: int,
+    after: int | None,
+    newest_first: bool,
+) -> list[R]:
+    """Return the first rows of a page, as many as there are up to a limit."""
+    loose = {name: values for name, values in wanted.items() if name not in FIXED[row]}
+    streams = [_Stream(_recorded(sources, row, wanted, loose, after, newest_first), limit)]
+    for mark, low, high in _spans(sources, row, loose):
+        fetch = _timed(sources, row, {**wanted, "timed": [mark]}, loose, _within(after, low, high, newest_first))
+        streams.append(_Stream(fetch, limit))
+    found: list[R] = []
+    while len(found) < limit:
+        heads = [(item[0], stream) for stream in streams if (item := await stream.head()) is not None]
+        if not heads:
+            break
+        _, stream = (max if newest_first else min)(heads, key=lambda head: head[0])
+        item = stream.take()
+        if item is not None:
+            found.append(item)
+    return found
+
+
+def _spans(sources: Sources, row: type[Row], loose: Mapping[str, object]) -> list[tuple[str, int, int]]:
+    """Return which `timed` rows there may be beside the recorded ones: the mark, and where such objects began."""
+    low = 0 if loose else sources.recorded
+    spans = [(DATED, low, sources.known_at)]
+    if row is Relation:
+        spans.append((SEEN, low, sources.promptly))
+    return [span for span in spans if span[1] < span[2]]
+
+
+class _Bounds(msgspec.Struct, frozen=True):
+    low: int
+    high: int
+    newest_first: bool
+
+    def start(self, after: int | None) -> int:
+        if self.newest_first:
+            return self.high + 1 if after is None else after
+        return self.low if after is None else after
+
+
+def _within(after: int | None, low: int, high: int, newest_first: bool) -> _Bounds:
+    """Return the bounds of what follows a place: low < position <= high."""
+    if after is None:
+        return _Bounds(low, high, newest_first)
+    return _Bounds(low, min(high, after - 1), True) if newest_first else _Bounds(max(low, after), high, False)
+
+
+def _recorded(
+    sources: Sources,
+    row: type[R],
+    wanted: Mapping[str, Sequence[object]],
+    loose: Mapping[str, object],
+    begin: int | None,
+    newest_first: bool,
+) -> Callable[[int | None, int], Awaitable[tuple[list[_Item], bool]]]:
+    async def fetch(after: int | None, size: int) -> tuple[list[_Item], bool]:
+        place = begin if after is None else after
+        page = await sources.then.page(row, first=size, after=place, newest_first=newest_first, where=wanted)
+        then = {item.id: item for item in page.rows}
+        known: Mapping[str, Any] = then
+        if sources.then is not sources.known:
+            known = await sources.known.many(row, list(then))
+        if loose:
+            found: Mapping[str, Any] = {name: then[name] for name, item in known.items() if item.timed is None}
+        else:
+            found = await sources.resolve(row, list(known.values()), then)
+        return [(item.created_position, found.get(item.id)) for item in page.rows], page.more
+
+    return fetch
+
+
+def _timed(
+    sources: Sources, row: type[R], wanted: Mapping[str, Sequence[object]], loose: Mapping[str, Any], bounds: _Bounds
+) -> Callable[[int | None, int], Awaitable[tuple[list[_Item], bool]]]:
+    where = {name: values for name, values in wanted.items() if name not in loose}
+
+    async def fetch(after: int | None, size: int) -> tuple[list[_Item], bool]:
+        page = await sources.known.page(
+            row, first=size, after=bounds.start(after), newest_first=bounds.newest_first, where=where
+        )
+        rows = [item for item in page.rows if bounds.low < item.created_position <= bounds.high]
+        held = await sources.resolve(row, rows)
+        fitting = {name: item for name, item in held.items() if _fits(item, loose)}
+        items = [(item.created_position, fitting.get(item.id)) for item in rows]
+        return items, page.more and len(rows) == len(page.rows)
+
+    return fetch
+
+
+def _fits(item: Row, loose: Mapping[str, Any]) -> bool:
+    for name, values in loose.items():
+        mine = getattr(item, name)
+        if not (any(value in mine for value in values) if isinstance(mine, tuple) else mine in values):
+            return False
+    return True
