@@ -7,7 +7,10 @@ from typing import Final
 from quarterdeck_domain.access import events as access
 from quarterdeck_domain.approvals import events as approvals
 from quarterdeck_domain.estate import events as estate
+from quarterdeck_domain.estate import source_events
 from quarterdeck_domain.events import EventRegistry
 from quarterdeck_domain.policy import events as policy
 
-REGISTRY: Final = EventRegistry((*access.EVENTS, *policy.EVENTS, *approvals.EVENTS, *estate.EVENTS))
+REGISTRY: Final = EventRegistry(
+    (*access.EVENTS, *policy.EVENTS, *approvals.EVENTS, *estate.EVENTS, *source_events.EVENTS)
+)

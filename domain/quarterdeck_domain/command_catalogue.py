@@ -10,6 +10,7 @@ from quarterdeck_domain.access import commands as access
 from quarterdeck_domain.approvals import commands as approvals
 from quarterdeck_domain.commands import Command
 from quarterdeck_domain.estate import commands as estate
+from quarterdeck_domain.estate import source_commands
 from quarterdeck_domain.policy import commands as policy
 
 
@@ -27,4 +28,6 @@ def catalogue(commands: Iterable[Command]) -> Mapping[str, Command]:
     return MappingProxyType(dict(sorted(by_name.items())))
 
 
-COMMANDS: Final = catalogue((*access.COMMANDS, *policy.COMMANDS, *approvals.COMMANDS, *estate.COMMANDS))
+COMMANDS: Final = catalogue(
+    (*access.COMMANDS, *policy.COMMANDS, *approvals.COMMANDS, *estate.COMMANDS, *source_commands.COMMANDS)
+)

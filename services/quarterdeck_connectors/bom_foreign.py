@@ -151,7 +151,7 @@ class Foreign:
         }
         kept = {field: value for field, value in attributes.items() if field in known and value}
         labels |= {field: line(value) for field, value in attributes.items() if field not in known and value}
-        said = {line(key, limit=100): line(value) for key, value in sorted(labels.items())[:50]}
+        said = {_key(key): line(value) for key, value in sorted(labels.items())[:50]}
         said = {key: value for key, value in said.items() if key and value}
         return facts, kept | ({"labels": said} if said else {})
 
@@ -164,3 +164,9 @@ def relation_between(source: str, target: str) -> str | None:
         if source in found.sources and target in found.targets:
             return relation
     return None
+
+
+def _key(called: str) -> str:
+    # The names of labels are ASCII; what is not gets a name of its own, as objects do.
+    plain = line(called, limit=100).strip()
+    return plain if plain and plain.isascii() else name_of(called)[:100]

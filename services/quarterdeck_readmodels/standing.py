@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from quarterdeck_domain.estate.plan import MAX_RELATIONS, Declaration, Link, Standing
+from quarterdeck_domain.estate.imports import survivor
+from quarterdeck_domain.estate.plan import MAX_ASSETS, MAX_RELATIONS, Declaration, Link, Standing
 from quarterdeck_domain.estate.values import FIELDS, nested
 from quarterdeck_readmodels.estate import Asset, Relation
 from quarterdeck_readmodels.reader import Record
@@ -16,7 +17,8 @@ _PAGE: Final = 1_000
 
 
 async def standing(record: Record, wanted: Declaration) -> Standing:
-    """Return what is true of everything that a file names or leads to."""
+    """Return what is true of everything that a file names or leads to, also under another name by now; and of what came
+    from its source, if it is read whole."""
     named = sorted(
         {
             *wanted.assets,
@@ -25,12 +27,27 @@ async def standing(record: Record, wanted: Declaration) -> Standing:
     )
     facts: dict[str, dict[str, Any]] = {}
     aliases: dict[str, str] = {}
-    for start in range(0, len(named), _CHUNK):
-        for name, asset in (await record.many(Asset, named[start : start + _CHUNK])).items():
-            facts[name] = facts_of(asset)
-            if asset.merged_into is not None:
-                aliases[name] = asset.merged_into
-    sources = sorted(name for name, entry in wanted.assets.items() if entry.relations)
+    offered_by: dict[str, str] = {}
+
+    def take(asset: Asset) -> None:
+        facts[asset.id] = facts_of(asset)
+        if asset.merged_into is not None:
+            aliases[asset.id] = asset.merged_into
+        if asset.offered_by is not None:
+            offered_by[asset.id] = asset.offered_by
+
+    while named:
+        for start in range(0, len(named), _CHUNK):
+            for asset in (await record.many(Asset, named[start : start + _CHUNK])).values():
+                take(asset)
+        named = sorted({name for name in aliases.values() if name not in facts})
+    offered: list[Asset] = []
+    if wanted.whole:
+        offered = await record.matching(Asset, "offered_by", [wanted.source], most=MAX_ASSETS)
+        for asset in offered:
+            take(asset)
+    lists = {name for name, entry in wanted.assets.items() if entry.relations or wanted.whole}
+    sources = sorted({*lists, *(survivor(name, aliases) for name in lists), *(asset.id for asset in offered)})
     found: dict[tuple[str, str, str], Link] = {}
     said_by: dict[tuple[str, str, str], str] = {}
     for start in range(0, len(sources), _CHUNK):
@@ -38,7 +55,14 @@ async def standing(record: Record, wanted: Declaration) -> Standing:
             if relation.declared:
                 ends = (relation.source, relation.relation, relation.target)
                 found[ends], said_by[ends] = _link(relation), relation.said_by
-    return Standing(facts=facts, relations=found, aliases=aliases, said_by=said_by)
+    return Standing(
+        facts=facts,
+        relations=found,
+        aliases=aliases,
+        said_by=said_by,
+        offered=frozenset(asset.id for asset in offered),
+        offered_by=offered_by,
+    )
 
 
 def facts_of(asset: Asset) -> dict[str, Any]:

@@ -21,7 +21,9 @@ Decimal = Annotated[str, msgspec.Meta(pattern="^-?[0-9]{1,18}(\\.[0-9]{1,18})?$"
 """An exact number as text: our JSON has no floats."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 Texts = Annotated[tuple[Text, ...], msgspec.Meta(max_length=200)]
-Parts = Annotated[dict[Text, Digest], msgspec.Meta(max_length=10)]
+Key = Annotated[str, msgspec.Meta(pattern="^[!-~](?:[ -~]{0,98}[!-~])?$", max_length=100)]
+"""The name of a label or of a part: printable ASCII, because that is what our JSON's names are."""
+Parts = Annotated[dict[Key, Digest], msgspec.Meta(max_length=10)]
 
 Audience = Literal["customer", "employee", "operational_system"]
 Privilege = Literal["read", "write", "trigger", "route"]
@@ -48,9 +50,11 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     expected: ClassVar[tuple[str, ...]] = ()
     """Attributes that a live object of this kind should have."""
 
-    labels: Annotated[dict[Text, Text], msgspec.Meta(max_length=50)] = {}
+    labels: Annotated[dict[Key, Text], msgspec.Meta(max_length=50)] = {}
     cautions: Texts = ()
     """What looked wrong to the importer that read it last: hints for people, not verdicts."""
+    gone: Text | None = None
+    """The source that it came from and that no longer offers it."""
 
 
 class Model(Kind, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ one. For each type of relation that an object lists, the list is the whole of it
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any, Final, Literal
 
 import msgspec
@@ -25,8 +26,9 @@ from quarterdeck_domain.estate.events import (
     RelationDeclared,
     RelationWithdrawn,
 )
+from quarterdeck_domain.estate.imports import GONE, followed, missing
 from quarterdeck_domain.estate.relations import check_relation, find_circle, hierarchy
-from quarterdeck_domain.estate.values import Confidence, check_facts, flat, relation_id, split
+from quarterdeck_domain.estate.values import Confidence, check_facts, check_validity, flat, relation_id, split
 from quarterdeck_domain.events import Event
 
 MAX_ASSETS: Final = 50_000
@@ -56,12 +58,16 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Declaration(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole file, or what an importer found. `on_drift` says what becomes of an object that is not as pinned."""
+    """A whole file, or what an importer found. `on_drift` says what becomes of an object that is not as pinned.
+    `valid_from` says since when there is what it registers and relates, where that is not from now on."""
 
     source: str
     assets: dict[str, Entry]
+    valid_from: datetime | None = None
     confidence: Confidence = "declared"
     on_drift: Literal["note", "quarantine"] = "note"
+    whole: bool = False
+    """Whether it is all that its source says: what came from there and is not in it is gone from there."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +79,10 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     aliases: Mapping[str, str] = {}
     said_by: Mapping[Ends, str] = {}
     """Who declared each relation, where that is known."""
+    offered: frozenset[str] = frozenset()
+    """What came from a source first that is read whole; also those that it does not name now."""
+    offered_by: Mapping[str, str] = {}
+    """The import that an object came from first."""
 
     def mine(self, wanted: Declaration, ends: Ends) -> bool:
         """Tell whether a declaration may change a relation: a file that people write may change any, an import only
@@ -102,6 +112,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     events: tuple[Event, ...]
     digest: str
+    gone: tuple[str, ...] = ()
+    """What came from the source and is not in it any more, noted now or before."""
 
     def counts(self) -> dict[str, int]:
         """Return how many steps there are of each action; of drift and quarantine only where there are any."""
@@ -119,9 +131,12 @@ def read_declaration(document: Any) -> Declaration:
     """
     if not isinstance(document, dict):
         raise InvalidInput("an estate file is a mapping with `version`, `source` and `assets`")
-    unknown = sorted(set(map(str, document)) - {"version", "source", "assets"})
+    unknown = sorted(set(map(str, document)) - {"version", "source", "assets", "valid_from"})
     if unknown or document.get("version") != 1:
-        raise InvalidInput("an estate file has `version: 1`, `source` and `assets`, and nothing else", unknown=unknown)
+        raise InvalidInput(
+            "an estate file has `version: 1`, `source` and `assets`, maybe `valid_from`, and nothing else",
+            unknown=unknown,
+        )
     source, assets = document.get("source"), document.get("assets")
     if not isinstance(source, str) or not isinstance(assets, dict):
         raise InvalidInput("`source` names who says this, and `assets` is a mapping from kind:name to what is true")
@@ -141,7 +156,18 @@ def read_declaration(document: Any) -> Declaration:
         raise InvalidInput(f"{problems[0]}" if len(problems) == 1 else f"{len(problems)} problems", problems=problems)
     if sum(len(links) for entry in entries.values() for links in entry.relations.values()) > MAX_RELATIONS:
         raise InvalidInput(f"a file has at most {MAX_RELATIONS} relations", limit=MAX_RELATIONS)
-    return Declaration(source=source, assets=entries)
+    return Declaration(source=source, assets=entries, valid_from=_since(document.get("valid_from")))
+
+
+def _since(said: Any) -> datetime | None:
+    try:
+        begins = datetime.fromisoformat(said) if isinstance(said, str) else said
+    except ValueError:
+        begins = said
+    if begins is not None and not isinstance(begins, datetime):
+        raise InvalidInput("`valid_from` is a moment: write it like 2026-01-31T12:00:00Z", field="valid_from")
+    check_validity(begins, None)
+    return begins
 
 
 def _entry(name: Any, said: Any) -> Entry:
@@ -207,18 +233,21 @@ def make_plan(wanted: Declaration, standing: Standing, run: str) -> Plan:
         InvalidInput: a relation leads to nothing, to something retired, or in a circle; an object was merged into
             another; `problems` lists what is wrong.
     """
+    wanted = followed(wanted, standing)
     _check_ends(wanted, standing)
     steps: list[Step] = []
     events: list[Event] = []
     for name, entry in wanted.assets.items():
         _plan_asset(wanted, standing, run, name, entry, steps, events)
+    gone = missing(wanted, standing) if wanted.whole else ()
+    _plan_gone(wanted, standing, run, gone, steps, events)
     old: dict[tuple[str, str], list[str]] = {}
     for source, relation, target in standing.relations:
         old.setdefault((source, relation), []).append(target)
     for name, entry in wanted.assets.items():
         for relation, links in entry.relations.items():
-            gone = sorted(set(old.get((name, relation), ())) - {link.to for link in links})
-            for target in gone:
+            ended = sorted(set(old.get((name, relation), ())) - {link.to for link in links})
+            for target in ended:
                 if not standing.mine(wanted, (name, relation, target)):
                     continue
                 steps.append(Step(action="unrelate", subject=relation_id(name, relation, target)))
@@ -229,7 +258,7 @@ def make_plan(wanted: Declaration, standing: Standing, run: str) -> Plan:
                 if before is None or (before != link and standing.mine(wanted, ends)):
                     steps.append(Step(action="relate", subject=relation_id(name, relation, link.to)))
                     events.append(_declared(wanted, run, name, relation, link))
-    return Plan(steps=tuple(steps), events=tuple(events), digest=digest_of(steps))
+    return Plan(steps=tuple(steps), events=tuple(events), digest=digest_of(steps), gone=gone)
 
 
 def digest_of(said: object) -> str:
@@ -293,7 +322,9 @@ def _wrong_end(wanted: Declaration, standing: Standing, source: str, relation: s
     lifecycle = said.facts.get("lifecycle") if said is not None else None
     lifecycle = lifecycle or standing.facts.get(target, {}).get("lifecycle")
     old = (source, relation, target) in standing.relations
-    return [f"{source} {relation} {target}, which is retired"] if lifecycle == "retired" and not old else []
+    # A server may offer what people have retired: that is so, and for people to see.
+    barred = lifecycle == "retired" and not old and wanted.confidence == "declared"
+    return [f"{source} {relation} {target}, which is retired"] if barred else []
 
 
 def _plan_asset(
@@ -304,13 +335,22 @@ def _plan_asset(
     if PINNED not in first:
         first.pop(PINNED_PARTS, None)
     said = first | entry.facts
+    if wanted.whole and before is not None and before.get(GONE) == wanted.source:
+        said |= {GONE: None}  # it is back
     if before is None:
         facts = {"lifecycle": "live"} | {field: value for field, value in said.items() if value is not None}
         if facts["lifecycle"] == "retired":
             raise InvalidInput(f"{name} is retired in the file and was never in the estate", asset=name)
         steps.append(Step(action="register", subject=name, fields=_fields({}, facts)))
         events.append(
-            AssetRegistered(asset=name, facts=facts, source=wanted.source, confidence=wanted.confidence, run=run)
+            AssetRegistered(
+                asset=name,
+                facts=facts,
+                source=wanted.source,
+                confidence=wanted.confidence,
+                valid_from=wanted.valid_from,
+                run=run,
+            )
         )
         return
     changed = {field: value for field, value in said.items() if not same(before.get(field), value)}
@@ -330,6 +370,38 @@ def _plan_asset(
     # A file says what should be; only what an importer found can differ from what was pinned.
     if wanted.confidence != "declared" and (drift := find_drift(name, before, said, run)):
         _plan_drift(wanted, before, drift, steps, events)
+
+
+def _plan_gone(
+    wanted: Declaration,
+    standing: Standing,
+    run: str,
+    gone: tuple[str, ...],
+    steps: list[Step],
+    events: list[Event],
+) -> None:
+    """Note what a source no longer offers, and end the relations that it no longer says."""
+    if not wanted.whole:
+        return
+    for name in gone:
+        if standing.facts[name].get(GONE) != wanted.source:
+            facts = {GONE: wanted.source}
+            steps.append(Step(action="change", subject=name, fields=_fields(standing.facts[name], facts)))
+            events.append(
+                AssetChanged(
+                    asset=name,
+                    facts=facts,
+                    source=wanted.source,
+                    confidence=wanted.confidence,
+                    reason=f"{wanted.source} no longer offers it",
+                    run=run,
+                )
+            )
+    for source, relation, target in sorted(standing.relations):
+        listed = relation in _listed(wanted, source)
+        if not listed and standing.said_by.get((source, relation, target)) == wanted.source:
+            steps.append(Step(action="unrelate", subject=relation_id(source, relation, target)))
+            events.append(RelationWithdrawn(source=source, relation=relation, target=target, run=run))
 
 
 def _plan_drift(
@@ -355,6 +427,7 @@ def _declared(wanted: Declaration, run: str, source: str, relation: str, link: L
         evidence=link.evidence,
         confidence=wanted.confidence,
         said_by=wanted.source,
+        valid_from=wanted.valid_from,
         run=run,
     )
 

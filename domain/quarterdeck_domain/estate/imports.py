@@ -1,0 +1,135 @@
+"""What is particular to imports: names that have become part of others, and objects that a source no longer offers.
+
+A file that people write names objects as they are called now; a server goes on naming what it always named. So an
+import is read with aliases followed. And a registered source is read whole (`Declaration.whole`): what came from it
+first and is not in it any more is gone from there. Its relations end, and it is noted (`attributes.gone`), with a
+finding that says what to do; nothing is retired without somebody who says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from quarterdeck_domain.estate.drift import DIGEST, PARTS, PINNED, PINNED_PARTS
+
+if TYPE_CHECKING:
+    from quarterdeck_domain.estate.plan import Declaration, Entry, Link, Standing
+
+GONE: Final = "attributes.gone"
+"""The source that an object came from and that offers it no longer."""
+CAUTIONS: Final = "attributes.cautions"
+_COMPARED: Final = (DIGEST, PARTS, CAUTIONS)
+"""What is said of an object under an alias too, so that a change of it is noticed."""
+
+
+def survivor(name: str, aliases: Mapping[str, str]) -> str:
+    """Return what an object is called now: through every merger."""
+    for _ in range(len(aliases) + 1):
+        if name not in aliases:
+            break
+        name = aliases[name]
+    return name
+
+
+def followed(wanted: Declaration, standing: Standing) -> Declaration:
+    """Return what an import declares, of objects as they are called now.
+
+    Of an object that became part of another, the survivor's facts hold: what the import says fills gaps alone. Its
+    digest is compared as before, unless the survivor is another source's, whose own digest it has.
+    """
+    aliases = standing.aliases
+    if wanted.confidence == "declared" or not aliases:
+        return wanted
+    assets: dict[str, Entry] = {}
+    for name, entry in wanted.assets.items():
+        called = survivor(name, aliases)
+        found = msgspec.structs.replace(entry, relations=_relations(called, entry, aliases))
+        if called != name:
+            found = _gaps(found, compared=standing.offered_by.get(called) in {None, wanted.source})
+        if called in assets or (called != name and called in wanted.assets):
+            own = assets.get(called) or msgspec.structs.replace(
+                wanted.assets[called], relations=_relations(called, wanted.assets[called], aliases)
+            )
+            found = _joined(own if called != name else found, found if called != name else own)
+        assets[called] = found
+    return msgspec.structs.replace(wanted, assets=assets)
+
+
+def missing(wanted: Declaration, standing: Standing) -> tuple[str, ...]:
+    """Return what came from a source that is read whole, and is not in it: in use, by name."""
+    return tuple(
+        sorted(
+            name
+            for name in standing.offered - wanted.assets.keys()
+            if standing.facts[name].get("lifecycle") != "retired" and name not in standing.aliases
+        )
+    )
+
+
+def trusted(wanted: Declaration, said_by: str, environment: str | None) -> Declaration:
+    """Return what a server declares, as far as a server may: under its own name, from now on, and not what was pinned
+    when people looked at something. `environment` is where it runs, unless it says so itself."""
+    return msgspec.structs.replace(
+        wanted,
+        source=said_by,
+        confidence="imported",
+        valid_from=None,
+        whole=True,
+        assets={name: _without_pins(entry, environment) for name, entry in wanted.assets.items()},
+    )
+
+
+def _without_pins(entry: Entry, environment: str | None) -> Entry:
+    pins = {field: entry.facts[field] for field in (PINNED, PINNED_PARTS) if entry.facts.get(field) is not None}
+    facts = {field: value for field, value in entry.facts.items() if field not in {PINNED, PINNED_PARTS, GONE}}
+    first = pins | entry.first
+    relations = entry.relations
+    if environment is not None:
+        if not facts.get("environments"):
+            first["environments"] = [environment]
+        relations = {
+            relation: tuple(
+                msgspec.structs.replace(link, environment=link.environment or environment) for link in links
+            )
+            for relation, links in entry.relations.items()
+        }
+    return msgspec.structs.replace(entry, facts=facts, first=first, relations=relations)
+
+
+def _gaps(entry: Entry, *, compared: bool) -> Entry:
+    kept = {field: value for field, value in entry.facts.items() if compared and field in _COMPARED}
+    rest = {field: value for field, value in entry.facts.items() if value is not None and field not in _COMPARED}
+    first: dict[str, Any] = {field: value for field, value in (rest | entry.first).items() if field != "lifecycle"}
+    if not compared:
+        first = {field: value for field, value in first.items() if field not in {PINNED, PINNED_PARTS}}
+    return msgspec.structs.replace(entry, facts=kept, first=first)
+
+
+def _relations(called: str, entry: Entry, aliases: Mapping[str, str]) -> dict[str, tuple[Link, ...]]:
+    found: dict[str, tuple[Link, ...]] = {}
+    for relation, links in entry.relations.items():
+        named: dict[str, Link] = {}
+        for link in links:
+            to = survivor(link.to, aliases)
+            if to != called:
+                named.setdefault(to, msgspec.structs.replace(link, to=to))
+        found[relation] = tuple(named.values())
+    return found
+
+
+def _joined(own: Entry, other: Entry) -> Entry:
+    """Return two entries of one object as one: what the first says holds."""
+    relations = dict(own.relations)
+    for relation, links in other.relations.items():
+        known = {link.to for link in relations.get(relation, ())}
+        relations[relation] = (*relations.get(relation, ()), *(link for link in links if link.to not in known))
+    rest = {field: value for field, value in other.facts.items() if value is not None and field not in _COMPARED}
+    first = {
+        field: value
+        for field, value in (rest | other.first | own.first).items()
+        if field not in own.facts and (field in own.first or field not in {PINNED, PINNED_PARTS})
+    }
+    return msgspec.structs.replace(own, relations=relations, first=first)
