@@ -52,6 +52,7 @@ _FILE: Final[dict[str, Any]] = {
                         "version": {"const": 1},
                         "source": {"type": "string"},
                         "assets": {"type": "object", "additionalProperties": {"type": ["object", "null"]}},
+                        "valid_from": {"type": "string", "format": "date-time"},
                     },
                 }
             }
