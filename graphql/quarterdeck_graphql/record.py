@@ -284,7 +284,7 @@ async def record_at(
 
 async def node_at(at: At, object_id: str) -> Node | None:
     """Return the object with an id as the caller may see it."""
-    if "/" in object_id:
+    if "/" in object_id and not object_id.startswith(("asset:", "relation:")):  # names of objects may have one
         vote = await at.get(approvals_rows.VoteRecord, object_id)
         return None if vote is None else await _opened(approving.Vote.of(vote, at), at)
     for prefix, (shown, row) in KINDS.items():

@@ -9,7 +9,7 @@ import json as jsonlib
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
@@ -27,6 +27,8 @@ REFUSED: Final = 1
 USAGE: Final = 2
 UNREACHABLE: Final = 3
 TIMEOUT_S: Final = 30.0
+LONG_S: Final = 600.0
+"""How long whole files may take to be read, or to be worked on without a word."""
 PAUSES_S: Final = (0.2, 0.6)
 """Before the second and third try of a request that found nobody: every request may be repeated."""
 _AWAY: Final = frozenset({502, 503, 504})
@@ -47,14 +49,24 @@ _NOT_SIGNED_IN: Final = {
 
 
 def fail(
-    message: str, hint: str | None = None, *, code: int = REFUSED, json: bool = False, kind: str = "error"
+    message: str,
+    hint: str | None = None,
+    *,
+    code: int = REFUSED,
+    json: bool = False,
+    kind: str = "error",
+    problems: Iterable[object] = (),
 ) -> NoReturn:
-    """End a command with a message, the next step and an exit code; as JSON on standard error where JSON was wanted."""
-    message = shown(message)
+    """End a command with a message, the next step and an exit code; as JSON on standard error where JSON was wanted.
+
+    `problems` are said one by one below the message.
+    """
+    message, found = shown(message), [shown(item) for item in problems]
     if json:
-        print(jsonlib.dumps({"error": {"code": kind, "message": message, "hint": hint}}), file=sys.stderr)
+        error = {"code": kind, "message": message, "hint": hint} | ({"problems": found} if found else {})
+        print(jsonlib.dumps({"error": error}), file=sys.stderr)
         raise typer.Exit(code)
-    give_up(message, hint, code=code)
+    give_up("\n  - ".join((message, *found)), hint, code=code)
 
 
 class Api:
@@ -113,6 +125,29 @@ class Api:
         response = self._send("POST", path, json=_given(body), headers=headers)
         return response.json() if response.content else {}
 
+    def send(self, path: str, content: bytes, media: str, **params: Any) -> Any:
+        """Return what a POST of a whole file answers."""
+        headers, given = {"Content-Type": media}, _given(params)
+        return self._send("POST", path, params=given, content=content, headers=headers, timeout=LONG_S).json()
+
+    @contextmanager
+    def sending(self, path: str, content: bytes, media: str, key: str, **params: Any) -> Iterator[httpx.Response]:
+        """Yield the answer to a POST of a whole file, which is read as it comes. `key` is its idempotency key.
+
+        Raises:
+            httpx.HTTPError: nobody answers, or no longer: the same request may be sent again.
+        """
+        headers, given = {"Content-Type": media, "Idempotency-Key": key}, _given(params)
+        request = self._http.build_request("POST", path, params=given, content=content, headers=headers, timeout=LONG_S)
+        response = self._http.send(request, stream=True)
+        try:
+            if not response.is_success:
+                response.read()
+                self._refuse(response)
+            yield response
+        finally:
+            response.close()
+
     def command(self, name: str, **body: Any) -> dict[str, Any]:
         """Run a command; return its position, result and secrets."""
         done: dict[str, Any] = self.post(f"/v1/commands/{name}", body)
@@ -141,7 +176,7 @@ class Api:
                     self._refuse(response)
                 yield response
         except httpx.HTTPError as error:
-            self._away(str(error) or type(error).__name__)
+            self.away(str(error) or type(error).__name__)
 
     def try_get(self, path: str, **params: Any) -> Any | None:
         """Return what a GET answers, or None where nobody answers just now. Refusals end the command as ever."""
@@ -165,7 +200,7 @@ class Api:
                 response = self._http.request(method, path, **request)
             except httpx.HTTPError as error:
                 if pause_s is None:
-                    self._away(str(error) or type(error).__name__)
+                    self.away(str(error) or type(error).__name__)
             else:
                 if response.is_success:
                     return response
@@ -174,7 +209,8 @@ class Api:
             time.sleep(pause_s)
         raise AssertionError("the last try returns or ends the command")
 
-    def _away(self, why: str) -> NoReturn:
+    def away(self, why: str) -> NoReturn:
+        """End the command because nobody answers."""
         fail(
             f"{self.url} does not answer: {why}",
             "quarterdeck up   starts one here; QUARTERDECK_URL names another",
@@ -196,16 +232,28 @@ class Api:
                 json=self._json,
                 kind="bad_answer",
             )
-        kind = str(problem.get("type", "")).rpartition(":")[2] or "error"
-        message = str(problem.get("detail") or problem.get("title") or f"HTTP {response.status_code}")
-        away = response.status_code in _AWAY
+        self.refuse(problem, response.status_code)
+
+    def refuse(self, problem: Mapping[str, Any], status: int, hint: str | None = None) -> NoReturn:
+        """End the command as a problem of the API's says (RFC 9457), with every part of it that it names."""
+        kind = kind_of(problem)
+        message = str(problem.get("detail") or problem.get("title") or f"HTTP {status}")
+        details = problem.get("details")
+        parts = details.get("problems") if isinstance(details, dict) else None
+        away = status in _AWAY
         fail(
             message,
-            _AGAIN if away else self._hints.get(kind),
+            hint or (_AGAIN if away else self._hints.get(kind)),
             code=UNREACHABLE if away else REFUSED,
             json=self._json,
             kind=kind,
+            problems=[part for part in parts if part != message] if isinstance(parts, list) else (),
         )
+
+
+def kind_of(problem: Mapping[str, Any]) -> str:
+    """Return the code of a problem, such as `invalid_input`."""
+    return str(problem.get("type", "")).rpartition(":")[2] or "error"
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ _GROUPS: Final = (
         "Look after it",
         ("people:app people", "keys:app keys", "tenants:app tenants", "effects:app effects", "stuck:app stuck"),
     ),
+    ("Know the estate", ("apply:apply", "estate:app estate")),
     ("Prove it", ("log:app log", "verify:verify")),
     (
         "Keep it",

@@ -10,6 +10,7 @@ from quarterdeck_connectors.a2a import read_card
 from quarterdeck_connectors.cyclonedx_reading import read_cyclonedx
 from quarterdeck_connectors.draft import Imported
 from quarterdeck_connectors.files import read_estate
+from quarterdeck_connectors.imported import read_imported
 from quarterdeck_connectors.litellm import read_litellm
 from quarterdeck_connectors.openapi_tools import read_openapi
 from quarterdeck_connectors.spdx_reading import read_spdx
@@ -25,6 +26,7 @@ FORMATS: Final[Mapping[str, Read]] = MappingProxyType(
         "a2a": lambda data, source: read_card(data, source=source),
         "cyclonedx": read_cyclonedx,
         "spdx": read_spdx,
+        "imported": read_imported,
     }
 )
 """Every format of a file. An estate file names its own source; the others are told it."""

@@ -1,0 +1,92 @@
+"""`quarterdeck estate export` and `bill`: the whole estate as a file, of now or of any moment."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from quarterdeck_cli.client import Api, fail
+from quarterdeck_cli.estate_yaml import as_yaml
+from quarterdeck_cli.moments import Asked, At
+from quarterdeck_cli.output import AsJson, print_json
+
+app = typer.Typer()
+
+FORMS: Final = ("cyclonedx-1.7", "cyclonedx-1.6", "spdx-3.0.1")
+
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Write to this file; by default to standard output.", show_default=False),
+]
+
+
+@app.command()
+def export(
+    output: Output = None,
+    source: Annotated[str, typer.Option(help="The name under which the file says what it says.")] = "export",
+    at: At = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON; also what a file called .json gets.")] = False,
+) -> None:
+    """Take the estate away as a declarative file, all that is in use: applied here, it changes nothing."""
+    with Api(json=json) as api:
+        found = api.get("/v1/estate/file", source=source, position=_position(api, at, json))
+    as_json = json or (output is not None and output.suffix == ".json")
+    _write(output, _indented(found) if as_json else as_yaml(found), json)
+    if output is not None:
+        typer.echo(f"{len(found['assets']):,} objects in {output}.  Back again:  quarterdeck apply {output}", err=True)
+
+
+@app.command()
+def bill(
+    form: Annotated[str, typer.Option(help=", ".join(FORMS))] = FORMS[0],
+    root: Annotated[
+        str | None, typer.Option(metavar="ID", help="One object, and all that it needs.", show_default=False)
+    ] = None,
+    output: Output = None,
+    at: At = None,
+    json: AsJson = False,
+) -> None:
+    """Take the estate away as a bill of materials: the same bytes for the same position.
+
+    With --json, which needs --output: says what was written where; the bill itself is JSON in any case.
+    """
+    if form not in FORMS:
+        raise typer.BadParameter(f"{form!r} is not one of {', '.join(FORMS)}", param_hint="--form")
+    if json and output is None:
+        raise typer.BadParameter("with --json, name a file: the bill is a document of its own", param_hint="--output")
+    with Api(json=json) as api:
+        position = _position(api, at, json)
+        found = api.text("/v1/estate/bill", form=form, root=root, position=position)
+    _write(output, found, json)
+    if json:
+        print_json({"file": str(output), "bytes": len(found.encode()), "form": form, "position": position})
+    elif output is not None:
+        typer.echo(f"{len(found.encode()):,} bytes of {form} in {output}.", err=True)
+
+
+def _position(api: Api, at: dict[str, Any] | None, json: bool) -> int | None:
+    """Return the position of a moment; None for now."""
+    if at is None:
+        return None
+    return int(at["position"]) if "position" in at else Asked(api, at, json=json).position()
+
+
+def _indented(found: dict[str, Any]) -> str:
+    import json as jsonlib
+
+    return jsonlib.dumps(found, indent=2) + "\n"
+
+
+def _write(output: Path | None, text: str, json: bool) -> None:
+    try:
+        if output is None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        else:
+            output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        name = output or "standard output"
+        fail(f"{name} cannot be written: {error}", json=json, kind="unwritable")

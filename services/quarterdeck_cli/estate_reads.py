@@ -1,0 +1,200 @@
+"""`quarterdeck estate list`, `show`, `kinds` and `drift`: the objects of the estate, as of any moment."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import typer
+
+from quarterdeck_cli.client import Api, fail
+from quarterdeck_cli.estate_show import object_tree
+from quarterdeck_cli.estate_words import AssetId, plain, plainly
+from quarterdeck_cli.moments import Asked, At, KnownAt
+from quarterdeck_cli.output import AsJson, console, print_json, show_rows, visible, when
+
+app = typer.Typer()
+
+LIFECYCLES: Final = ("draft", "live", "deprecated", "quarantined", "retired")
+SUMMARY: Final = "id kind name title owner team environments classification tier lifecycle"
+_NODE: Final = f"""{{ {SUMMARY} description purpose risk policyClass attributes source confidence aliases mergedInto
+  successor sunset registeredAt changedAt }}"""
+_RELATION: Final = """relation source target environment declared observed evidence observation seen firstSeen lastSeen
+  confidence sentence"""
+_WHOLE: Final = f"""
+{{ position recordedAt
+  node(id: $id) {{ __typename ... on Asset {{
+    {_NODE.strip("{} ")}
+    out: relations {{ {_RELATION} to {{ id title lifecycle owner team }} }}
+    into: relations(incoming: true) {{ {_RELATION} from: from_ {{ id title lifecycle }} }}
+  }} }}
+  drifts(first: 20, filter: {{ asset: [$asset] }}) {{
+    edges {{ node {{ id input fieldName expected found state quarantined detectedAt }} }}
+  }}
+}}"""
+
+Kinds = Annotated[list[str], typer.Option("--kind", help="Only objects of this kind; several times for several.")]
+Limit = Annotated[int, typer.Option(min=1, max=100_000, help="How many at most.")]
+
+
+@app.command("list")
+def list_(
+    kind: Kinds = [],  # noqa: B006
+    owner: Annotated[list[str], typer.Option(help="Only those that this one answers for.")] = [],  # noqa: B006
+    team: Annotated[list[str], typer.Option(help="Only this team's.")] = [],  # noqa: B006
+    lifecycle: Annotated[list[str], typer.Option(help=f"Only these: {', '.join(LIFECYCLES)}.")] = [],  # noqa: B006
+    classification: Annotated[list[str], typer.Option(help="Only what holds data as sensitive as this.")] = [],  # noqa: B006
+    policy_class: Annotated[list[str], typer.Option(help="Only this class of policy.")] = [],  # noqa: B006
+    environment: Annotated[list[str], typer.Option("--env", help="Only what runs there.")] = [],  # noqa: B006
+    everything: Annotated[bool, typer.Option("--all", help="Also what is retired.")] = False,
+    limit: Limit = 200,
+    at: At = None,
+    known_at: KnownAt = None,
+    json: AsJson = False,
+) -> None:
+    """List objects of the estate, in the order in which they became part of it."""
+    if wrong := sorted({item.lower() for item in lifecycle} - set(LIFECYCLES)):
+        raise typer.BadParameter(f"{wrong[0]!r} is not one of {', '.join(LIFECYCLES)}", param_hint="--lifecycle")
+    states = lifecycle or ([] if everything else [name for name in LIFECYCLES if name != "retired"])
+    given: dict[str, list[str]] = {
+        "kind": kind,
+        "owner": owner,
+        "team": team,
+        "lifecycle": [state.upper() for state in states],
+        "classification": classification,
+        "policyClass": policy_class,
+        "environments": environment,
+    }
+    wanted = {name: values for name, values in given.items() if values}
+    with Api(json=json) as api:
+        asked = Asked(api, at, known_at, json=json)
+        types = {"filter": "AssetFilter", "order": "Order!"}
+        found = list(asked.pages("assets", _NODE, types, limit=limit + 1, filter=wanted, order="OLDEST_FIRST"))
+    shown = plainly(found[:limit])
+    if json:
+        print_json({"assets": shown, "more": len(found) > limit})
+        return
+    columns = ("id", "title", "owner", "team", "tier", "runs in", "data", "state")
+    show_rows(columns, [_row(item) for item in shown], "There is nothing in the estate that is so.")
+    if len(found) > limit:
+        typer.echo(f"\n{limit} are shown; --limit shows more.", err=True)
+
+
+def _row(item: dict[str, Any]) -> tuple[object, ...]:
+    state = str(item["lifecycle"]).lower()
+    return (
+        item["id"],
+        item["title"],
+        item["owner"],
+        item["team"],
+        item["tier"],
+        ", ".join(item["environments"]),
+        item["classification"],
+        "" if state == "live" else state,
+    )
+
+
+@app.command()
+def show(asset: AssetId, at: At = None, known_at: KnownAt = None, json: AsJson = False) -> None:
+    """Show one object: what is known of it, its relations both ways, its findings, and who answers for it."""
+    name = plain(asset)
+    with Api(json=json) as api:
+        asked = Asked(api, at, known_at, json=json)
+        types = {"id": "ID!", "asset": "String!"}
+        answer = asked.ask(_WHOLE, types, id=f"asset:{name}", asset=name)
+    found = answer["node"]
+    if found is None or found.pop("__typename") != "Asset":
+        then = "" if asked.is_now else " at that moment"
+        fail(
+            f"there is no {name} in the estate{then}",
+            f"quarterdeck estate list --kind {name.partition(':')[0]}   shows names; one looks like agent:support-bot",
+            json=json,
+            kind="not_found",
+        )
+    found["drifts"] = [edge["node"] for edge in answer["drifts"]["edges"]]
+    whole = plainly(found) | {"position": answer["position"]}
+    if json:
+        print_json(whole)
+        return
+    out = console()
+    for line in object_tree(whole):
+        out.print(line, soft_wrap=True)
+
+
+@app.command()
+def kinds(
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="One kind: its attributes.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Show the kinds of objects, the attributes of one, and how objects can be related."""
+    with Api(json=json) as api:
+        found = api.get("/v1/estate/kinds")
+    defs, relations = found["kinds"]["$defs"], found["relations"]
+    if kind is not None and kind not in defs:
+        fail(f"there is no kind {kind}", "quarterdeck estate kinds   lists them", json=json, kind="not_found")
+    if kind is None:
+        if json:
+            print_json(found)
+            return
+        rows = [(name, said.get("title"), _first(said.get("description"))) for name, said in sorted(defs.items())]
+        show_rows(("kind", "called", "what it is"), rows, "There are no kinds.")
+        typer.echo("\nOne of them:  quarterdeck estate kinds KIND")
+        return
+    leads = [(name, said) for name, said in relations.items() if kind in said["sources"]]
+    if json:
+        print_json({"kind": kind, "schema": defs[kind], "relations": dict(leads)})
+        return
+    typer.echo(f"{visible(kind)}: {visible(_first(defs[kind].get('description')))}\n")
+    attributes = [(f"attributes.{name}", _takes(said)) for name, said in defs[kind].get("properties", {}).items()]
+    show_rows(("attribute", "takes"), attributes, "It has no attributes of its own.")
+    typer.echo("")
+    ends = [(name, ", ".join(said["targets"]) if len(said["targets"]) < 20 else "anything") for name, said in leads]
+    show_rows(("relation", "leads to"), ends, "Nothing leads from it.")
+
+
+def _first(text: object) -> str:
+    return str(text or "").split("\n", 1)[0]
+
+
+def _takes(said: dict[str, Any]) -> str:
+    options = [item for item in said.get("anyOf", [said]) if item.get("type") != "null"]
+    words = [" | ".join(map(str, item["enum"])) if "enum" in item else str(item.get("type", "")) for item in options]
+    inner = said.get("items", {})
+    of = f" of {' | '.join(map(str, inner['enum']))}" if "enum" in inner else ""
+    return f"{' or '.join(words)}{of}".replace("array", "a list, a,b").replace("string", "text")
+
+
+@app.command()
+def drift(
+    asset: Annotated[list[str], typer.Option(metavar="ID", help="Only of this object; several times.")] = [],  # noqa: B006
+    everything: Annotated[bool, typer.Option("--all", help="Also what somebody took as the new pin.")] = False,
+    limit: Limit = 200,
+    at: At = None,
+    known_at: KnownAt = None,
+    json: AsJson = False,
+) -> None:
+    """List where one of the five inputs of behaviour is not what was pinned: newest first."""
+    wanted: dict[str, Any] = {} if everything else {"state": ["OPEN"]}
+    if asset:
+        wanted["asset"] = [plain(item) for item in asset]
+    node = "{ id assetId input fieldName expected found evidence quarantined state detectedAt }"
+    with Api(json=json) as api:
+        asked = Asked(api, at, known_at, json=json)
+        types = {"filter": "DriftFilter"}
+        found = plainly(list(asked.pages("drifts", node, types, limit=limit, filter=wanted)))
+    if json:
+        print_json({"drifts": found})
+        return
+    rows = [
+        (
+            item["id"],
+            item["assetId"],
+            str(item["input"]).lower(),
+            f"{item['fieldName']}: {item['expected']} -> {item['found']}",
+            when(item["detectedAt"]),
+            f"{str(item['state']).lower()}{', in quarantine' if item['quarantined'] else ''}",
+        )
+        for item in found
+    ]
+    show_rows(("drift", "object", "input", "from -> to", "found", "state"), rows, "Everything is as it was pinned.")
+    if rows:
+        typer.echo("\nHaving read it:  quarterdeck estate accept-drift OBJECT DRIFT -m …   or   quarantine OBJECT -m …")

@@ -1,0 +1,113 @@
+"""How one object of the estate looks: its facts, what leads from it and to it, what is wrong, and who answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from quarterdeck_cli.estate_words import told
+from quarterdeck_cli.output import cell_len, when
+from quarterdeck_cli.text import visible
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+STYLES: Final = {"quarantined": "bold red", "retired": "dim", "deprecated": "yellow", "draft": "dim"}
+_FACTS: Final = (
+    ("description", "description"),
+    ("purpose", "purpose"),
+    ("environments", "runs in"),
+    ("classification", "data"),
+    ("risk", "risk"),
+    ("policyClass", "policy class"),
+    ("tier", "tier"),
+    ("aliases", "also called"),
+    ("mergedInto", "merged into"),
+    ("successor", "successor"),
+    ("sunset", "last day"),
+)
+
+
+def object_tree(found: dict[str, Any]) -> Iterator[Text]:
+    """Yield an object line by line. Each begins with words of ours or blanks: nobody's text can look like another."""
+    from rich.text import Text
+
+    state = str(found["lifecycle"]).lower()
+    heading = Text(visible(found["id"]), style="bold")
+    heading.append(f"  {state}", style=STYLES.get(state, "green"))
+    if found.get("title"):
+        heading.append(f"  {visible(found['title'])}", style="")
+    yield heading
+    yield from _pairs([(label, told(found[name])) for name, label in _FACTS if found.get(name) not in (None, [], "")])
+    attributes = found.get("attributes") or {}
+    yield from _pairs([(visible(name), told(value)) for name, value in sorted(attributes.items()) if value])
+    known = f"  known from {visible(found['source'])} ({str(found['confidence']).lower()}), {_since(found)}"
+    yield Text(known, style="dim")
+    yield Text("who answers", style="bold")
+    yield from (Text(f"  {line}") for line in _accountable(found))
+    yield from _related("leads to", found.get("out") or (), "to")
+    yield from _related("is led to by", found.get("into") or (), "from")
+    yield from _wrong(found)
+
+
+def _since(found: dict[str, Any]) -> str:
+    return f"registered {when(found['registeredAt'])}, changed {when(found['changedAt'])}"
+
+
+def _pairs(pairs: Sequence[tuple[str, str]]) -> Iterator[Text]:
+    from rich.text import Text
+
+    width = max((cell_len(name) for name, _ in pairs), default=0)
+    for name, value in pairs:
+        line = Text("  ")
+        line.append(name + " " * (width - cell_len(name)), style="dim")
+        line.append(f"  {value}")
+        yield line
+
+
+def _accountable(found: dict[str, Any]) -> Iterator[str]:
+    teams = [item["target"] for item in found.get("out") or () if item["relation"] == "owned_by" and item["declared"]]
+    said = [f"owner {told(found['owner'])}"] if found.get("owner") else []
+    said += [f"team {told(found['team'])}"] if found.get("team") else []
+    said += [f"owned by {told(team)}" for team in teams]
+    yield ", ".join(said) if said else f"nobody: quarterdeck estate transfer {visible(found['id'])} --owner … --team …"
+
+
+def _related(heading: str, relations: Sequence[dict[str, Any]], end: str) -> Iterator[Text]:
+    from rich.text import Text
+
+    there = [item for item in relations if item["declared"] or item["observed"]]
+    if not there:
+        return
+    yield Text(f"{heading} ({len(there)})", style="bold")
+    for item in sorted(there, key=lambda item: (item["relation"], item["source"], item["target"])):
+        other = item["target"] if end == "to" else item["source"]
+        state = str((item.get(end) or {}).get("lifecycle") or "LIVE").lower()
+        yield Text(f"  {visible(item['relation'])} {visible(other)}{_how(item, state)}", style=STYLES.get(state, ""))
+
+
+def _how(item: dict[str, Any], state: str) -> str:
+    said = [f"in {told(item['environment'])}"] if item.get("environment") else []
+    if item["observed"]:
+        seen = f"seen {item['seen']} times, last {when(item['lastSeen'])}"
+        said.append(seen if item["declared"] else f"{seen}, never declared")
+    if item["evidence"]:
+        said.append(told(item["evidence"], 60))
+    if state != "live":
+        said.append(state)
+    return f"  ({'; '.join(said)})" if said else ""
+
+
+def _wrong(found: dict[str, Any]) -> Iterator[Text]:
+    from rich.text import Text
+
+    drifts = [item for item in found.get("drifts") or () if item["state"] == "OPEN"]
+    findings = found.get("findings") or ()
+    if drifts or findings:
+        yield Text("what is wrong", style="bold yellow")
+    for item in drifts:
+        change = f"{told(item['fieldName'])}: {told(item['expected'], 40)} -> {told(item['found'], 40)}"
+        yield Text(f"  not as pinned: {str(item['input']).lower()}, {change}  {visible(item['id'])}")
+    for item in findings:
+        yield Text(f"  {str(item['type']).lower().replace('_', ' ')}: {visible(item['message'])}")
+        yield Text(f"    fix: {visible(item['fix'])}", style="dim")

@@ -1,0 +1,86 @@
+"""How ways look: each path step by step with the controls it passes, and under all of them what would close them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from quarterdeck_cli.estate_words import told
+from quarterdeck_cli.text import visible
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_DO: Final = {
+    "enforce": "enforce {}",
+    "revoke": "revoke {}",
+    "quarantine": "put {} into quarantine",
+    "withdraw": "withdraw: {}",
+}
+MAX_CLOSED: Final = 5
+
+
+def ways_lines(start: str, end: str, found: dict[str, Any], hops: int) -> Iterator[Text]:
+    """Yield the ways between two objects line by line."""
+    from rich.text import Text
+
+    paths = found["paths"]
+    if not paths:
+        yield Text(f"No way leads from {visible(start)} to {visible(end)} over {hops} steps.")
+        return
+    for number, path in enumerate(paths, 1):
+        yield Text(f"way {number}{'' if path['declared'] else '  (not all of it is declared)'}", style="bold")
+        yield from _path(start, path)
+    if found["more"]:
+        yield Text("  … and there are others; --limit shows more", style="dim")
+    yield from _cut(found.get("cut"))
+
+
+def path_line(path: dict[str, Any]) -> str:
+    """Return a path as one line."""
+    relations = path["relations"]
+    steps = [f" {visible(item['relation'])} {visible(item['target'])}" for item in relations]
+    return visible(relations[0]["source"]) + "".join(steps) if relations else ""
+
+
+def _path(start: str, path: dict[str, Any]) -> Iterator[Text]:
+    from rich.text import Text
+
+    controls: dict[str, list[str]] = {}
+    for item in path["controls"]:
+        state = str(item["control"].get("lifecycle") or "LIVE").lower()
+        said = f"{item['relation']} {item['control']['id']}" + ("" if state == "live" else f", which is {state}")
+        controls.setdefault(item["on"], []).append(said)
+    yield Text(f"  {visible(start)}")
+    yield from _controls(controls.get(start, ()))
+    for item in path["relations"]:
+        seen = "" if item["declared"] else "  (seen, never declared)"
+        where = f"  (in {told(item['environment'])})" if item.get("environment") else ""
+        yield Text(f"  └ {visible(item['relation'])} {visible(item['target'])}{where}{seen}")
+        yield from _controls(controls.get(item["target"], ()))
+    if not controls:
+        yield Text("      nothing must hold on this way", style="bold red")
+
+
+def _controls(found: list[str] | tuple[str, ...]) -> Iterator[Text]:
+    from rich.text import Text
+
+    for control in found:
+        yield Text(f"      must hold: {visible(control)}", style="cyan")
+
+
+def _cut(cut: dict[str, Any] | None) -> Iterator[Text]:
+    from rich.text import Text
+
+    if cut is None:
+        return
+    label = "no smaller set does" if cut["exact"] else "none of these can be left out; a smaller set may exist"
+    if not cut["steps"]:
+        yield Text("Nothing that could be done here would close it.", style="bold red")
+        return
+    yield Text(f"to close every way: {len(cut['steps'])} of {cut['considered']} possible steps ({label})", style="bold")
+    for step in cut["steps"]:
+        done = _DO.get(step["action"], f"{visible(step['action'])} {{}}").replace("{}", visible(step["subject"]))
+        closed = [visible(name) for name in step["closes"][:MAX_CLOSED]]
+        more = f" and {len(step['closes']) - MAX_CLOSED} more" if len(step["closes"]) > MAX_CLOSED else ""
+        yield Text(f"  - {done}" + (f"   (nothing passes {', '.join(closed)}{more} then)" if closed else ""))

@@ -1,0 +1,130 @@
+"""`--at` and `--known-at`: of which moment a question is asked, and the one helper that asks the record about it.
+
+A moment is a position of the log, a time (`2026-11-14`, `2026-11-14T09:30:00Z`; without a zone it is UTC), or how long
+ago it was (`7d`, `12h`, `30m`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final
+
+import typer
+
+from quarterdeck_cli.client import USAGE, Api, fail
+from quarterdeck_cli.output import nodes
+
+PAGE: Final = 100
+_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_HOW: Final = "write a position, 2026-11-14, 2026-11-14T09:30:00Z, or how long ago: 7d, 12h, 30m"
+
+Moment = dict[str, Any]
+"""A time or a position, as the API takes it."""
+
+
+def read_moment(text: str, now: datetime | None = None) -> Moment:
+    """Return the moment that a text stands for.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    given = text.strip()
+    if given.isascii() and given.isdigit() and len(given) <= 16:
+        return {"position": int(given)}
+    number, unit = given[:-1], given[-1:]
+    if unit in _UNITS and number.isascii() and number.isdigit() and len(number) <= 6:
+        ago = timedelta(seconds=int(number) * _UNITS[unit])
+        try:
+            return {"time": ((now or datetime.now(UTC)) - ago).isoformat()}
+        except OverflowError:
+            raise typer.BadParameter(f"{text!r} is before there was time; {_HOW}") from None
+    try:
+        found = datetime.fromisoformat(given)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no moment; {_HOW}") from None
+    return {"time": (found if found.tzinfo else found.replace(tzinfo=UTC)).isoformat()}
+
+
+At = Annotated[
+    Any,
+    typer.Option(
+        "--at",
+        metavar="MOMENT",
+        help="As it was then: a position, a time, or how long ago (7d).",
+        show_default=False,
+        parser=read_moment,
+    ),
+]
+KnownAt = Annotated[
+    Any,
+    typer.Option(
+        "--known-at",
+        metavar="MOMENT",
+        help="With --at: as it was known then, without what was recorded later.",
+        show_default=False,
+        parser=read_moment,
+    ),
+]
+
+
+class Asked:
+    """The record of one moment, and how to ask it."""
+
+    def __init__(self, api: Api, at: Moment | None = None, known_at: Moment | None = None, *, json: bool) -> None:
+        if known_at is not None and at is None:
+            fail(
+                "--known-at says when it was known; --at says of when",
+                "add --at MOMENT, or use --at alone for what was true and known then",
+                code=USAGE,
+                json=json,
+                kind="usage",
+            )
+        self._api = api
+        self._given = dict(at or {}) | ({} if known_at is None else {"knownAt": known_at})
+        self.is_now = at is None
+
+    def ask(self, selection: str, types: Mapping[str, str] | None = None, **variables: Any) -> dict[str, Any]:
+        """Return what the record of that moment answers. `types` are those of the variables in the selection."""
+        declared = dict(types or {})
+        if self.is_now:
+            head = "now"
+        else:
+            known = {"time": "DateTime", "position": "Position", "knownAt": "Moment"}
+            declared |= {f"at_{name}": known[name] for name in self._given}
+            variables |= {f"at_{name}": value for name, value in self._given.items()}
+            head = f"at({', '.join(f'{name}: $at_{name}' for name in self._given)})"
+        heading = f"({', '.join(f'${name}: {type_}' for name, type_ in declared.items())})" if declared else ""
+        answer = self._api.query(f"query Asked{heading} {{ record: {head} {selection} }}", **variables)
+        found: dict[str, Any] = answer["record"]
+        return found
+
+    def pages(
+        self, field: str, node: str, types: Mapping[str, str], *, limit: int, **variables: Any
+    ) -> Iterator[dict[str, Any]]:
+        """Yield at most `limit` nodes of a connection, page by page, all of one moment. Of now: of the first page's."""
+        arguments = ", ".join(f"{name}: ${name}" for name in ("first", "after", *types))
+        selection = (
+            f"{{ position {field}({arguments}) {{ edges {{ node {node} }} pageInfo {{ hasNextPage endCursor }} }} }}"
+        )
+        asked, after = self, None
+        while limit > 0:
+            first = min(PAGE, limit)
+            found = asked.ask(
+                selection, {"first": "Int!", "after": "String", **types}, first=first, after=after, **variables
+            )
+            if asked.is_now:
+                asked = self._then(found["position"])
+            page = found[field]
+            yield from nodes(page)
+            limit -= len(page["edges"])
+            after = page["pageInfo"]["endCursor"]
+            if not page["pageInfo"]["hasNextPage"]:
+                return
+
+    def position(self) -> int:
+        """Return the position of that moment."""
+        return int(self.ask("{ position }")["position"])
+
+    def _then(self, position: int) -> Asked:
+        return Asked(self._api, {"position": position}, json=False)

@@ -1,0 +1,369 @@
+"""The estate on the command line against the real API, each command a process of its own: apply, change, see, ask, leave.
+
+Serves C02, S0-43, S0-44, S0-48, S0-49, S0-50, S0-154; threats T7.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from journey_house import Journey, journey
+
+from quarterdeck_cli.text import visible
+
+FILE = """
+version: 1
+source: platform
+assets:
+  agent:support-bot:
+    title: Support bot
+    owner: support-rota
+    team: support
+    purpose: answers customers
+    environments: [prod]
+    attributes: {autonomy: acts_with_approval}
+    relations:
+      calls: [mcp_server:crm]
+      governed_by: [policy_bundle:starter]
+      owned_by: [team:support]
+  mcp_server:crm: {relations: {exposes: [tool:refund]}}
+  tool:refund:
+    attributes: {privileges: [write]}
+    relations: {writes: [dataset:orders], gated_by: [approval_path:default]}
+  dataset:orders: {classification: confidential}
+  approval_path:default:
+  policy_bundle:starter:
+  team:support: {attributes: {function: product}}
+"""
+HOSTILE = "[bold red]OK[/] :rocket: \\u202egnp.exe \\x1b[2J\\rdone"
+"""As a YAML file writes it in double quotes."""
+
+
+@pytest.fixture
+async def there(migrated_database: Callable[[], str], tmp_path: Path) -> AsyncIterator[Journey]:
+    """A house on a real socket."""
+    async with journey(migrated_database(), tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def filled(there: Journey, tmp_path: Path) -> Journey:
+    """The same with an estate in it."""
+    await apply(there, tmp_path, FILE)
+    return there
+
+
+async def apply(there: Journey, where: Path, text: str, *words: str) -> dict[str, Any]:
+    """Apply a file and return what was printed."""
+    file = where / "estate.yaml"
+    file.write_text(text)
+    found = await parsed(there, "apply", str(file), "--yes", *words, by="otto")
+    await there.projected()
+    return found
+
+
+async def parsed(there: Journey, *words: str, by: str = "audra", **more: str) -> Any:
+    """Run a command that must succeed, with --json; return what it printed."""
+    code, out, err = await there.cli(*words, "--json", by=by, **more)
+    assert code == 0, out + err
+    return json.loads(out)
+
+
+async def refused(there: Journey, *words: str, by: str = "otto", code: int = 1) -> dict[str, Any]:
+    """Run a command that must be refused; return the error."""
+    ended, out, err = await there.cli(*words, "--json", by=by)
+    assert ended == code, out + err
+    assert "Traceback" not in err
+    found: dict[str, Any] = json.loads(err.splitlines()[-1])["error"]
+    return found
+
+
+async def test_a_file_is_shown_agreed_to_applied_and_changes_nothing_again(there: Journey, tmp_path: Path) -> None:
+    """The plan first; without a terminal and --yes nothing happens; then all of it; then nothing is left to do."""
+    file = tmp_path / "estate.yaml"
+    file.write_text(FILE)
+    before = await there.house.position()
+    code, out, err = await there.cli("apply", str(file), by="otto")
+    assert (code, "--yes" in err) == (2, True)
+    assert "+ agent:support-bot\n" in out
+    assert "+ agent:support-bot calls mcp_server:crm\n" in out
+    assert "7 to register, 6 to relate" in out
+    code, out, err = await there.cli("apply", str(file), "--dry-run", by="otto")
+    assert code == 0
+    digest = next(line.split()[1] for line in out.splitlines() if line.startswith("Digest "))
+    assert (await there.cli("apply", str(file), "--dry-run", "--exit-code", by="otto"))[0] == 4
+    assert await there.house.position() == before
+    code, out, err = await there.cli("apply", str(file), "--digest", digest, by="otto")
+    assert code == 0, err
+    assert "Applied: 7 registered, 6 related; up to position" in out
+    assert "recording: 14 of 14" in err
+    assert await there.house.position() == before + 14
+    code, out, _ = await there.cli("apply", str(file), "--yes", by="otto")
+    assert (code, out.startswith("Nothing to change: ")) == (0, True)
+    assert (await there.cli("apply", str(file), "--dry-run", "--exit-code", by="otto"))[0] == 0
+    assert await there.house.position() == before + 14
+
+
+async def test_a_changed_file_shows_what_changes(filled: Journey, tmp_path: Path) -> None:
+    """Facts before and after, relations that are withdrawn; from standard input, and as JSON for programs."""
+    changed = """
+version: 1
+source: platform
+assets:
+  agent:support-bot:
+    tier: 1
+    purpose: answers everybody
+    relations: {calls: []}
+  tool:refund: {lifecycle: retired}
+"""
+    code, out, err = await filled.cli("apply", "-", "--dry-run", by="otto", stdin=changed)
+    assert code == 0, err
+    assert "~ agent:support-bot\n" in out
+    assert "    purpose  answers customers -> answers everybody\n" in out
+    assert "    tier     (nothing) -> 1\n" in out
+    assert "- withdraw agent:support-bot calls mcp_server:crm\n" in out
+    assert "- retire tool:refund\n" in out
+    file = tmp_path / "changed.yaml"
+    file.write_text(changed)
+    done = await parsed(filled, "apply", str(file), "--yes", by="otto")
+    assert done["plan"]["counts"] == done["result"]["counts"]
+    assert done["result"]["run"].startswith("run_")
+
+
+async def test_what_is_wrong_with_a_file_is_listed(there: Journey, tmp_path: Path) -> None:
+    """Every problem with where it is, in words and for programs; nothing is applied."""
+    before = await there.house.position()
+    wrong = "version: 1\nsource: x\nassets:\n  robot:a: {}\n  agent:b: {owner: ada@example.com}\n"
+    file = tmp_path / "wrong.yaml"
+    file.write_text(wrong)
+    code, _, err = await there.cli("apply", str(file), "--yes", by="otto")
+    assert code == 1
+    assert "\n  - robot:a: " in err
+    assert "\n  - agent:b: owner looks like somebody's address" in err
+    error = await refused(there, "apply", str(file), "--yes")
+    assert (error["code"], len(error["problems"])) == ("invalid_input", 2)
+    file.write_text("version: 1\nassets: [\n")
+    assert "line 3" in (await refused(there, "apply", str(file), "--yes"))["message"]
+    assert (await refused(there, "apply", str(tmp_path / "none.yaml"), "--yes", code=2))["code"] == "unreadable"
+    assert (await refused(there, "apply", str(tmp_path), "--yes", code=2))["code"] == "unreadable"
+    assert (await refused(there, "apply", str(file), code=2))["code"] == "usage"
+    assert (await refused(there, "apply", str(file), "--yes", by="audra"))["code"] == "not_allowed"
+    assert await there.house.position() == before
+
+
+async def test_only_the_plan_that_was_looked_at_is_applied(filled: Journey, tmp_path: Path) -> None:
+    """With the digest of another plan, nothing is; the plan as it is now is shown."""
+    file = tmp_path / "more.yaml"
+    file.write_text("version: 1\nsource: platform\nassets: {tool:refund: {tier: 2}}\n")
+    seen = (await parsed(filled, "apply", str(file), "--dry-run", by="otto"))["plan"]["plan_digest"]
+    await parsed(filled, "estate", "change", "tool:refund", "--set", "tier=3", by="otto")
+    code, out, err = await filled.cli("apply", str(file), "--digest", seen, by="otto")
+    assert (code, "nothing was applied" in err) == (1, True)
+    assert "    tier  3 -> 2\n" in out
+
+
+@pytest.mark.parametrize("answer", ["y", "n"])
+async def test_at_a_terminal_it_asks(there: Journey, tmp_path: Path, answer: str) -> None:
+    """Yes applies, with a bar on the way; no does nothing."""
+    file = tmp_path / "estate.yaml"
+    file.write_text(FILE)
+    before = await there.house.position()
+    code, screen = await at_a_terminal(there, ["apply", str(file)], answer)
+    assert "Apply this?" in screen
+    if answer == "y":
+        assert (code, "Applied: 7 registered" in screen) == (0, True)
+        assert await there.house.position() == before + 14
+    else:
+        assert (code, "nothing was applied" in screen) == (1, True)
+        assert await there.house.position() == before
+
+
+async def at_a_terminal(there: Journey, words: list[str], answer: str) -> tuple[int, str]:
+    """Run a command on a terminal of its own and answer its question."""
+    import asyncio
+
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "quarterdeck_cli", *words),
+        env={**there.environment("otto"), "TERM": "xterm"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    os.write(ours, f"{answer}\n".encode())
+
+    def read() -> str:
+        found = b""
+        while True:
+            try:
+                more = os.read(ours, 4096)
+            except OSError:  # the other side is closed
+                return found.decode()
+            if not more:
+                return found.decode()
+            found += more
+
+    screen = await asyncio.to_thread(read)
+    os.close(ours)
+    return await process.wait(), screen
+
+
+async def test_see_list_show_kinds(filled: Journey) -> None:
+    """Filters, one object with its relations both ways, the kinds and what one takes."""
+    found = await parsed(filled, "estate", "list", "--kind", "tool", "--kind", "dataset")
+    assert [item["id"] for item in found["assets"]] == ["tool:refund", "dataset:orders"]
+    code, out, _ = await filled.cli("estate", "list", "--team", "support", by="audra")
+    assert (code, "agent:support-bot" in out, "tool:refund" in out) == (0, True, False)
+    assert "Support bot" in out
+    shown = await parsed(filled, "estate", "show", "mcp_server:crm")
+    assert [item["target"] for item in shown["out"]] == ["tool:refund"]
+    assert [item["source"] for item in shown["into"]] == ["agent:support-bot"]
+    code, out, _ = await filled.cli("estate", "show", "agent:support-bot", by="audra")
+    assert code == 0
+    for line in ("agent:support-bot  live  Support bot", "owner support-rota, team support, owned by team:support"):
+        assert line in out
+    assert "  calls mcp_server:crm\n" in out
+    assert (await refused(filled, "estate", "show", "agent:nobody", by="audra"))["code"] == "not_found"
+    code, out, _ = await filled.cli("estate", "kinds", by="audra")
+    assert (code, "\nagent " in out) == (0, True)
+    code, out, _ = await filled.cli("estate", "kinds", "tool_grant", by="audra")
+    assert "attributes.privileges" in out
+    assert "a list, a,b of read | route | trigger | write" in out
+    assert "permits" in out
+
+
+async def test_a_page_is_of_one_moment_and_limited(filled: Journey, tmp_path: Path) -> None:
+    """More than a page: all of them once, in order; fewer on request, and it says that there are more."""
+    many = "\n".join(f"  dataset:d{number:03}:" for number in range(130))
+    await apply(filled, tmp_path, f"version: 1\nsource: many\nassets:\n{many}\n")
+    found = await parsed(filled, "estate", "list", "--kind", "dataset")
+    assert [item["name"] for item in found["assets"]] == ["orders", *(f"d{number:03}" for number in range(130))]
+    assert found["more"] is False
+    found = await parsed(filled, "estate", "list", "--kind", "dataset", "--limit", "120")
+    assert (len(found["assets"]), found["more"]) == (120, True)
+
+
+async def test_every_command_of_the_estate(filled: Journey) -> None:
+    """Register, change, relate and all the others; each says what the record holds from then on."""
+    steps = (
+        ("register", "tool:lookup", "--set", "owner=crm-rota", "--set", "attributes.privileges=read,write"),
+        ("register", "tool:look-up"),
+        ("change", "tool:lookup", "--set", "tier=2", "--set", 'attributes.labels:={"a": "b"}', "--unset", "owner"),
+        ("transfer", "tool:lookup", "--owner", "crm-rota", "--team", "crm"),
+        ("promote", "tool:lookup", "-m", "everybody needs it"),
+        ("relate", "agent:support-bot", "calls", "tool:lookup", "--env", "prod", "--evidence", "design 12"),
+        ("unrelate", "agent:support-bot", "calls", "tool:lookup"),
+        ("merge", "tool:lookup", "tool:look-up"),
+        ("quarantine", "tool:lookup", "-m", "odd"),
+        ("release", "tool:lookup", "-m", "looked at"),
+        ("note-drift", "tool:lookup", "--input", "tools", "--field", "schema", "--expected", "a", "--found", "b"),
+        ("deprecate", "tool:lookup", "--successor", "tool:refund", "--sunset", "2027-01-31"),
+        ("retire", "tool:lookup", "-m", "gone"),
+    )
+    for words in steps:
+        code, out, err = await filled.cli("estate", *words, by="otto")
+        assert code == 0, (words, err)
+        assert f"from position {await filled.house.position()} on" in out
+    await filled.projected()
+    shown = await parsed(filled, "estate", "show", "tool:lookup")
+    assert (shown["lifecycle"], shown["successor"], shown["tier"]) == ("RETIRED", "tool:refund", 1)
+    assert shown["attributes"] == {"privileges": ["read", "write"], "labels": {"a": "b"}}
+    assert (shown["owner"], shown["team"], shown["aliases"]) == ("crm-rota", "crm", ["tool:look-up"])
+    (drift,) = (await parsed(filled, "estate", "drift"))["drifts"]
+    words = ("estate", "accept-drift", "tool:lookup", drift["id"], "-m", "read it")
+    assert (await refused(filled, *words, by="audra"))["code"] == "not_allowed"
+    error = await refused(filled, "estate", "change", "tool:refund", "--set", "attributes.colour=red")
+    assert error["code"] == "invalid_input"
+    assert (await filled.cli("estate", "change", "tool:refund", "--set", "tier=one", by="otto"))[0] == 2
+    assert (await filled.cli("estate", "change", "tool:refund", by="otto"))[0] == 2
+
+
+async def test_reach_and_ways(filled: Journey) -> None:
+    """What reaches the data, through what, under which controls, and what would close it."""
+    found = await parsed(filled, "estate", "reach", "dataset:orders", "--backward", "--kind", "agent")
+    assert [(item["asset"]["id"], item["steps"]) for item in found["reached"]] == [("agent:support-bot", 3)]
+    code, out, _ = await filled.cli("estate", "reach", "agent:support-bot", by="audra")
+    assert (code, "dataset:orders" in out, "confidential" in out) == (0, True, True)
+    ways = await parsed(filled, "estate", "ways", "agent:support-bot", "dataset:orders")
+    (path,) = ways["paths"]
+    assert [step["target"] for step in path["relations"]] == ["mcp_server:crm", "tool:refund", "dataset:orders"]
+    assert [step["subject"] for step in ways["cut"]["steps"]]
+    code, out, _ = await filled.cli("estate", "ways", "agent:support-bot", "dataset:orders", by="audra")
+    assert code == 0
+    assert "  └ exposes tool:refund\n      must hold: gated_by approval_path:default\n" in out
+    assert "to close every way: 1 of " in out
+    code, out, _ = await filled.cli("estate", "ways", "dataset:orders", "agent:support-bot", by="audra")
+    assert (code, out) == (0, "No way leads from dataset:orders to agent:support-bot over 6 steps.\n")
+    assert (await refused(filled, "estate", "reach", "agent:nobody", by="audra"))["code"] == "not_found"
+
+
+async def test_as_of_then(filled: Journey, tmp_path: Path) -> None:
+    """Every read at a position and at a time: before the change it was otherwise; before the estate there was nothing."""
+    before = await filled.house.position()
+    await parsed(filled, "estate", "retire", "dataset:orders", by="otto")
+    await filled.projected()
+    then = ("--at", str(before))
+    assert len((await parsed(filled, "estate", "list", *then))["assets"]) == 7
+    assert len((await parsed(filled, "estate", "list"))["assets"]) == 6
+    assert (await parsed(filled, "estate", "show", "dataset:orders", *then))["lifecycle"] == "LIVE"
+    assert (await parsed(filled, "estate", "list", "--at", "1d"))["assets"] == []
+    assert (await refused(filled, "estate", "list", "--at", "99999999", by="audra"))["code"] == "invalid_input"
+    assert (await filled.cli("estate", "list", "--at", "soon", by="audra"))[0] == 2
+    old, new = tmp_path / "old.yaml", tmp_path / "new.json"
+    for file, words in ((old, then), (new, ())):
+        code, _, err = await filled.cli("estate", "export", "-o", str(file), *words, by="audra")
+        assert code == 0, err
+    assert yaml.safe_load(old.read_text())["assets"].keys() - json.loads(new.read_text())["assets"].keys() == {
+        "dataset:orders"
+    }
+
+
+async def test_what_is_taken_away_comes_back_unchanged(filled: Journey, tmp_path: Path) -> None:
+    """An export changes nothing when it is applied; a bill has the same bytes for the same position."""
+    file = tmp_path / "all.yaml"
+    assert (await filled.cli("estate", "export", "--source", "platform", "-o", str(file), by="audra"))[0] == 0
+    code, out, err = await filled.cli("apply", str(file), "--yes", by="otto")
+    assert (code, out.startswith("Nothing to change")) == (0, True), err
+    code, out, _ = await filled.cli("estate", "export", by="audra")
+    assert (code, out.replace("source: export", "source: platform")) == (0, file.read_text())
+    position = str(await filled.house.position())
+    bills = [tmp_path / name for name in ("a.json", "b.json")]
+    for bill in bills:
+        words = ("estate", "bill", "--form", "cyclonedx-1.6", "--root", "agent:support-bot", "--at", position)
+        await parsed(filled, *words, "-o", str(bill))
+    assert bills[0].read_bytes() == bills[1].read_bytes()
+    assert json.loads(bills[0].read_text())["specVersion"] == "1.6"
+    assert (await filled.cli("estate", "bill", "--form", "xml", by="audra"))[0] == 2
+
+
+async def test_what_strangers_write_stays_text(there: Journey, tmp_path: Path) -> None:
+    """Titles, evidence and attributes with escapes, overrides and markup: refused by the server or shown as text."""
+    text = f'version: 1\nsource: x\nassets: {{"agent:[red]x/y[/]": {{title: "{HOSTILE}"}}}}\n'
+    file = tmp_path / "hostile.yaml"
+    file.write_text(text)
+    code, out, err = await there.cli("apply", str(file), "--yes", by="otto", FORCE_COLOR="1", NO_COLOR="")
+    assert code == 1
+    plain = (
+        "version: 1\nsource: x\nassets: {\"agent:[red]x/y[/]\": {title: '[blink]hi[/] :rocket:', purpose: 'a\\b'}}\n"
+    )
+    await apply(there, tmp_path, plain)
+    for words in (
+        ("estate", "list"),
+        ("estate", "show", "agent:[red]x/y[/]"),
+        ("estate", "reach", "agent:[red]x/y[/]"),
+    ):
+        code, out, err = await there.cli(*words, by="audra", FORCE_COLOR="1", NO_COLOR="", COLUMNS="200")
+        assert code == 0, err
+        assert not set(out) & {"\u202e", "\r", "\u200b"}
+        assert "\x1b[2J" not in out
+        assert "[red]x/y[/]" in out
+    assert visible("a\\b") in (await there.cli("estate", "show", "agent:[red]x/y[/]", by="audra"))[1]
