@@ -22,7 +22,8 @@ from quarterdeck_api import (
 )
 from quarterdeck_api.auth import sign_in
 from quarterdeck_api.commands.router import STRUCTS as COMMAND_STRUCTS
-from quarterdeck_api.estate import traces
+from quarterdeck_api.estate import import_door, traces
+from quarterdeck_api.estate.import_door import STRUCTS as IMPORT_STRUCTS
 from quarterdeck_api.estate.router import MAX_FILE_BYTES, PATHS
 from quarterdeck_api.estate.router import STRUCTS as ESTATE_STRUCTS
 from quarterdeck_api.limits import BodyLimit, Deadline, LastResort, RequestTrace, SecurityHeaders
@@ -33,6 +34,7 @@ from quarterdeck_api.services import Services
 STRUCTS: Final[tuple[type[msgspec.Struct], ...]] = (
     *COMMAND_STRUCTS,
     *ESTATE_STRUCTS,
+    *IMPORT_STRUCTS,
     *LOG_STRUCTS,
     *sign_in.STRUCTS,
     *health.STRUCTS,
@@ -55,7 +57,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.outages = Outages()
     problems.install(app, app.state.outages)
     openapi.install(app, STRUCTS)
-    for room in (health, sign_in, commands, log, authzen, arap, grants, approvals, estate, traces):
+    for room in (health, sign_in, commands, log, authzen, arap, grants, approvals, estate, import_door, traces):
         app.include_router(room.router)
     graphql_mount.mount(app)
     # The last added is the outermost.

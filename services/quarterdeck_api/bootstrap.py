@@ -16,6 +16,10 @@ from quarterdeck_api.app import create_app
 from quarterdeck_api.auth.authenticator import Authenticator
 from quarterdeck_api.auth.oidc import OidcProvider
 from quarterdeck_api.services import Services
+from quarterdeck_connectors.destinations import Allowed
+from quarterdeck_importing.credentials import Credentials
+from quarterdeck_importing.fetching import Fetching
+from quarterdeck_importing.importing import Importing
 from quarterdeck_ledger.checkpoints import Checkpointer, PostgresCheckpoints
 from quarterdeck_ledger.keys import FileKeyStore
 from quarterdeck_ledger.ledger import EventLedger
@@ -64,14 +68,17 @@ async def wire(settings: Settings, store: PostgresStore, stack: contextlib.Async
     if settings.oidc_issuer is not None:
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         oidc = OidcProvider(settings, http)
+    reader = Reader(store.pool)
+    fetching = Fetching(Allowed(settings.import_allow), Credentials.of(settings.import_secrets))
     return Services(
         settings=settings,
         ledger=ledger,
         signing=signing,
         decisions=DecisionPoint(ledger),
-        reader=Reader(store.pool),
+        reader=reader,
         authenticator=Authenticator(ledger, settings, oidc=oidc),
         checkpointer=checkpointer,
+        importing=Importing(ledger, reader, fetching),
     )
 
 

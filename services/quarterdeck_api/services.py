@@ -14,6 +14,7 @@ from quarterdeck_runtime.settings import Settings
 
 if TYPE_CHECKING:
     from quarterdeck_api.auth.authenticator import Authenticator
+    from quarterdeck_importing.importing import Importing
     from quarterdeck_ledger.checkpoints import Checkpointer
     from quarterdeck_policy.decision_point import DecisionPoint
     from quarterdeck_readmodels.reader import Reader
@@ -30,6 +31,7 @@ class Services:
     reader: Reader | None
     authenticator: Authenticator
     checkpointer: Checkpointer
+    importing: Importing
 
 
 def services(connection: HTTPConnection) -> Services:

@@ -17,7 +17,8 @@ from typing import Final, cast
 import anyio
 import httpx2
 
-from quarterdeck_connectors.errors import SourceAway, UnreadableSource
+from quarterdeck_connectors.destinations import Allowed, RefusedDestination
+from quarterdeck_connectors.errors import AddressNotAllowed, SourceAway, UnreadableSource
 from quarterdeck_domain.checks import legible
 from quarterdeck_domain.errors import QuarterdeckError
 
@@ -52,20 +53,20 @@ class Budget:
 
 
 class BoundedTransport(httpx2.AsyncBaseTransport):
-    """Sends requests to one host at one address, and counts what comes back."""
+    """Sends requests to one origin at one address, and counts what comes back."""
 
-    def __init__(self, host: str, address: str, budget: Budget) -> None:
-        self._host = host
+    def __init__(self, url: httpx2.URL, address: str, budget: Budget) -> None:
+        self._origin = _origin(url)
+        self._host = url.host
         self._address = address
         self._budget = budget
         self._inner = httpx2.AsyncHTTPTransport()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request and return its answer, of which the body is counted as it is read."""
-        if request.url.host != self._host:
-            raise self._budget.refuse(
-                UnreadableSource(f"it leads to another host, {legible(request.url.host, limit=200)}: name that one")
-            )
+        if _origin(request.url) != self._origin:
+            elsewhere = legible(f"{request.url.scheme}://{request.url.netloc.decode('ascii', 'replace')}", limit=200)
+            raise self._budget.refuse(UnreadableSource(f"it leads elsewhere, to {elsewhere}: name that one"))
         pinned = httpx2.Request(
             request.method,
             request.url.copy_with(host=self._address),
@@ -112,12 +113,14 @@ class _Counted(httpx2.AsyncByteStream):
         await self._inner.aclose()
 
 
-async def address_of(url: str, *, internal: bool) -> tuple[httpx2.URL, str]:
+async def address_of(url: str, *, internal: bool = False, allowed: Allowed | None = None) -> tuple[httpx2.URL, str]:
     """Return a URL and the address that its host has now. With `internal`, addresses that the internet does not lead
     to (this machine, private networks, link-local metadata services) may be read too: for people on their own machine.
+    With `allowed`, only what it allows: for whoever asks from elsewhere.
 
     Raises:
         UnreadableSource: it is no HTTP address, has a user and password in it, or leads to an internal address.
+        AddressNotAllowed: the operator does not allow it.
         SourceAway: its name is not known.
     """
     try:
@@ -129,12 +132,23 @@ async def address_of(url: str, *, internal: bool) -> tuple[httpx2.URL, str]:
     if parsed.userinfo:
         raise UnreadableSource("an address has no user and password in it: give them as a header")
     host = parsed.host
+    target = None
+    if allowed is not None:
+        try:
+            target = allowed.target(url)
+        except RefusedDestination as error:
+            raise AddressNotAllowed(str(error)) from None
     try:
         found = await anyio.getaddrinfo(host, parsed.port or 0, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise SourceAway(f"{legible(host, limit=200)} is not known here", host=legible(host, limit=200)) from None
     addresses = list(dict.fromkeys(str(item[4][0]) for item in found))
-    if not internal and (inside := next((item for item in addresses if is_internal(item)), None)):
+    if allowed is not None and target is not None:
+        try:
+            allowed.require(target, [ipaddress.ip_address(item.partition("%")[0]) for item in addresses])
+        except RefusedDestination as error:
+            raise AddressNotAllowed(str(error), host=legible(host, limit=200)) from None
+    elif not internal and (inside := next((item for item in addresses if is_internal(item)), None)):
         raise UnreadableSource(
             f"{legible(host, limit=200)} leads to {inside}, an internal address: such servers are read from the "
             "command line, on a machine of that network",
@@ -159,3 +173,7 @@ def is_internal(address: str) -> bool:
         if found.teredo is not None:
             return True
     return not found.is_global or found.is_multicast
+
+
+def _origin(url: httpx2.URL) -> tuple[str, str, int]:
+    return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)

@@ -25,6 +25,7 @@ from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel, ValidationError
 
 from quarterdeck_connectors.bounded_http import BoundedTransport, Budget, address_of
+from quarterdeck_connectors.destinations import Allowed
 from quarterdeck_connectors.draft import Imported, address
 from quarterdeck_connectors.errors import SourceAway, UnreadableSource
 from quarterdeck_connectors.mcp_offer import Item, Offer, to_declaration
@@ -64,6 +65,7 @@ async def import_mcp_server(
     *,
     headers: Mapping[str, str] | None = None,
     internal: bool = False,
+    allowed: Allowed | None = None,
     on_drift: Literal["note", "quarantine"] = "note",
     limits: Limits = LIMITS,
 ) -> Imported:
@@ -72,7 +74,7 @@ async def import_mcp_server(
     Raises:
         UnreadableSource, SourceAway: as `read_offer`; or what it offers cannot be named or digested.
     """
-    offer = await read_offer(url, headers=headers, internal=internal, limits=limits)
+    offer = await read_offer(url, headers=headers, internal=internal, allowed=allowed, limits=limits)
     return await anyio.to_thread.run_sync(
         lambda: to_declaration(
             offer, server=server, endpoint=address(url), transport="streamable_http", on_drift=on_drift
@@ -81,21 +83,28 @@ async def import_mcp_server(
 
 
 async def read_offer(
-    url: str, *, headers: Mapping[str, str] | None = None, internal: bool = False, limits: Limits = LIMITS
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    internal: bool = False,
+    allowed: Allowed | None = None,
+    limits: Limits = LIMITS,
 ) -> Offer:
     """Return everything that a server offers. `headers` go to it alone, and are never recorded. `internal` lets the
     address be one that the internet does not lead to: only for people on their own machine, never for a request.
+    With `allowed`, it is one that the operator allows.
 
     Raises:
         SourceAway: it does not answer, answers too slowly or too much, or without an end.
         UnreadableSource: the address or what it answers is not what it should be; says what would be right.
+        AddressNotAllowed: the operator does not allow it.
     """
     with anyio.CancelScope(deadline=anyio.current_time() + limits.seconds) as scope:
         budget = Budget(limits.size, scope.cancel)
         async with errors_of_sdk(budget):
-            parsed, place = await address_of(url, internal=internal)
+            parsed, place = await address_of(url, internal=internal, allowed=allowed)
             client = httpx2.AsyncClient(
-                transport=BoundedTransport(parsed.host, place, budget),
+                transport=BoundedTransport(parsed, place, budget),
                 headers={**(headers or {}), "accept-encoding": "identity"},
                 timeout=httpx2.Timeout(limits.seconds),
                 trust_env=False,

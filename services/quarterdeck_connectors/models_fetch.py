@@ -13,6 +13,7 @@ import anyio
 import httpx2
 
 from quarterdeck_connectors.bounded_http import BoundedTransport, Budget, address_of
+from quarterdeck_connectors.destinations import Allowed
 from quarterdeck_connectors.draft import line
 from quarterdeck_connectors.errors import SourceAway, UnreadableSource
 from quarterdeck_connectors.models import Dialect, next_page
@@ -26,20 +27,28 @@ ANTHROPIC_VERSION: Final = "2023-06-01"
 
 
 async def fetch_models(
-    base: str, *, dialect: Dialect, key: str | None = None, internal: bool = False, seconds: float = TIME_S
+    base: str,
+    *,
+    dialect: Dialect,
+    key: str | None = None,
+    internal: bool = False,
+    allowed: Allowed | None = None,
+    seconds: float = TIME_S,
 ) -> tuple[bytes, ...]:
     """Return a server's answers to `GET <base>/models`, page by page. `base` ends in `/v1`, as clients are given it.
-    `key` goes to the server alone, and is never recorded. `internal`: as in `bounded_http.address_of`.
+    `key` goes to the server alone, and is never recorded. `internal`, `allowed`: as in
+    `bounded_http.address_of`.
 
     Raises:
         SourceAway: it does not answer in time, or with something else than 200, or answers too much.
         UnreadableSource: the address may not be read; or the pages do not come to an end.
+        AddressNotAllowed: the operator does not allow it.
     """
     with anyio.CancelScope(deadline=anyio.current_time() + seconds) as scope:
         budget = Budget(MAX_BYTES, scope.cancel)
-        parsed, place = await address_of(f"{base.rstrip('/')}/models", internal=internal)
+        parsed, place = await address_of(f"{base.rstrip('/')}/models", internal=internal, allowed=allowed)
         async with httpx2.AsyncClient(
-            transport=BoundedTransport(parsed.host, place, budget),
+            transport=BoundedTransport(parsed, place, budget),
             headers={**_headers(dialect, key), "accept": "application/json", "accept-encoding": "identity"},
             timeout=httpx2.Timeout(seconds),
             trust_env=False,

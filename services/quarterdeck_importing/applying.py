@@ -99,8 +99,20 @@ async def plan(
         InvalidInput: the file cannot be applied to what stands; `problems` says why.
         NotYet, Unavailable: what stands cannot be told just now.
     """
+    return (await plan_with_gone(ledger, reader, tenant, wanted, notes))[0]
+
+
+async def plan_with_gone(
+    ledger: EventLedger, reader: Reader | None, tenant: str, wanted: Declaration, notes: tuple[str, ...] = ()
+) -> tuple[Planned, tuple[str, ...]]:
+    """Return the same, and what the source of the file no longer offers.
+
+    Raises:
+        as `plan`.
+    """
     position, made = await _plan(ledger, reader, tenant, wanted, "")
-    return Planned(position=position, plan_digest=made.digest, counts=made.counts(), steps=made.steps, notes=notes)
+    planned = Planned(position=position, plan_digest=made.digest, counts=made.counts(), steps=made.steps, notes=notes)
+    return planned, made.gone
 
 
 async def apply(

@@ -57,6 +57,8 @@ POINTS: Final = (
     Point("dispatch.after_signal", "A gate is signalled and the dispatcher's place is not moved."),
     Point("dispatch.before_advance", "Every event of a page is handled and the dispatcher's place is not moved."),
     Point("dispatch.after_advance", "The dispatcher's place is moved."),
+    Point("import.read", "A source was read, and nothing of it is recorded."),
+    Point("import.recorded", "A source was imported, and whoever imports it has not heard so."),
     Point("gate.claimed", "An activity of a gate has begun and done nothing."),
     Point("gate.before_append", "A gate's command is about to run."),
     Point("gate.after_append", "A gate's command is durable and Temporal has not been told."),

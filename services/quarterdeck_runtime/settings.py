@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -28,6 +29,10 @@ DEFAULT_CONFIG: Final = Path("quarterdeck.toml")
 
 Words = Annotated[tuple[str, ...], NoDecode]
 """In the environment: separated by commas."""
+
+_SECRET: Final = re.compile(
+    r"[a-z0-9][a-z0-9._-]{0,59} +[a-z0-9][a-z0-9-]{0,62} +[!-~]{1,260} +(?:env:[A-Za-z_][A-Za-z0-9_]*|file:/[!-~]+)"
+)
 
 
 class WrongSettings(ValueError):
@@ -134,6 +139,17 @@ class Settings(BaseSettings):
         "its addresses are public; `host:port` that port, with http too, whatever its addresses; an address or network "
         "(CIDR) every host in it. Empty: none.",
     )
+    import_allow: Words = Field(
+        (),
+        description="Every host that sources of the estate may be imported from, on request and on a schedule; entries "
+        "as in `webhook_allow`. Empty: none.",
+    )
+    import_secrets: Words = Field(
+        (),
+        description="Secrets that sources may be read with. Each entry is `name tenant host env:VARIABLE` or `name "
+        "tenant host file:/path`, with spaces between: only that tenant's sources may name it, and it is sent to that "
+        "host alone (`host:port` unless that is 443). What is kept there is read when it is used.",
+    )
 
     otlp_endpoint: str | None = Field(
         None, description="OpenTelemetry collector, OTLP over HTTP: `http://collector:4318`. Unset: nothing leaves."
@@ -184,7 +200,9 @@ class Settings(BaseSettings):
         toml = TomlConfigSettingsSource(settings_cls, config_file())
         return (init_settings, env_settings, file_secret_settings, toml)
 
-    @field_validator("oidc_algorithms", "webhook_allow", "trusted_proxies", mode="before")
+    @field_validator(
+        "oidc_algorithms", "webhook_allow", "import_allow", "import_secrets", "trusted_proxies", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -209,7 +227,18 @@ class Settings(BaseSettings):
             raise ValueError("give an http:// or https:// address without user, query or fragment")
         return value
 
-    @field_validator("webhook_allow", "trusted_proxies")
+    @field_validator("import_secrets")
+    @classmethod
+    def _references(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = [item.split()[0] for item in value if _SECRET.fullmatch(item)]
+        if len(names) != len(value) or len(set(names)) != len(names):
+            # Never what was given: somebody may have written the secret itself.
+            raise ValueError(
+                "each entry is `name tenant host env:VARIABLE` or `name tenant host file:/path`, and no name twice"
+            )
+        return value
+
+    @field_validator("webhook_allow", "import_allow", "trusted_proxies")
     @classmethod
     def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for item in value:

@@ -20,8 +20,9 @@ _PREFIXES = {
     "projector": ("dispatch", "project"),
 }
 _ERASING = ("erase.read", "erase.after_destroy")
-# No command of this release has a hot boundary: these are passed by the writers of `test_faults_writers.py`.
-_ELSEWHERE = ("deciding.before_commit", "deciding.after_commit")
+# No command of this release has a hot boundary: these are passed by the writers of `test_faults_writers.py`. Sources are
+# imported in `test_import_source.py`.
+_ELSEWHERE = ("deciding.before_commit", "deciding.after_commit", "import.read", "import.recorded")
 
 
 def points_of(role: str) -> list[str]:

@@ -34,6 +34,7 @@ WHERE = {
     "dispatch": "quarterdeck_projector/dispatcher.py",
     "gate": "quarterdeck_workflows/approval_gate/activities.py quarterdeck_workflows/execution.py",
     "callback": "quarterdeck_workflows/callback_delivery/activities.py",
+    "import": "quarterdeck_importing/importing.py",
     "project": "quarterdeck_projector/projector.py",
     "erase": "quarterdeck_projector/eraser.py",
     "checkpoint": "quarterdeck_ledger/checkpoints.py",

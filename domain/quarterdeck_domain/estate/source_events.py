@@ -74,6 +74,7 @@ class SourceSynced(Event, frozen=True, kw_only=True):
     """The name under which its objects and relations know it."""
     digest: str
     """Of what it declares."""
+    plan_digest: str
     objects: int
     changed: bool
     counts: dict[str, int] = {}

@@ -162,6 +162,19 @@ class RemoveSource(_OnSource):
         return Decision(events=(SourceRemoved(source_id=self.source.source_id, reason=self.reason),))
 
 
+class ImportSource(_OnSource):
+    """Tell whether somebody may import a source now. What an import records comes of reading the source, not of this;
+    whoever imports asks before it reads, and again once it has planned."""
+
+    def __init__(self, *, source_id: str, actor: Actor) -> None:
+        super().__init__(actor, source_id)
+
+    def decide(self, now: datetime) -> Decision:
+        self.require_role(*EDITORS)
+        self.source.require()
+        return Decision()
+
+
 class FailImport(_OnSource):
     """Record that a source could not be imported, once a run."""
 

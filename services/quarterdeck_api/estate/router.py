@@ -7,7 +7,7 @@ Applying answers with a stream of JSON lines, `{"progress": …}` while it goes 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -16,17 +16,18 @@ from starlette.responses import Response, StreamingResponse
 
 from quarterdeck_api.auth.caller import Caller, CallerDep, require
 from quarterdeck_api.commands.idempotency import idempotency_key
-from quarterdeck_api.estate.apply import Done, Planned, apply, plan
+from quarterdeck_api.estate.apply import Done, Planned, Progress, apply, plan
+from quarterdeck_api.estate.lines import NDJSON, lines_of
 from quarterdeck_api.estate.sources import FORMATS, read
 from quarterdeck_api.openapi import ref, responses
-from quarterdeck_api.problems import UnsupportedMediaType, problem_of, unexpected
+from quarterdeck_api.problems import UnsupportedMediaType
 from quarterdeck_api.services import Services, ServicesDep
 from quarterdeck_connectors.bom import Stamp
 from quarterdeck_connectors.cyclonedx import write_cyclonedx
 from quarterdeck_connectors.draft import Imported
 from quarterdeck_connectors.spdx import write_spdx
 from quarterdeck_domain.canonical import MAX_INTEGER
-from quarterdeck_domain.errors import InvalidInput, QuarterdeckError, WrongState
+from quarterdeck_domain.errors import InvalidInput, WrongState
 from quarterdeck_domain.estate.kinds import json_schema
 from quarterdeck_domain.estate.relations import RELATION_TYPES
 from quarterdeck_readmodels.standing import as_file
@@ -36,7 +37,6 @@ READERS: Final = ("operator", "administrator", "auditor", "approver")
 MAX_FILE_BYTES: Final = 64 * 2**20
 PATHS: Final = ("/v1/estate/plan", "/v1/estate/apply")
 """Where bodies may be as long as a file."""
-NDJSON: Final = "application/x-ndjson"
 MEDIA_TYPES: Final = ("application/json", "application/yaml")
 STRUCTS: Final[tuple[type[msgspec.Struct], ...]] = (Planned, Done)
 _FILE: Final[dict[str, Any]] = {
@@ -174,29 +174,10 @@ async def apply_file(
     key = idempotency_key(request.headers)
     found = await _read(request, form, source)
 
-    async def work(tell: asyncio.Queue[bytes | None]) -> None:
-        def progress(stage: str, done: int, of: int) -> None:
-            tell.put_nowait(msgspec.json.encode({"progress": {"stage": stage, "done": done, "of": of}}) + b"\n")
+    async def work(progress: Progress) -> Done:
+        return await apply(services, caller, found.declaration, key=key, agreed=plan_digest, progress=progress)
 
-        try:
-            done = await apply(services, caller, found.declaration, key=key, agreed=plan_digest, progress=progress)
-            tell.put_nowait(msgspec.json.encode({"result": done}) + b"\n")
-        except QuarterdeckError as error:
-            tell.put_nowait(b'{"problem":' + bytes(problem_of(error).body) + b"}\n")
-        except Exception:
-            tell.put_nowait(b'{"problem":' + bytes(unexpected().body) + b"}\n")
-            raise
-        finally:
-            tell.put_nowait(None)
-
-    async def lines() -> AsyncIterator[bytes]:
-        tell: asyncio.Queue[bytes | None] = asyncio.Queue()
-        task = asyncio.create_task(work(tell), name="apply an estate file")
-        while (line := await tell.get()) is not None:
-            yield line
-        await task
-
-    return StreamingResponse(lines(), media_type=NDJSON)
+    return StreamingResponse(lines_of(work, "apply an estate file"), media_type=NDJSON)
 
 
 async def _read(request: Request, form: str, source: str | None) -> Imported:
