@@ -1,34 +1,48 @@
-"""Why a decision was made: from the log alone, so that it is the same story whenever it is asked for."""
+"""Why something is so: from the log alone, so that it is the same story whenever it is asked for.
+
+Of anything in the record: the slice of the log that forces it, see `slices`. Of a decision also its story: what it
+rests on, what policy said, and what it led to.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import uuid
+from collections.abc import Sequence
 from typing import Final
 
 import strawberry
 from eventsourcing.dcb.api import DCBQuery, DCBQueryItem
 from strawberry.scalars import JSON
 
-from quarterdeck_domain.errors import NotFound
+from quarterdeck_domain.errors import InvalidInput, NotFound
+from quarterdeck_domain.estate.kinds import KINDS as ESTATE_KINDS
 from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_graphql.approvals import Approval, Effect, Grant, load_approval, load_grant
+from quarterdeck_graphql.at import Shown
 from quarterdeck_graphql.context import Context
 from quarterdeck_graphql.declare import resolver
 from quarterdeck_graphql.enums import DecisionOutcome
 from quarterdeck_graphql.events import TimelineEntry, may_see, show_entries
+from quarterdeck_graphql.limits import WEIGHT
+from quarterdeck_graphql.node import Node
 from quarterdeck_graphql.policy import Decision, PolicyBundle, load_decision
-from quarterdeck_graphql.record import Record, record_at
-from quarterdeck_ledger.entry import Entry
+from quarterdeck_graphql.record import KINDS, Record, node_at, record_at
+from quarterdeck_graphql.slices import CausalSlice, slice_of_decision, slice_of_state
+from quarterdeck_ledger.entry import Entry, parse_entry
 from quarterdeck_policy.basis import read_bundle
 from quarterdeck_policy.cedar_text import split_policies
 from quarterdeck_policy.decisions import verdict_of
 from quarterdeck_policy.errors import NotReplayable
 from quarterdeck_readmodels import approvals as approvals_rows
 from quarterdeck_readmodels import policy as policy_rows
+from quarterdeck_readmodels.replaying import concerning, object_of
+from quarterdeck_readmodels.tables import Row
 
 MAX_EVENTS: Final = 200
 _DECIDED: Final = "policy.decision_recorded"
+_DECISION: Final = "dec_"
 _ID: Final = re.compile(r'@id\s*\(\s*"([^"\\]*)"\s*\)')
 
 
@@ -52,25 +66,49 @@ class Redecision:
     not_replayable: str | None = strawberry.field(description="Why it cannot be made again.")
 
 
-@strawberry.type(description="Why a decision was made, and what it led to.")
+@strawberry.type(description="Why something is so. Of a decision: why it was made, too, and what it led to.")
 class Explanation:
     context: strawberry.Private[Context]
-    entry: strawberry.Private[Entry]
+    entry: strawberry.Private[Entry | None]
+    row: strawberry.Private[Row | None]
+    fields: strawberry.Private[Sequence[str] | None]
     approval_id: strawberry.Private[str | None]
+    id: strawberry.ID = strawberry.field(description="Of what.")
     record: Record = strawberry.field(description="The record as it is: what the rest of this stands in.")
-    estate: Record = strawberry.field(description="The record as the decision saw it.")
-    decision: Decision = strawberry.field(description="The decision.")
+    estate: Record = strawberry.field(
+        description="The record as the decision saw it; of anything else, as of the moment that was asked about."
+    )
+    decision: Decision | None = strawberry.field(description="The decision; null where it is something else.")
     events: list[TimelineEntry] = strawberry.field(
-        description="The events it rests on and those it led to, by position; the first 200."
+        description="The events it rests on and those it led to, or all that made it what it is, by position; "
+        "the first 200."
     )
 
-    @resolver("What was asked: the AuthZEN request; null where withheld.")
+    @resolver("The thing itself, as of the moment that was asked about.")
+    async def node(self) -> Node | None:
+        record = self.record if self.entry is not None else self.estate
+        return await node_at(record.at, self.id)
+
+    @resolver(
+        "The fewest past events that force it, and what must not have happened besides; found and checked by replays.",
+        metadata={WEIGHT: 50},
+    )
+    async def slice(self) -> CausalSlice:
+        if self.entry is not None:
+            return await slice_of_decision(self.context, self.entry)
+        if self.row is None:
+            raise NotFound("there is no such thing at that moment", id=self.id)
+        return await slice_of_state(self.context, self.id, self.row, self.estate.position, self.fields)
+
+    @resolver("What was asked: the AuthZEN request; null where withheld, or where it is no decision.")
     def request(self) -> JSON | None:
-        return None if self.decision.request is None else JSON(json.loads(self.decision.request))
+        if self.decision is None or self.decision.request is None:
+            return None
+        return JSON(json.loads(self.decision.request))
 
     @resolver("What whoever asked must do with the answer.")
     def obligations(self) -> JSON:
-        return JSON(self.entry.data.get("obligations", []))
+        return JSON([] if self.entry is None else self.entry.data.get("obligations", []))
 
     @resolver("Everyone whom policy judged, all of whom must be permitted; empty where it was the subject alone.")
     def judged(self) -> list[Judgement]:
@@ -78,16 +116,20 @@ class Explanation:
             Judgement(
                 principal=item["principal"], outcome=DecisionOutcome(item["outcome"]), determining=item["determining"]
             )
-            for item in self.entry.data.get("judged", [])
+            for item in (() if self.entry is None else self.entry.data.get("judged", []))
         ]
 
     @resolver("The bundle that decided.")
     async def bundle(self) -> PolicyBundle | None:
+        if self.entry is None:
+            return None
         row = await self.record.at.get(policy_rows.PolicyBundle, self.entry.data["bundle_id"])
         return None if row is None else PolicyBundle.of(row, self.record.at)
 
     @resolver("The policies that decided, with their texts.")
     async def policies(self) -> list[DeterminingPolicy]:
+        if self.entry is None:
+            return []
         data = self.entry.data
         texts: dict[str, str] = {}
         if data["bundle_id"] is not None and self.context.sees_all:
@@ -95,10 +137,12 @@ class Explanation:
         return [DeterminingPolicy(id=name, text=texts.get(name)) for name in data["determining"]]
 
     @resolver("The same decision made again from what it was made of.")
-    async def redecided(self) -> Redecision:
+    async def redecided(self) -> Redecision | None:
+        if self.entry is None:
+            return None
         event = await self.context.log.find(self.context.tenant, self.entry.id)
         if event is None:
-            raise NotFound("the decision's event is gone", decision=self.decision.id)
+            raise NotFound("the decision's event is gone", decision=self.id)
         try:
             verdict = await self.context.decisions.redecide(event)
         except NotReplayable as error:
@@ -123,10 +167,55 @@ class Explanation:
         return None if row is None else Effect.of(row, self.record.at)
 
 
-async def explain_decision(context: Context, decision_id: str) -> Explanation | None:
-    """Return the explanation of a decision; None where there is none, or it is not the caller's to read."""
+async def explain(
+    context: Context, object_id: str, *, position: int | None = None, fields: Sequence[str] | None = None
+) -> Explanation | None:
+    """Return why something is so, as of a position or now; None where there is none, or it is not the caller's to read.
+
+    Raises:
+        InvalidInput: fields are asked about that it has not.
+    """
+    try:
+        found = await _event(context, uuid.UUID(object_id))
+    except ValueError:
+        pass
+    else:
+        if found is None:
+            return None
+        object_id, position = found
+    if object_id.startswith(_DECISION):
+        if fields is not None:
+            raise InvalidInput("a decision is explained as a whole: leave `fields` out", field="fields")
+        return await _decision(context, object_id, position)
+    return await _state(context, full_id(object_id), position, fields)
+
+
+def full_id(object_id: str) -> str:
+    """Return an id as the record has it: objects and relations of the estate are known by their names alone too."""
+    if object_id.startswith(tuple(KINDS)):
+        return object_id
+    if object_id.partition(":")[0] in ESTATE_KINDS:
+        return f"{'relation' if ' ' in object_id else 'asset'}:{object_id}"
+    return object_id
+
+
+async def _event(context: Context, event_id: uuid.UUID) -> tuple[str, int] | None:
+    """Return what an event made or changed, and its position."""
+    stored = await context.log.store.find(context.tenant, event_id)
+    entry = None if stored is None else parse_entry(stored)
+    if stored is None or entry is None or not may_see(context, entry):
+        return None
+    touched = object_of(entry.position, stored)
+    if touched is None:
+        raise InvalidInput(f"{entry.type} changes nothing that the record shows", type=entry.type)
+    row, object_id = touched
+    prefix = next((prefix for prefix, (_, known) in KINDS.items() if known is row), "")
+    return (f"{prefix}{object_id}" if prefix.endswith(":") else object_id), entry.position
+
+
+async def _decision(context: Context, decision_id: str, position: int | None) -> Explanation | None:
     tag = f"decision:{decision_id}"
-    found = await context.log.read_sealed(context.tenant, _query(((_DECIDED,), (tag,))), limit=1)
+    found = await context.log.read_sealed(context.tenant, _query(((_DECIDED,), (tag,))), until=position, limit=1)
     if not found or not may_see(context, found[0]):
         return None
     entry = found[0]
@@ -138,11 +227,40 @@ async def explain_decision(context: Context, decision_id: str) -> Explanation | 
     return Explanation(
         context=context,
         entry=entry,
+        row=None,
+        fields=None,
         approval_id=approval_id,
+        id=strawberry.ID(decision_id),
         record=record,
         estate=await record_at(context, position=entry.data["estate_position"]),
         decision=decision,
         events=await show_entries(context, await _story(context, entry, approval_id)),
+    )
+
+
+async def _state(
+    context: Context, object_id: str, position: int | None, fields: Sequence[str] | None
+) -> Explanation | None:
+    now = await record_at(context)
+    then = now if position is None else await record_at(context, position=position)
+    node = await node_at(then.at, object_id)
+    if not isinstance(node, Shown):
+        return None
+    row: Row = node.__dict__["_row"]
+    query = DCBQuery(items=[concerning(row)])
+    log, tenant = context.log, context.tenant
+    entries = await log.read_sealed(tenant, query, until=then.position, limit=MAX_EVENTS)
+    return Explanation(
+        context=context,
+        entry=None,
+        row=row,
+        fields=fields,
+        approval_id=None,
+        id=strawberry.ID(object_id),
+        record=now,
+        estate=then,
+        decision=None,
+        events=await show_entries(context, [entry for entry in entries if may_see(context, entry)]),
     )
 
 

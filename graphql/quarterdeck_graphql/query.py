@@ -14,7 +14,7 @@ from quarterdeck_graphql.declare import resolver
 from quarterdeck_graphql.diff import Diff, diff_between
 from quarterdeck_graphql.enums import Order
 from quarterdeck_graphql.events import TimelineEntry, may_see, show_entry
-from quarterdeck_graphql.explain import Explanation, explain_decision
+from quarterdeck_graphql.explain import Explanation, explain
 from quarterdeck_graphql.limits import WEIGHT
 from quarterdeck_graphql.moments import Moment, position_at, position_of, view_of
 from quarterdeck_graphql.node import Connection, Node
@@ -115,13 +115,28 @@ class Query:
         return await diff_between(context, await position_of(context, from_), after)
 
     @resolver(
-        "Why a decision was made, and everything that it led to; null where there is none, or not for you.",
+        "Why something is so: a decision, or what any object of the record says; null where there is none, or not for "
+        "you.",
         metadata={WEIGHT: 50},
     )
     async def explain(
-        self, info: Info, decision: Annotated[strawberry.ID, strawberry.argument(description="The decision's id.")]
+        self,
+        info: Info,
+        id: Annotated[
+            strawberry.ID,
+            strawberry.argument(
+                description="Of what: the id of a decision, of any other object, or of an event (a UUID): then of what "
+                "the event made or changed."
+            ),
+        ],
+        at: Annotated[Moment | None, strawberry.argument(description="As of when; left out: now.")] = None,
+        fields: Annotated[
+            list[str] | None,
+            strawberry.argument(description="What of the object, as `lifecycle`; left out: everything it says."),
+        ] = None,
     ) -> Explanation | None:
-        return await explain_decision(info.context, decision)
+        position = None if at is None else await position_of(info.context, at)
+        return await explain(info.context, id, position=position, fields=fields)
 
     @resolver("The log's checkpoints and proofs.")
     def log(self) -> Log:

@@ -120,6 +120,20 @@ class DecisionPoint:
                 return await self._recorded_before(context, asks)
         raise Contended(f"policy or principals changed {MAX_TRIES} times while deciding; try again", tries=MAX_TRIES)
 
+    async def rehearse(self, context: Context, ask: Ask) -> DecisionRecorded:
+        """Return the decision that would be made of this now. Nothing is recorded.
+
+        Raises:
+            WrongState: the tenant is closed.
+            NotFound: the bundle in force was never published.
+        """
+        basis = await self._basis(context.tenant)
+        basis.require_open()
+        (made,) = await self._evaluate(basis, basis.position, context, (ask,), "execute_all")
+        if isinstance(made, InvalidInput):
+            raise made
+        return made[0]
+
     async def redecide(self, event: RecordedEvent) -> Verdict:
         """Make a recorded decision again, from the bundle, the request and the log as they were then.
 

@@ -463,8 +463,9 @@ async def test_doubled_keys_in_a_graphql_request(here: World) -> None:
         'now{node(id:"apr_\\u0000"){id}}',
         'now{decisions(first:1 filter:{outcome:[PERMIT] resource:["\\u0000"]}){edges{node{id}}}}',
         'node(id:"\\u0000/x"){id}',
-        'explain(decision:"\\u0000"){__typename}',
-        'explain(decision:"dec_\\u0000"){__typename}',
+        'explain(id:"\\u0000"){__typename}',
+        'explain(id:"asset:\\u0000"){__typename}',
+        'explain(id:"dec_\\u0000"){__typename}',
     ],
 )
 async def test_hostile_values_in_questions(here: World, query: str) -> None:

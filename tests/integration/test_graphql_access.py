@@ -42,7 +42,7 @@ QUERIES: Final = {
     "log": ("{ log { verifierKeys inclusionProof(position: 3, size: 9) { hashes } } }", FREE),
     "node": ("{ node(id: $approval) { id } }", OWN),
     "timeline": ("{ timeline(first: 100) { edges { node { position data } } } }", OWN),
-    "explain": ("{ explain(decision: $decision) { request } }", OWN),
+    "explain": ("{ explain(id: $decision) { request } }", OWN),
     "diff": ("{ diff(from: { position: 3 }) { from { position } } }", ALL),
 }
 RECORD: Final = {
@@ -217,7 +217,7 @@ async def test_ids_of_others_are_as_unknown(here: GraphWorld, story: Story) -> N
         if object_id in rivals:
             continue
         query = """query($id: ID!) { node(id: $id) { id } at(position: 31) { node(id: $id) { id } }
-            explain(decision: $id) { request } }"""
+            explain(id: $id) { request } }"""
         answer = await here.ask(query, {"id": object_id}, by="rival")
         assert answer == {"node": None, "at": {"node": None}, "explain": None}, object_id
     assert (await here.ask("query($id: ID!) { node(id: $id) { id } }", {"id": story.ids["waiting"]}, by="rival"))[
@@ -292,7 +292,7 @@ async def test_another_tenant_sees_nothing_at_all(here: GraphWorld, story: Story
     house, tenant = here.world.api, here.world.tenant
     headers = house.bearer("globex", "spy")
     queries: list[tuple[str, dict[str, Any]]] = [
-        ("query($id: ID!) { node(id: $id) { __typename id } explain(decision: $id) { request } }", {"id": object_id})
+        ("query($id: ID!) { node(id: $id) { __typename id } explain(id: $id) { request } }", {"id": object_id})
         for object_id in (*story.ids.values(), here.world.id("bot"), f"tenant:{tenant}", "path:default")
     ]
     queries += [(listing(name, "id"), {}) for name, who in RECORD.items() if who in (OWN, ALL) and name != "node"]

@@ -245,7 +245,7 @@ async def test_erasure_reads_as_erased_at_every_moment(here: GraphWorld) -> None
     assert (decision["request"], decision["action"]) == (None, "refund")
     assert decision["withheld"] == [{"field": "request", "reason": "ERASED"}]
     explained = await here.ask(
-        "query($d: ID!) { explain(decision: $d) { request redecided { outcome notReplayable } } }",
+        "query($d: ID!) { explain(id: $d) { request redecided { outcome notReplayable } } }",
         {"d": decision["id"]},
     )
     assert explained["explain"]["request"] is None

@@ -307,7 +307,7 @@ async def test_diff_is_what_is_not_the_same(here: GraphWorld, story: Story) -> N
 
 async def test_explain_tells_the_whole_story(here: GraphWorld, story: Story) -> None:
     """From the policy's text to the effect, and made again it is the same."""
-    query = """query($d: ID!) { explain(decision: $d) { request obligations estate { position }
+    query = """query($d: ID!) { explain(id: $d) { request obligations estate { position }
         decision { outcome estatePosition bundle { id } } bundle { id mode } policies { id text }
         redecided { outcome same notReplayable } approval { id votes { verdict approver { displayName } } }
         grant { id } effect { id } events { position type } } }"""
@@ -341,7 +341,7 @@ async def test_explain_tells_the_whole_story(here: GraphWorld, story: Story) -> 
 
 async def test_explain_names_everyone_who_was_judged(here: GraphWorld, story: Story) -> None:
     """Whose policies decided, where somebody acted for somebody else; made again it is the same."""
-    query = """query($d: ID!) { explain(decision: $d) { judged { principal outcome determining }
+    query = """query($d: ID!) { explain(id: $d) { judged { principal outcome determining }
         redecided { same } } }"""
     pdp = here.world
     await pdp.delegate("bot-for-alice", "bot", "alice")

@@ -100,7 +100,7 @@ PAGE = "{{ now {{ {0} {{ edges {{ node {{ id }} }} }} }} }}"
         ("query($n:Int!){now{approvals(first:$n){edges{node{id}}}}}", {"n": True}, 100),
         ("{now{...f}} fragment f on Record{approvals(first:5){edges{node{id}}}}", None, 5),
         ('{node(id:"x"){... on Approval{grant{effect{id}}}}}', None, 3),
-        ('{explain(decision:"x"){events{position}}}', None, 60),
+        ('{explain(id:"x"){events{position}}}', None, 60),
         ("subscription{timeline{position}}", None, 1),
     ],
 )

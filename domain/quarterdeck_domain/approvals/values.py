@@ -247,6 +247,11 @@ class GrantFold:
             return self._ended
         return "expired" if self.minted is not None and now >= self.minted.expires_at else "unused"
 
+    @property
+    def unended(self) -> bool:
+        """Whether it was minted and neither redeemed nor revoked; its time may be over all the same."""
+        return self.minted is not None and self._ended is None
+
     def unused(self, now: datetime) -> GrantMinted:
         """Return the grant if it may still be redeemed.
 

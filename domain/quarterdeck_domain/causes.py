@@ -1,0 +1,193 @@
+"""Why something is so: the fewest past events that force it, and what must not have happened besides. Pure.
+
+A judge is whoever can say what would have come of some of the events, in their order. It is asked here, one question at
+a time: `search` is a generator of questions, and what is sent into it are the judge's answers. So the same search works
+on a judge that computes and on one that has to wait.
+
+What is found is 1-minimal: without any one of its events the answer is another. It need not be the smallest there is.
+Of several events that would do the latest stays, as it was the one that held.
+
+Source: Zeller, Hildebrandt, 'Simplifying and Isolating Failure-Inducing Input' (2002), section 3, `ddmin`, by
+complements, oldest first.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Generator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.events import Actor, Cause, Event, RecordedEvent
+
+MAX_STEPS: Final = 400_000
+"""How many events the judge is shown at most, over all questions."""
+MAX_INSIDE: Final = 32
+"""Of how many events at most it is asked whether something between them would have made a difference."""
+
+_NOBODY: Final = Actor(principal="", kind="")
+_EARLY: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+Test = Generator[tuple[int, ...], bool, tuple[int, ...]]
+
+
+class Contrary(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that did not happen, as far as a slice knows, and the tags that it would be found by."""
+
+    payload: Event
+    tags: tuple[str, ...]
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """What would have come of these events alone, by position; and of `added` besides, right after position `after`."""
+
+    kept: tuple[int, ...]
+    added: Contrary | None = None
+    after: int = 0
+
+
+class Missed(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that would have made a difference after one position and up to another: what it is, and which."""
+
+    contrary: Contrary
+    after: int
+    until: int
+    instead: Any
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What a search came to. The checks are answers of the judge, asked again once the slice was found."""
+
+    candidates: int
+    kept: tuple[int, ...]
+    outcome: Any
+    """What comes of all candidates."""
+    sufficient: bool
+    """Whether the slice alone comes to the same."""
+    irreducible: bool
+    """Whether it comes to something else without any one of its events."""
+    without: Mapping[int, Any]
+    """What it would come to without each."""
+    missed: tuple[Missed, ...]
+    questions: int
+
+
+class TooMuch(InvalidInput):
+    """So much has a bearing on it that a slice is not found in reasonable time."""
+
+
+def arranged(question: Question, events: Mapping[int, RecordedEvent], tenant: str) -> list[RecordedEvent]:
+    """Return the events that a question is about, in order, with what is added to them as if it had been recorded."""
+    kept = [events[position] for position in question.kept]
+    if question.added is None:
+        return kept
+    place = sum(position <= question.after for position in question.kept)
+    payload = question.added.payload
+    added = RecordedEvent(
+        tenant=tenant,
+        position=question.after + 1,
+        id=uuid.UUID(int=0),
+        recorded_at=(kept[place - 1].recorded_at if place else _EARLY) + timedelta(microseconds=1),
+        actor=_NOBODY,
+        cause=Cause(),
+        tags=tuple(sorted({*payload.tags(), *question.added.tags})),
+        payload=payload,
+    )
+    return [*kept[:place], added, *kept[place:]]
+
+
+def minimal(candidates: Sequence[int]) -> Test:
+    """Return some of the candidates that pass a test all of them pass, none of which can be left out. Yields what is to
+    be tested; it is to be sent whether that passes."""
+    kept = tuple(candidates)
+    if not kept or (yield ()):
+        return ()
+    size = max(1, len(kept) // 2)
+    while True:
+        start, before = 0, kept
+        while start < len(kept):
+            rest = kept[:start] + kept[start + size :]
+            # Of one event nothing is left, and nothing was tested already.
+            if rest and (yield rest):
+                kept = rest
+            else:
+                start += size
+        if size == 1 and kept == before:
+            return kept
+        size = max(1, size // 2)
+
+
+def search(
+    candidates: Sequence[int],
+    until: int,
+    contraries: Sequence[Contrary],
+    possible: Callable[[Any], bool] = lambda outcome: True,
+) -> Generator[Question, Any, Found]:
+    """Find the slice of what comes of these events, as of position `until`, and which of the contraries count: those
+    that would have made a difference, and could have happened there (`possible`).
+
+    Raises:
+        TooMuch: the judge would have to be shown too many events.
+    """
+    asked = steps = 0
+
+    def ask(kept: tuple[int, ...], added: Contrary | None = None, after: int = 0) -> Generator[Question, Any, Any]:
+        nonlocal asked, steps
+        asked, steps = asked + 1, steps + len(kept) + 1
+        if steps > MAX_STEPS:
+            raise TooMuch(
+                f"{len(candidates)} events have a bearing on this, too many to find out which of them force it: ask "
+                "about fewer of its fields",
+                candidates=len(candidates),
+            )
+        return (yield Question(kept=kept, added=added, after=after))
+
+    whole = tuple(sorted(candidates))
+    outcome = yield from ask(whole)
+    testing = minimal(whole)
+    kept: tuple[int, ...] = ()
+    try:
+        rest = next(testing)
+        while True:
+            rest = testing.send((yield from ask(rest)) == outcome)
+    except StopIteration as stop:
+        kept = stop.value
+    sufficient = (yield from ask(kept)) == outcome
+    without = {}
+    for position in kept:
+        without[position] = yield from ask(tuple(other for other in kept if other != position))
+    missed = []
+    for contrary in contraries:
+        found = yield from _missed(ask, kept, until, contrary, lambda instead: instead != outcome and possible(instead))
+        if found is not None:
+            missed.append(found)
+    return Found(
+        candidates=len(whole),
+        kept=kept,
+        outcome=outcome,
+        sufficient=sufficient,
+        irreducible=all(instead != outcome for instead in without.values()),
+        without=without,
+        missed=tuple(missed),
+        questions=asked,
+    )
+
+
+def _missed(
+    ask: Any, kept: tuple[int, ...], until: int, contrary: Contrary, counts: Callable[[Any], bool]
+) -> Generator[Question, Any, Missed | None]:
+    """Return the last stretch in which something would have made a difference, wherever in it it had happened."""
+    places = [0, *kept]
+    ends = [*kept, until + 1]
+    found: Missed | None = None
+    for after, end in zip(reversed(places), reversed(ends), strict=True):
+        instead = yield from ask(kept, contrary, after)
+        if counts(instead):
+            since = Missed(contrary=contrary, after=after, until=end - 1, instead=instead)
+            found = since if found is None else msgspec.structs.replace(found, after=after)
+        elif found is not None or len(kept) > MAX_INSIDE:
+            break
+    return found

@@ -1,0 +1,266 @@
+"""Finding the causal slice of a decision or a state: which events of the log force it, and which absences it rests on.
+
+`quarterdeck_domain.causes` says what a slice is. Here the log is read by tags, the judges (policy's and the read
+models') are asked, and every absence is looked up in the log before it is claimed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from eventsourcing.dcb.api import DCBQuery, DCBQueryItem
+
+from quarterdeck_domain.approvals.consent import follows, voters
+from quarterdeck_domain.approvals.events import GrantMinted, VoteCast
+from quarterdeck_domain.causes import Found, Missed, Question, TooMuch, arranged, search
+from quarterdeck_domain.contraries import BEGINS, contraries
+from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.events import RecordedEvent
+from quarterdeck_domain.slices import boundary, matches
+from quarterdeck_graphql.context import Context
+from quarterdeck_ledger.entry import Entry, parse_entry
+from quarterdeck_policy.replaying import Remembering
+from quarterdeck_policy.replaying import Replay as DecisionReplay
+from quarterdeck_readmodels import approvals as approvals_rows
+from quarterdeck_readmodels.folding import Unfoldable
+from quarterdeck_readmodels.replaying import Replay as StateReplay
+from quarterdeck_readmodels.replaying import concerning
+from quarterdeck_readmodels.tables import Row
+
+MAX_CANDIDATES: Final = 5_000
+_MOST: Final = MAX_CANDIDATES + 1
+_ENGINE: Final = Remembering()
+
+Judge = Callable[[Question], Any]
+
+
+class Missing(msgspec.Struct, frozen=True, kw_only=True):
+    """An absence that is relied on: no event of these types and all of these tags, after one position up to another."""
+
+    types: tuple[str, ...]
+    tags: tuple[str, ...]
+    after: int
+    until: int
+    instead: Any
+    """What it would have come to otherwise."""
+    holds: bool
+    """Whether the log was asked, and has none."""
+
+
+class Slice(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found. `recorded` is what it is compared with; `found.outcome` what all candidates come to."""
+
+    entries: tuple[Entry, ...]
+    found: Found
+    recorded: Any
+    missing: tuple[Missing, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether all that has a bearing on it comes to what is recorded."""
+        return bool(self.found.outcome == self.recorded)
+
+
+async def of_decision(context: Context, event: RecordedEvent) -> Slice:
+    """Return the slice of a recorded decision. `event` has its request in clear.
+
+    Raises:
+        NotReplayable: its request was erased.
+        TooMuch: too many events have a bearing on it.
+    """
+    replay = DecisionReplay(event, _ENGINE)
+    log = _Entries(context)
+    reading = await replay.read(log.read)
+    known = {"tenant": event.tenant}
+    if replay.decision.bundle_id is not None:
+        known["bundle"] = replay.decision.bundle_id
+    for other in reading.events.values():
+        if isinstance(other.payload, GrantMinted):
+            known["grant"] = other.payload.grant_id
+
+    async def judge(question: Question) -> Any:
+        return await replay.outcome(arranged(question, reading.events, event.tenant))
+
+    questions = search(tuple(reading.events), replay.last, _contraries(reading.asked, reading.events, known))
+    found = await _asked(questions, judge)
+    return await _told(log, found, replay.recorded)
+
+
+async def of_state(context: Context, row: Row, position: int, fields: Sequence[str] | None = None) -> Slice:
+    """Return the slice of what a row says as of a position, or of some of its fields.
+
+    Raises:
+        InvalidInput: it has no such field, or its kind cannot be explained.
+        TooMuch: too many events have a bearing on it.
+    """
+    log = _Entries(context)
+    items = [concerning(row)]
+    await log.read(DCBQuery(items=items), 0, position)
+    try:
+        replay = StateReplay(row, [(number, log.bytes[number]) for number in sorted(log.bytes)], fields)
+    except Unfoldable as error:
+        raise InvalidInput(f"the log holds what this release cannot read: {error}", position=error.position) from None
+    # Nobody but the people who voted makes a request granted or denied.
+    counts = isinstance(row, approvals_rows.Approval) and "status" in replay.names
+    if counts:
+        cast = await log.read(boundary(((VoteCast,), (f"approval:{row.id}",))), 0, position)
+        people = voters(row.id, cast)
+        if people:
+            await log.read(boundary(*people), 0, position)
+            items += boundary(*people).items
+    events = log.events
+    recorded = {event.id for event in events.values()}
+    candidates = tuple(number for number in sorted(events) if number in replay.changes or counts)
+
+    def judge(question: Question) -> Any:
+        happened = arranged(question, events, context.tenant)
+        sound = not counts or follows(row.id, happened)
+        return sound, replay.state(event.position if event.id in recorded else event for event in happened)
+
+    known = _known(row, replay.names)
+    questions = search(candidates, position, _contraries(items, events, known), possible=_could_be)
+    found = await asyncio.to_thread(_answered, questions, judge)
+    return await _told(log, found, (True, replay.recorded))
+
+
+class _Entries:
+    """The log as slices read it: personal fields stay sealed, nothing is read twice over."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.bytes: dict[int, bytes] = {}
+        self.entries: dict[int, Entry] = {}
+        self.events: dict[int, RecordedEvent] = {}
+
+    async def read(
+        self, query: DCBQuery, after: int, until: int, limit: int | None = None, backwards: bool = False
+    ) -> list[RecordedEvent]:
+        """Return matching events, and keep them.
+
+        Raises:
+            TooMuch: there are more than can be looked at.
+        """
+        store, tenant = self._context.log.store, self._context.tenant
+        found = await store.read(tenant, query, after, until, min(limit or _MOST, _MOST), backwards)
+        if len(found) > MAX_CANDIDATES or len(self.events) > MAX_CANDIDATES:
+            raise TooMuch(f"more than {MAX_CANDIDATES} events have a bearing on this", limit=MAX_CANDIDATES)
+        for position, entry in found:
+            if position not in self.events:
+                self.bytes[position] = entry
+                self.entries[position] = parse_entry(entry)
+                self.events[position] = self._event(self.entries[position])
+        return [self.events[position] for position, _ in found]
+
+    async def has(self, missed: Missing) -> bool:
+        """Tell whether the log holds what is said to be missing."""
+        item = DCBQueryItem(types=list(missed.types), tags=list(missed.tags))
+        tenant = self._context.tenant
+        found = await self._context.log.store.read(tenant, DCBQuery(items=[item]), missed.after, missed.until, 1, False)
+        return bool(found)
+
+    def _event(self, entry: Entry) -> RecordedEvent:
+        return RecordedEvent(
+            tenant=entry.tenant,
+            position=entry.position,
+            id=entry.id,
+            recorded_at=entry.recorded_at,
+            actor=entry.actor,
+            cause=entry.cause,
+            tags=entry.tags,
+            payload=self._context.log.registry.from_data(entry.type, entry.version, entry.data),
+        )
+
+
+def _contraries(
+    items: Iterable[DCBQueryItem], events: Mapping[int, RecordedEvent], known: Mapping[str, str]
+) -> list[Any]:
+    found: dict[tuple[Any, ...], Any] = {}
+    for item in items:
+        types = [
+            name
+            for name in item.types
+            if name not in BEGINS
+            or not any(event.type == name and set(item.tags) <= set(event.tags) for event in events.values())
+        ]
+        for contrary in contraries(types, item.tags, known):
+            found.setdefault((contrary.payload.type, contrary.tags, repr(contrary.payload)), contrary)
+    return list(found.values())
+
+
+def _could_be(outcome: Any) -> bool:
+    """Tell whether a state could have come to be: nothing is changed before it began."""
+    return outcome[1] is not None
+
+
+def _known(row: Row, names: Sequence[str]) -> dict[str, str]:
+    known = {"message": row.id} if isinstance(row, approvals_rows.CallbackRecord) else {}
+    for name in names:
+        if name.startswith("attributes."):
+            known["attribute"] = name.removeprefix("attributes.")
+    return known
+
+
+async def _asked(questions: Generator[Question, Any, Found], judge: Callable[[Question], Awaitable[Any]]) -> Found:
+    try:
+        question = next(questions)
+        while True:
+            question = questions.send(await judge(question))
+            await asyncio.sleep(0)
+    except StopIteration as stop:
+        found: Found = stop.value
+        return found
+
+
+def _answered(questions: Generator[Question, Any, Found], judge: Judge) -> Found:
+    try:
+        question = next(questions)
+        while True:
+            question = questions.send(judge(question))
+    except StopIteration as stop:
+        found: Found = stop.value
+        return found
+
+
+async def _told(log: _Entries, found: Found, recorded: Any) -> Slice:
+    missing = [msgspec.structs.replace(one, holds=not await log.has(one)) for one in _merged(found.missed, log.events)]
+    return Slice(
+        entries=tuple(log.entries[position] for position in found.kept),
+        found=found,
+        recorded=recorded,
+        missing=tuple(missing),
+    )
+
+
+def _merged(missed: Iterable[Missed], events: Mapping[int, RecordedEvent]) -> list[Missing]:
+    """Return the stretches in which nothing of the kind is known to have happened, types of one stretch together."""
+    widest: dict[tuple[str, tuple[str, ...]], Missed] = {}
+    for one in missed:
+        kind = (one.contrary.payload.type, one.contrary.tags)
+        if kind not in widest or one.after < widest[kind].after:
+            widest[kind] = one
+    found: dict[tuple[Any, ...], Missing] = {}
+    for (event_type, tags), one in widest.items():
+        query = DCBQuery(items=[DCBQueryItem(types=[event_type], tags=list(tags))])
+        # What was recorded of the kind before came to nothing, or is in the slice: it is claimed for after that.
+        after = max(
+            (
+                number
+                for number, event in events.items()
+                if one.after < number <= one.until and matches(query, event.type, frozenset(event.tags))
+            ),
+            default=one.after,
+        )
+        if after >= one.until:
+            continue
+        place = (tags, after, one.until)
+        before = found.get(place)
+        if before is None:
+            found[place] = Missing(
+                types=(event_type,), tags=tags, after=after, until=one.until, instead=one.instead, holds=False
+            )
+        else:
+            found[place] = msgspec.structs.replace(before, types=(*before.types, event_type))
+    return list(found.values())

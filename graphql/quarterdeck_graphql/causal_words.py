@@ -1,0 +1,211 @@
+"""What slices say to people: why an event is needed, what an absence is, and what it would have come to otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from quarterdeck_graphql.causal import Missing, Slice
+from quarterdeck_policy.replaying import Outcome
+
+WHY: Final[Mapping[str, str]] = {
+    "tenant.opened": "the tenant began",
+    "tenant.closed": "the tenant ended",
+    "principal.registered": "it says who this is, with which roles, and who answers for it",
+    "principal.role_granted": "it gave a role",
+    "principal.role_revoked": "it took a role away",
+    "principal.ownership_transferred": "it says who answers for it",
+    "principal.deactivated": "since then this may not act",
+    "principal.erased": "the key of these personal data was destroyed",
+    "api_key.issued": "the key was made",
+    "api_key.rotated": "the key was replaced",
+    "api_key.revoked": "the key was revoked",
+    "policy_bundle.published": "it holds what policy says",
+    "policy_bundle.continued": "it holds more of what policy says",
+    "policy_bundle.mode_changed": "it says what the bundle does, and which one is in force",
+    "policy.decision_recorded": "it is what policy answered",
+    "approval_path.published": "it says who has to approve, and how many",
+    "approval.requested": "it says what consent was asked for, and who may give it",
+    "approval.vote_cast": "somebody who could vote did",
+    "approval.reminded": "people were told again",
+    "approval.granted": "every stage had its quorum",
+    "approval.denied": "somebody said no",
+    "approval.expired": "nobody had decided in time",
+    "approval.cancelled": "the requester took it back",
+    "grant.minted": "it permits the action once",
+    "grant.redeemed": "the grant was used, and the effect begun",
+    "grant.revoked": "the grant was taken back",
+    "effect.reported": "its executor said how it ended",
+    "effect.reconciled": "a person said how it ended",
+    "callback.delivered": "the message arrived",
+    "callback.abandoned": "the message was given up",
+    "callback.resent": "the message was sent again",
+    "dispatch.parked": "the event could not be acted on",
+    "dispatch.released": "the event was sent round again",
+    "asset.registered": "the object is part of the estate since then, with what was said of it",
+    "asset.changed": "it says what else is true of the object",
+    "asset.ownership_transferred": "it says who answers for the object",
+    "asset.promoted": "the object was named tier one",
+    "asset.deprecated": "the object is on its way out",
+    "asset.retired": "the object is no longer in use",
+    "asset.merged": "two objects were one",
+    "asset.quarantined": "the object is not to be used",
+    "asset.released": "the object may be used again",
+    "relation.declared": "somebody says that they are related",
+    "relation.observed": "they were seen to be related",
+    "relation.withdrawn": "they are no longer said to be related",
+    "drift.detected": "something was not as it was pinned",
+    "drift.accepted": "what was found is the new pin",
+}
+"""Why an event of a type is in a slice."""
+DONE: Final[Mapping[str, str]] = {
+    "principal.registered": "registered",
+    "principal.role_granted": "given that role",
+    "principal.role_revoked": "deprived of that role",
+    "principal.ownership_transferred": "given another owner",
+    "principal.deactivated": "deactivated",
+    "principal.erased": "erased",
+    "tenant.closed": "closed",
+    "api_key.rotated": "rotated",
+    "api_key.revoked": "revoked",
+    "policy_bundle.mode_changed": "put in force, taken out of it or watched",
+    "approval_path.published": "published anew",
+    "approval.reminded": "reminded of",
+    "approval.granted": "granted",
+    "approval.denied": "denied",
+    "approval.expired": "let expire",
+    "approval.cancelled": "cancelled",
+    "grant.minted": "given a grant",
+    "grant.redeemed": "redeemed",
+    "grant.revoked": "taken back",
+    "effect.reported": "reported on",
+    "effect.reconciled": "settled by a person",
+    "callback.delivered": "delivered",
+    "callback.abandoned": "given up",
+    "callback.resent": "sent again",
+    "dispatch.parked": "parked",
+    "dispatch.released": "released",
+    "asset.registered": "registered",
+    "asset.changed": "changed",
+    "asset.ownership_transferred": "given to somebody else",
+    "asset.promoted": "promoted",
+    "asset.deprecated": "deprecated",
+    "asset.retired": "retired",
+    "asset.quarantined": "quarantined",
+    "asset.released": "released",
+    "asset.merged": "merged",
+    "relation.declared": "declared",
+    "relation.observed": "seen",
+    "relation.withdrawn": "withdrawn",
+    "drift.accepted": "accepted",
+}
+"""What would have been done by an event of a type: `it was not …`."""
+NOBODY: Final[Mapping[str, str]] = {"policy_bundle.mode_changed": "no policy bundle", "tenant.closed": "the tenant"}
+"""Whom an absence is about, where no tag says so."""
+KEPT: Final = frozenset({"since", "plain", "dated", "timed", "intervals", "sealed_by"})
+"""Columns that are kept for later questions, and say nothing to people."""
+FIRST: Final = ("status", "state", "lifecycle", "mode", "outcome", "verdict", "declared", "quarantined", "owner")
+"""Columns that are told before others."""
+_TOLD: Final = 8
+_SHOWN: Final = 4
+_CUT: Final = 80
+_SEALED: Final = "sealed:"
+
+
+def why(event_type: str) -> str:
+    """Return why an event of a type is in a slice."""
+    return WHY.get(event_type, "it has a bearing on this")
+
+
+def absence(missing: Missing) -> str:
+    """Return an absence as a sentence."""
+    done = [DONE.get(event_type, event_type) for event_type in missing.types]
+    listed = done[0] if len(done) == 1 else f"{', '.join(done[:-1])} or {done[-1]}"
+    subject = ", ".join(missing.tags) or NOBODY.get(missing.types[0], "anything")
+    verb = "was" if subject.startswith("no ") else "was not"
+    return f"{subject} {verb} {listed} {span(missing.after, missing.until)}"
+
+
+def span(after: int, until: int) -> str:
+    """Return a stretch of the log in words."""
+    return f"up to event {until}" if after == 0 else f"after event {after} and up to event {until}"
+
+
+def outcome(found: Any) -> str:
+    """Return what a decision or a state came to."""
+    if isinstance(found, Outcome):
+        if found.verdict is None:
+            return f"it could not be decided: {found.problem}"
+        reason = f": {found.verdict.reason}" if found.verdict.reason else ""
+        return f"{found.verdict.outcome.replace('_', ' ')}{reason}"
+    _, state = found
+    if state is None:
+        return "it would not be there"
+    said = [name for name in state if name not in KEPT and _says(state[name])]
+    said.sort(key=lambda name: name not in FIRST)
+    told = [f"{name} {_text(state[name])}" for name in said[:_TOLD]]
+    return "; ".join([*told, *([f"and {len(said) - _TOLD} more"] if len(said) > _TOLD else [])])
+
+
+def instead(found: Any, recorded: Any) -> str:
+    """Return what it would have come to otherwise, as far as that is different."""
+    if isinstance(found, Outcome):
+        if found.verdict is None or not isinstance(recorded, Outcome) or recorded.verdict is None:
+            return outcome(found)
+        if found.verdict == recorded.verdict:
+            return f"{outcome(found)}, by another bundle" if found.bundle_id else outcome(found)
+        same = found.verdict.outcome == recorded.verdict.outcome
+        by = f", by {', '.join(found.verdict.determining)}" if same and found.verdict.determining else ""
+        return outcome(found) + by
+    sound, state = found
+    if state is None or recorded[1] is None:
+        return "it would not be there"
+    differ = [name for name, value in state.items() if value != recorded[1].get(name)]
+    changed = [name for name in differ if name not in KEPT]
+    if not changed:
+        said = "somebody else would have said it, or at another time" if differ else "it would be the same"
+        return said if sound else "no votes of people who could vote would stand behind it"
+    told = [f"{name} would be {_text(state[name])}, not {_text(recorded[1].get(name))}" for name in changed[:_SHOWN]]
+    more = f"; {len(changed) - _SHOWN} more would differ" if len(changed) > _SHOWN else ""
+    return "; ".join(told) + more
+
+
+def value(found: Any) -> Any:
+    """Return what a decision or a state came to, as JSON."""
+    told = found if isinstance(found, Outcome) else found[1]
+    return msgspec.to_builtins(told)
+
+
+def text(what: str, found: Slice, visible: Sequence[bool], missing: Sequence[Missing]) -> str:
+    """Return a slice for people. `visible` says of each event whether it may be shown; so may these absences."""
+    size, of = len(found.entries), found.found.candidates
+    lines = [f"{what}: {outcome(found.recorded)}", f"{size} of the {of} events that have a bearing on it force it:"]
+    for entry, may in zip(found.entries, visible, strict=True):
+        said = f"{entry.type} by {entry.actor.principal}: {why(entry.type)}" if may else "an event that is not for you"
+        without = instead(found.found.without[entry.position], found.recorded)
+        lines.append(f"  {entry.position}  {entry.recorded_at:%Y-%m-%d %H:%M:%S}Z  {said}")
+        lines += [f"      without it: {without}"] if may else []
+    if missing:
+        lines.append("And it rests on what did not happen:")
+        lines += [f"  {absence(one)}" for one in missing]
+    checks = {
+        "all of them come to what is recorded": found.whole,
+        "these alone come to the same": found.found.sufficient,
+        "without any one of them it is something else": found.found.irreducible,
+        "the log has none of what did not happen": all(one.holds for one in found.missing),
+    }
+    lines += [f"Checked by replaying: {said}." if holds else f"Not so: {said}." for said, holds in checks.items()]
+    return "\n".join(lines)
+
+
+def _says(value: Any) -> bool:
+    return value not in (None, "", [], {})
+
+
+def _text(value: Any) -> str:
+    if not _says(value):
+        return "not said"
+    found = "sealed" if isinstance(value, str) and value.startswith(_SEALED) else str(value)
+    return found if len(found) <= _CUT else found[: _CUT - 1] + "…"
