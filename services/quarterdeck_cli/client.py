@@ -38,9 +38,10 @@ _HINTS: Final = {
     "unauthenticated": "quarterdeck sign-in LINK   (an administrator makes links: quarterdeck people link)",
     "not_allowed": "quarterdeck whoami   shows who you are here and your roles",
     "digest_mismatch": "quarterdeck approvals show ID   and look again: it is not what you were shown",
-    "not_found": "check the id:  quarterdeck approvals list · people list · keys list · effects list",
+    "not_found": "check the id:  quarterdeck approvals list · people list · keys list · effects list · estate list",
     "wrong_state": "look at it again; somebody may have been faster:  quarterdeck log tail",
     "invalid_input": "mend what the message names;  --help  shows what the command takes",
+    "unreadable_source": "mend what the message names, or name the format that it is",
     "too_many_requests": "wait a moment and repeat the command",
 }
 _NOT_SIGNED_IN: Final = {

@@ -98,7 +98,7 @@ def mcp_stdio(
 
         return run(lambda: import_mcp_program(command, name, environment=handed, on_drift=_shut(quarantine)))
 
-    return _carry_out(name, read, choices)
+    return _carry_out(name, read, choices, whole=True)
 
 
 @app.command()
@@ -127,7 +127,7 @@ def mcp(
 
         return run(lambda: import_mcp_server(url, name, headers=headers, internal=True, on_drift=_shut(quarantine)))
 
-    return _carry_out(name, read, choices)
+    return _carry_out(name, read, choices, whole=True)
 
 
 @app.command()
@@ -153,15 +153,18 @@ def models(
         from quarterdeck_connectors.models_fetch import fetch_models
 
         pages = run(lambda: fetch_models(url, dialect=spoken, key=key, internal=True))
-        return read_models(pages, dialect=spoken, provider=provider, source=source or "models", endpoint=url)
+        return read_models(
+            pages, dialect=spoken, provider=provider, source=source or f"models {provider}", endpoint=url
+        )
 
-    return _carry_out(provider, read, choices)
+    return _carry_out(provider, read, choices, whole=True)
 
 
 def _shut(quarantine: bool) -> Literal["note", "quarantine"]:
     return "quarantine" if quarantine else "note"
 
 
-def _carry_out(name: str, read: Callable[[], Imported], choices: Choices) -> bool:
+def _carry_out(name: str, read: Callable[[], Imported], choices: Choices, *, whole: bool = False) -> bool:
+    """Read, plan, apply. With `whole`, what came from there before and is not there any more is noted as gone."""
     with Api(json=choices.json) as api:  # whoever is not signed in is told before anything is read
-        return carry_out(api, found_here(name, read, json=choices.json), choices)
+        return carry_out(api, found_here(name, read, json=choices.json, whole=whole), choices)

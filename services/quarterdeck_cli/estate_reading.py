@@ -21,15 +21,18 @@ FORM: Final = "imported"
 """The format in which what was read here is sent: it is no file that people write."""
 
 
-def found_here(name: str, read: Callable[[], Imported], *, json: bool) -> Document:
-    """Return what a source on this machine declares, ready to be sent. What cannot be read ends the command."""
+def found_here(name: str, read: Callable[[], Imported], *, json: bool, whole: bool = False) -> Document:
+    """Return what a source on this machine declares, ready to be sent. What cannot be read ends the command.
+
+    `whole` says that it is all there is in that source.
+    """
     try:
         from quarterdeck_connectors.imported import write_imported
         from quarterdeck_domain.errors import QuarterdeckError
     except ImportError as error:
         _missing(error, json)
     try:
-        return Document(name, write_imported(read()), FORM)
+        return Document(name, write_imported(read(), whole=whole), FORM)
     except ImportError as error:
         _missing(error, json)
     except QuarterdeckError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from quarterdeck_cli.estate_words import told
+from quarterdeck_cli.estate_words import told, word
 from quarterdeck_cli.output import cell_len, when
 from quarterdeck_cli.text import visible
 
@@ -32,7 +32,7 @@ def object_tree(found: dict[str, Any]) -> Iterator[Text]:
     """Yield an object line by line. Each begins with words of ours or blanks: nobody's text can look like another."""
     from rich.text import Text
 
-    state = str(found["lifecycle"]).lower()
+    state = word(found["lifecycle"])
     heading = Text(visible(found["id"]), style="bold")
     heading.append(f"  {state}", style=STYLES.get(state, "green"))
     if found.get("title"):
@@ -41,7 +41,7 @@ def object_tree(found: dict[str, Any]) -> Iterator[Text]:
     yield from _pairs([(label, told(found[name])) for name, label in _FACTS if found.get(name) not in (None, [], "")])
     attributes = found.get("attributes") or {}
     yield from _pairs([(visible(name), told(value)) for name, value in sorted(attributes.items()) if value])
-    known = f"  known from {visible(found['source'])} ({str(found['confidence']).lower()}), {_since(found)}"
+    known = f"  known from {visible(found['source'])} ({word(found['confidence'])}), {_since(found)}"
     yield Text(known, style="dim")
     yield Text("who answers", style="bold")
     yield from (Text(f"  {line}") for line in _accountable(found))
@@ -82,7 +82,7 @@ def _related(heading: str, relations: Sequence[dict[str, Any]], end: str) -> Ite
     yield Text(f"{heading} ({len(there)})", style="bold")
     for item in sorted(there, key=lambda item: (item["relation"], item["source"], item["target"])):
         other = item["target"] if end == "to" else item["source"]
-        state = str((item.get(end) or {}).get("lifecycle") or "LIVE").lower()
+        state = word((item.get(end) or {}).get("lifecycle") or "LIVE")
         yield Text(f"  {visible(item['relation'])} {visible(other)}{_how(item, state)}", style=STYLES.get(state, ""))
 
 
@@ -107,7 +107,7 @@ def _wrong(found: dict[str, Any]) -> Iterator[Text]:
         yield Text("what is wrong", style="bold yellow")
     for item in drifts:
         change = f"{told(item['fieldName'])}: {told(item['expected'], 40)} -> {told(item['found'], 40)}"
-        yield Text(f"  not as pinned: {str(item['input']).lower()}, {change}  {visible(item['id'])}")
+        yield Text(f"  not as pinned: {word(item['input'])}, {change}  {visible(item['id'])}")
     for item in findings:
-        yield Text(f"  {str(item['type']).lower().replace('_', ' ')}: {visible(item['message'])}")
+        yield Text(f"  {word(item['type'])}: {visible(item['message'])}")
         yield Text(f"    fix: {visible(item['fix'])}", style="dim")

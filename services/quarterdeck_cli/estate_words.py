@@ -62,6 +62,11 @@ def told(value: Any, limit: int | None = MAX_SHOWN) -> str:
     return text if limit is None or len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
 
 
+def word(value: Any) -> str:
+    """Return one of the API's own words, such as `OVER_PERMISSIONED`, as people write it."""
+    return visible(str(value).lower().replace("_", " "))
+
+
 def facts_of(pairs: Sequence[str], schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `--set` said, as the API takes it. `schema` is that of the kind's attributes.
 

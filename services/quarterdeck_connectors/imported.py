@@ -20,11 +20,11 @@ from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.estate.plan import Entry, read_declaration
 from quarterdeck_domain.estate.values import check_facts, flat, nested, split
 
-_MEMBERS: Final = frozenset({"version", "source", "assets", "first", "on_drift", "notes"})
+_MEMBERS: Final = frozenset({"version", "source", "assets", "first", "on_drift", "whole", "notes"})
 
 
-def write_imported(found: Imported) -> bytes:
-    """Return what was found as a document.
+def write_imported(found: Imported, *, whole: bool = False) -> bytes:
+    """Return what was found as a document. `whole` says that it is all that its source has.
 
     Raises:
         InvalidInput: it was declared and not imported: that is an estate file.
@@ -36,6 +36,7 @@ def write_imported(found: Imported) -> bytes:
         "version": 1,
         "source": said.source,
         "on_drift": said.on_drift,
+        "whole": whole or said.whole,
         "assets": {name: _entry(entry) for name, entry in said.assets.items()},
         "first": {name: nested(entry.first) for name, entry in said.assets.items() if entry.first},
         "notes": list(found.notes),
@@ -55,13 +56,16 @@ def read_imported(data: bytes, source: str) -> Imported:
     if not isinstance(document, dict) or set(document) - _MEMBERS:
         raise UnreadableSource(f"an import is a mapping, and has nothing else than {', '.join(sorted(_MEMBERS))}")
     first, notes, on_drift = document.get("first", {}), document.get("notes", []), document.get("on_drift", "note")
+    whole = document.get("whole", False)
     if not isinstance(first, dict) or not isinstance(notes, list) or on_drift not in ("note", "quarantine"):
         raise UnreadableSource("`first` is a mapping, `notes` a list, and `on_drift` is note or quarantine")
+    if not isinstance(whole, bool):
+        raise UnreadableSource("`whole` is true or false")
     read = read_declaration({name: document.get(name) for name in ("version", "source", "assets")})
     if strange := sorted(first.keys() - read.assets.keys()):
         raise UnreadableSource(f"`first` speaks of {line(strange[0])}, which is not among `assets`")
     entries = {name: _with_first(name, entry, first.get(name)) for name, entry in read.assets.items()}
-    declaration = msgspec.structs.replace(read, assets=entries, confidence="imported", on_drift=on_drift)
+    declaration = msgspec.structs.replace(read, assets=entries, confidence="imported", on_drift=on_drift, whole=whole)
     return Imported(declaration=declaration, notes=tuple(line(note) for note in notes[:MAX_NOTES]))
 
 

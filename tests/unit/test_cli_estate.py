@@ -1,0 +1,298 @@
+"""The estate on the command line, without a server: what it prints of strangers' text, moments, facts, YAML, and that it
+has a verb for every command.
+
+Serves C02, DC-07, S0-43; threats T7.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from quarterdeck_cli import estate_changes
+from quarterdeck_cli.estate_plan_view import MAX_STEPS, counted, plan_lines
+from quarterdeck_cli.estate_show import object_tree
+from quarterdeck_cli.estate_ways_view import ways_lines
+from quarterdeck_cli.estate_words import facts_of, plainly, told
+from quarterdeck_cli.estate_yaml import as_yaml
+from quarterdeck_cli.moments import read_moment
+from quarterdeck_connectors.a2a import read_card
+from quarterdeck_connectors.draft import Imported
+from quarterdeck_connectors.errors import UnreadableSource
+from quarterdeck_connectors.files import read_document, read_estate
+from quarterdeck_connectors.imported import read_imported, write_imported
+from quarterdeck_connectors.litellm import read_litellm
+from quarterdeck_connectors.mcp_offer import Offer, to_declaration
+from quarterdeck_connectors.models import read_models
+from quarterdeck_connectors.openapi_tools import read_openapi
+from quarterdeck_connectors.prompts import read_prompts
+from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.estate.commands import COMMANDS
+
+HOSTILE = "[red]x[/] \x1b[2J\r\n+ agent:y \u202egnp \u200b\\"
+HIDDEN = set("\x1b\r\u202e\u200b")
+VECTORS = Path(__file__).parents[1] / "vectors" / "estate"
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def drawn(lines: Any) -> str:
+    """Return what a terminal with colours would get."""
+    out = Console(markup=False, emoji=False, highlight=False, width=400, file=io.StringIO(), force_terminal=True)
+    for line in lines:
+        out.print(line, soft_wrap=True)
+    text: str = out.file.getvalue()  # type: ignore[attr-defined]
+    return text
+
+
+def styleless(text: str) -> str:
+    """Return a terminal's text without the styles that we gave it."""
+    import re
+
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+# -- Parity ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_command_of_the_estate_has_a_verb_that_takes_all_it_takes() -> None:
+    """Add a command or a field of one and forget the command line: this fails."""
+    taken = {
+        "set": "set",
+        "facts": "set",
+        "drift_id": "drift_id",
+    }
+    verbs = {found.callback.__name__: found.callback for found in estate_changes.app.registered_commands}  # type: ignore[union-attr]
+    special = {"merge_assets": "merge", "relate_assets": "relate", "unrelate_assets": "unrelate"}
+    special |= {"detect_drift": "note_drift", "accept_drift": "accept_drift"}
+    found = {special.get(command.name, command.name.removesuffix("_asset")): command for command in COMMANDS}
+    assert found.keys() == verbs.keys()
+    for name, command in found.items():
+        options = set(inspect.signature(verbs[name]).parameters) - {"json"}
+        wanted = {taken.get(field, field) for field in command.input.__struct_fields__}
+        assert options == wanted, name
+
+
+# -- Strangers' text ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "action", ["register", "change", "retire", "relate", "unrelate", "drift", "quarantine", HOSTILE]
+)
+def test_a_plan_shows_strangers_text_as_text(action: str) -> None:
+    """A line stays one line, and nothing moves the cursor or turns the writing."""
+    fields = [{"field": HOSTILE, "before": [HOSTILE], "after": {HOSTILE: HOSTILE}}]
+    plan = {"steps": [{"action": action, "subject": HOSTILE, "fields": fields}], "notes": [HOSTILE]}
+    text = styleless(drawn(plan_lines(plan)))
+    assert not set(text) & HIDDEN
+    assert len(text.splitlines()) == 3
+    assert "[red]x[/]" in text
+
+
+def test_a_long_plan_begins_with_what_it_takes_away() -> None:
+    """Of thousands of steps some are shown, what is lost among them; `--all` shows each."""
+    steps = [{"action": "register", "subject": f"agent:a{number}"} for number in range(5_000)]
+    steps.append({"action": "unrelate", "subject": "agent:a1 calls tool:t"})
+    lines = styleless(drawn(plan_lines({"steps": steps}))).splitlines()
+    assert lines[0] == "- withdraw agent:a1 calls tool:t"
+    assert lines[-1] == f"  … and {5_001 - MAX_STEPS:,} more; --all shows everything"
+    assert len(styleless(drawn(plan_lines({"steps": steps}, everything=True))).splitlines()) == 5_001
+    assert counted({"register": 5_000, "change": 0, "unrelate": 1}) == "5,000 to register, 1 to withdraw"
+
+
+def test_an_object_and_ways_show_strangers_text_as_text() -> None:
+    """Every field of them is what somebody else wrote."""
+    end = {"id": HOSTILE, "title": HOSTILE, "lifecycle": "LIVE", "owner": HOSTILE, "team": HOSTILE}
+    relation = {"relation": "calls", "source": HOSTILE, "target": HOSTILE, "declared": True, "observed": True}
+    relation |= {"environment": HOSTILE, "evidence": HOSTILE, "seen": 2, "lastSeen": "2026-01-01T00:00:00Z", "to": end}
+    names = [
+        "id",
+        "title",
+        "description",
+        "purpose",
+        "classification",
+        "risk",
+        "policyClass",
+        "mergedInto",
+        "successor",
+        "owner",
+        "team",
+        "source",
+    ]
+    found: dict[str, Any] = dict.fromkeys(names, HOSTILE)
+    found |= {"lifecycle": "LIVE", "confidence": "DECLARED", "aliases": [HOSTILE], "environments": [HOSTILE]}
+    found |= {"attributes": {HOSTILE: [HOSTILE]}, "out": [relation], "into": [relation | {"from": end}]}
+    found |= {"registeredAt": HOSTILE, "changedAt": None, "tier": 1, "sunset": None}
+    found["drifts"] = [dict.fromkeys(("id", "input", "fieldName", "expected", "found"), HOSTILE) | {"state": "OPEN"}]
+    found["findings"] = [dict.fromkeys(("type", "message", "fix"), HOSTILE)]
+    path = {"declared": False, "relations": [relation], "controls": [{"on": HOSTILE, "relation": "r", "control": end}]}
+    cut = {"exact": True, "considered": 3, "steps": [{"action": HOSTILE, "subject": HOSTILE, "closes": [HOSTILE]}]}
+    ways = {"paths": [path], "more": True, "cut": cut}
+    for lines in (object_tree(found), ways_lines(HOSTILE, HOSTILE, ways, 6)):
+        text = styleless(drawn(lines))
+        assert not set(text) & HIDDEN
+        assert not any(line.startswith("+ agent:y") for line in text.splitlines())
+
+
+def test_a_long_value_is_cut_and_says_so() -> None:
+    """Nobody's description fills the screen; nothing is called nothing."""
+    assert told("x" * 1_000) == f"{'x' * 160}… (1000 characters)"
+    assert told("x" * 1_000, None) == "x" * 1_000
+    assert (told([]), told(None), told(["a", "b"])) == ("(nothing)", "(nothing)", "a, b")
+
+
+# -- Words -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("42", {"position": 42}),
+        ("2026-11-14", {"time": "2026-11-14T00:00:00+00:00"}),
+        ("2026-11-14T09:30:00Z", {"time": "2026-11-14T09:30:00+00:00"}),
+        ("7d", {"time": "2026-11-14T12:00:00+00:00"}),
+        ("2w", {"time": "2026-11-07T12:00:00+00:00"}),
+    ],
+)
+def test_moments(text: str, moment: dict[str, Any]) -> None:
+    """A position, a time, how long ago."""
+    assert read_moment(text, NOW) == moment
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1", "7", "7 days", "2026-13-01", "999999w", "١٢", "1e3"])
+def test_what_is_no_moment(text: str) -> None:
+    """Says what would be one. (A bare number is a position.)"""
+    if text == "7":
+        assert read_moment(text) == {"position": 7}
+        return
+    with pytest.raises(typer.BadParameter, match=r"write a position, 2026-11-14|\d"):
+        read_moment(text, NOW)
+
+
+def test_facts() -> None:
+    """Values are read as the kind's schema has them; := takes JSON as it stands."""
+    schema = {
+        "properties": {
+            "privileges": {"type": "array"},
+            "max_steps": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+            "autonomy": {"anyOf": [{"enum": ["acts"]}, {"type": "null"}]},
+        }
+    }
+    pairs = ["owner=a=b", "tier=1", "environments=prod, test", "attributes.privileges=read,write"]
+    pairs += ["attributes.max_steps=20", "attributes.autonomy=acts", 'attributes.labels:={"a":"1"}', "title=12"]
+    assert facts_of(pairs, schema) == {
+        "owner": "a=b",
+        "tier": 1,
+        "environments": ["prod", "test"],
+        "title": "12",
+        "attributes": {"privileges": ["read", "write"], "max_steps": 20, "autonomy": "acts", "labels": {"a": "1"}},
+    }
+    for wrong in ("owner", "=x", "tier=one", "x:={", ":=1"):
+        with pytest.raises(typer.BadParameter):
+            facts_of([wrong], schema)
+
+
+def test_ids_are_shown_as_commands_take_them() -> None:
+    """Everywhere in an answer but in what people wrote."""
+    answer = {"id": "asset:agent:x", "closes": ["asset:tool:t"], "out": [{"target": "asset:tool:t"}]}
+    answer |= {"attributes": {"id": "asset:agent:x"}}
+    assert plainly(answer) == {
+        "id": "agent:x",
+        "closes": ["tool:t"],
+        "out": [{"target": "tool:t"}],
+        "attributes": {"id": "asset:agent:x"},
+    }
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.sampled_from(
+    [
+        "no",
+        "NULL",
+        "1",
+        "1e3",
+        "0x1",
+        "2026-01-01",
+        "a: b",
+        "- a",
+        "#a",
+        "a #b",
+        "&a",
+        "*a",
+        "!t",
+        "%",
+        "@",
+        "`",
+        "",
+        " a ",
+    ]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(TEXTS, VALUES, max_size=5))
+def test_what_is_written_as_yaml_is_read_as_it_was(value: dict[str, Any]) -> None:
+    """By our own reader and by another; every character can be seen."""
+    text = as_yaml(value)
+    if value:
+        assert read_document(text.encode(), form="yaml") == value
+        assert yaml.safe_load(text) == value
+    assert not any(char != "\n" and not char.isprintable() for char in text)
+
+
+# -- What was read here, on its way ------------------------------------------------------------------------------------
+
+
+def found_here() -> list[Imported]:
+    """Return what importers make of their samples."""
+    tool = {"name": "refund", "description": "Pay <b>back</b>", "inputSchema": {"type": "object"}}
+    offer = Offer(protocol_version="2026-07-28", implementation={"name": "crm"}, instructions=None, tools=(tool,))
+    return [
+        read_models([(VECTORS / "models-openai.json").read_bytes()], dialect="openai", provider="openai"),
+        read_litellm((VECTORS / "litellm.yaml").read_bytes(), proxy="house"),
+        read_openapi((VECTORS / "openapi-3.0.yaml").read_bytes()),
+        read_card((VECTORS / "a2a-1.0.json").read_bytes()),
+        read_prompts(VECTORS / "prompts"),
+        to_declaration(offer, server="crm", endpoint="crm", transport="stdio", on_drift="quarantine"),
+    ]
+
+
+@pytest.mark.parametrize("found", found_here(), ids=lambda found: found.declaration.source)
+def test_what_was_read_here_arrives_as_it_was(found: Imported) -> None:
+    """Confidence, pins and first guesses, what becomes of drift, notes: all of it."""
+    assert read_imported(write_imported(found), "unused") == found
+
+
+def test_what_is_no_import_is_refused() -> None:
+    """With what would be right; and a declared file is not passed off as an import."""
+    plain: dict[str, Any] = {"version": 1, "source": "x", "assets": {"agent:a": {}}}
+    wrong: list[Any] = [
+        [],
+        plain | {"colour": "red"},
+        plain | {"on_drift": "ignore"},
+        plain | {"on_drift": []},
+        plain | {"whole": "yes"},
+        plain | {"notes": "x"},
+        plain | {"first": {"agent:b": {}}},
+        plain | {"first": {"agent:a": [1]}},
+        plain | {"first": {"agent:a": {"attributes": {"colour": "red"}}}},
+        plain | {"version": 2},
+    ]
+    for document in wrong:
+        with pytest.raises((UnreadableSource, InvalidInput)):
+            read_imported(json.dumps(document).encode(), "x")
+    with pytest.raises(InvalidInput):
+        write_imported(Imported(declaration=read_estate(b"version: 1\nsource: x\nassets: {}\n")))
