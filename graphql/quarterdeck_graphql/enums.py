@@ -10,6 +10,7 @@ import strawberry
 from quarterdeck_domain.access import events as access
 from quarterdeck_domain.approvals import events as approvals
 from quarterdeck_domain.estate import events as estate_events
+from quarterdeck_domain.estate import source_events
 from quarterdeck_domain.estate import values as estate
 from quarterdeck_domain.policy import events as policy
 
@@ -177,6 +178,48 @@ class DriftState(Enum):
     ACCEPTED = _value("accepted", "What was found is the new pin.")
 
 
+@strawberry.enum(description="What a source of the estate is.")
+class SourceKind(Enum):
+    MCP = _value("mcp", "A server of the Model Context Protocol, over streamable HTTP.")
+    MODELS = _value("models", "A list of models, as OpenAI-compatible and Anthropic-compatible servers have it.")
+    LITELLM = _value("litellm", "A configuration of the LiteLLM proxy.")
+    OPENAPI = _value("openapi", "An OpenAPI document.")
+    A2A = _value("a2a", "An agent card.")
+    CYCLONEDX = _value("cyclonedx", "A CycloneDX bill of materials.")
+    SPDX = _value("spdx", "An SPDX 3 bill of materials.")
+    ESTATE = _value("estate", "An estate file.")
+
+
+@strawberry.enum(description="Whose list of models it is.")
+class ModelDialect(Enum):
+    OPENAI = _value("openai", "As OpenAI's API has it.")
+    ANTHROPIC = _value("anthropic", "As Anthropic's API has it.")
+
+
+@strawberry.enum(description="What becomes of an object that is not as it was pinned.")
+class OnDrift(Enum):
+    NOTE = _value("note", "The drift is noted.")
+    QUARANTINE = _value("quarantine", "And the object is not to be used until somebody has looked at it.")
+
+
+@strawberry.enum(description="Whether the estate is imported from a source.")
+class SourceState(Enum):
+    ACTIVE = _value("active", "It is.")
+    REMOVED = _value("removed", "No more.")
+
+
+@strawberry.enum(description="How the last import of a source ended.")
+class SourceOutcome(Enum):
+    SYNCED = _value("synced", "The estate says what it says.")
+    FAILED = _value("failed", "Nothing of it was imported.")
+
+
+@strawberry.enum(description="Why a source was imported.")
+class ImportTrigger(Enum):
+    REQUEST = _value("request", "Somebody asked for it.")
+    SCHEDULE = _value("schedule", "It was due.")
+
+
 OF_LITERAL: Final[dict[Any, Any]] = {
     access.Role: Role,
     access.PrincipalKind: PrincipalKind,
@@ -189,5 +232,9 @@ OF_LITERAL: Final[dict[Any, Any]] = {
     estate.Lifecycle: Lifecycle,
     estate.Confidence: Confidence,
     estate_events.DriftInput: DriftInput,
+    source_events.SourceKind: SourceKind,
+    source_events.Dialect: ModelDialect,
+    source_events.OnDrift: OnDrift,
+    source_events.Trigger: ImportTrigger,
 }
 """Which enum stands for which of the domain's own sets; each has exactly its words."""

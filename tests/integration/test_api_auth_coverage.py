@@ -109,6 +109,16 @@ TABLE: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     ("POST", "/v1/commands/transfer_asset"): _OPERATORS,
     ("POST", "/v1/commands/unrelate_assets"): _OPERATORS,
     ("POST", "/v1/commands/detect_drift"): _OPERATORS,
+    ("POST", "/v1/commands/register_source"): _OPERATORS,
+    ("POST", "/v1/commands/change_source"): _OPERATORS,
+    ("POST", "/v1/commands/remove_source"): _OPERATORS,
+    ("GET", "/v1/estate/sources"): _VOTERS | _OPERATORS | _READERS,
+    ("POST", "/v1/estate/sources"): _OPERATORS,
+    ("GET", "/v1/estate/sources/{source_id}"): _VOTERS | _OPERATORS | _READERS,
+    ("PATCH", "/v1/estate/sources/{source_id}"): _OPERATORS,
+    ("DELETE", "/v1/estate/sources/{source_id}"): _OPERATORS,
+    ("POST", "/v1/estate/sources/{source_id}/plan"): _OPERATORS,
+    ("POST", "/v1/estate/sources/{source_id}/import"): _OPERATORS,
     ("GET", "/v1/estate/kinds"): ANYBODY,
     ("GET", "/v1/estate/file"): _VOTERS | _OPERATORS | _READERS,
     ("GET", "/v1/estate/bill"): _VOTERS | _OPERATORS | _READERS,
@@ -147,7 +157,7 @@ def routes_of(app: FastAPI) -> set[tuple[str, str]]:
 def address(path: str) -> str:
     """Return a path with something in the place of its parameters."""
     path = path.replace("{approval_id}", "apr_" + "0" * 26)
-    for name in ("task_id", "grant_id", "effect_id", "tenant", "token"):
+    for name in ("task_id", "grant_id", "effect_id", "tenant", "token", "source_id"):
         path = path.replace(f"{{{name}}}", "x")
     return path.replace("{path:path}", "0/000")
 

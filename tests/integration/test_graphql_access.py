@@ -63,6 +63,7 @@ RECORD: Final = {
     "assets": ALL,
     "relations": ALL,
     "drifts": ALL,
+    "sources": ALL,
     "reach": ONE,
     "ways": ONE,
 }

@@ -70,8 +70,8 @@ async def sources(
 )
 async def register(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
     """Register a source. Refused at once where the operator has not allowed the address, or keeps no such secret."""
-    require_json(request)
     require(caller, *EDITORS)
+    require_json(request)
     body = parse_body(await request.body())
     wanted: Any = parse_input(COMMANDS["register_source"], body)
     services.importing.fetching.check(caller.tenant, wanted.address, wanted.credential)
@@ -99,8 +99,8 @@ async def source(source_id: SourceId, caller: CallerDep, services: ServicesDep) 
 )
 async def change(source_id: SourceId, request: Request, caller: CallerDep, services: ServicesDep) -> Response:
     """Change what is named; the rest stays. The body need not name the source again."""
-    require_json(request)
     require(caller, *EDITORS)
+    require_json(request)
     body = _named(parse_body(await request.body()), source_id)
     wanted: Any = parse_input(COMMANDS["change_source"], body)
     before, _ = await services.importing.look(caller.tenant, source_id, caller.actor)
