@@ -126,6 +126,8 @@ REACH: Final = frozenset(name for name, found in RELATION_TYPES.items() if found
 """The types along which reach goes, from source to target."""
 CONTROL: Final = frozenset(name for name, found in RELATION_TYPES.items() if found.role == "control")
 """The types whose target controls what is at their source."""
+REFUSING: Final = frozenset({"governed_by", "gated_by", "guarded_by", "funded_by"})
+"""Those of them whose target can refuse: who watches or judges later does not, and an exception lets pass."""
 
 HIERARCHIES: Final = frozenset({"owned_by", "part_of", "derived_from", "version_of"})
 """The types of which no chain may come back to where it began."""
