@@ -27,7 +27,10 @@ _GROUPS: Final = (
         "Look after it",
         ("people:app people", "keys:app keys", "tenants:app tenants", "effects:app effects", "stuck:app stuck"),
     ),
-    ("Know the estate", ("apply:apply", "estate:app estate")),
+    (
+        "Know the estate",
+        ("apply:apply", "estate:app estate", "diff:diff", "timeline:timeline", "replay:replay", "explain:explain"),
+    ),
     ("Prove it", ("log:app log", "verify:verify")),
     (
         "Keep it",

@@ -1,0 +1,151 @@
+"""`quarterdeck diff`: what is different between two moments, object by object and field by field.
+
+Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 nobody answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from quarterdeck_cli.client import Api
+from quarterdeck_cli.estate_words import plain, plainly, told, word
+from quarterdeck_cli.moments import PAGE, read_moment
+from quarterdeck_cli.output import AsJson, cell_len, console, nodes, print_json
+from quarterdeck_cli.text import visible
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+ESTATE: Final = ("policy_bundle", "approval_path", "asset", "relation", "drift")
+"""What is compared where nobody asks for anything else: the estate and what governs it."""
+OTHERS: Final = ("tenant", "principal", "api_key", "decision", "approval", "vote", "grant", "effect", "callback")
+_MARKS: Final = {"ADDED": ("+", "green"), "CHANGED": ("~", "yellow"), "REMOVED": ("-", "red")}
+_DIFF: Final = """
+query Changed($from: Moment!, $to: Moment, $first: Int!, $after: String, $kinds: [ObjectKind!]%(types)s) {
+  diff(from: $from, to: $to) {
+    from { position recordedAt } to { position recordedAt }
+    changes(first: $first, after: $after, kinds: $kinds%(given)s) {
+      edges { node { kind objectKind objectId fields { name before after } } }
+      pageInfo { hasNextPage endCursor }
+    }
+  }
+}
+"""
+_PARTS: Final = {"assets": "[String!]", "teams": "[String!]"}
+
+
+def diff(
+    since: Annotated[Any, typer.Argument(metavar="FROM", help="A position, a time, 7d.", parser=read_moment)],
+    until: Annotated[
+        Any, typer.Argument(metavar="TO", help="The other moment; now, if you name none.", parser=read_moment)
+    ] = None,
+    asset: Annotated[list[str], typer.Option(metavar="ID", help="Only this object and its relations.")] = [],  # noqa: B006
+    team: Annotated[list[str], typer.Option(help="Only what this team answers for.")] = [],  # noqa: B006
+    kind: Annotated[
+        list[str],
+        typer.Option(help=f"Only these: an estate's kind (agent, tool, …), {', '.join((*ESTATE, *OTHERS))}, all."),
+    ] = [],  # noqa: B006
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many objects at most.")] = 500,
+    json: AsJson = False,
+) -> None:
+    """Show what is different between two moments of the estate, and of what governs it."""
+    wanted = _Wanted(kind)
+    parts = {"assets": [plain(item) for item in asset], "teams": team}
+    with Api(json=json) as api:
+        ends: dict[str, Any] = {}
+        found = (item for item in _changes(api, since, until, wanted.objects, parts, ends) if wanted.holds(item))
+        changes = list(islice(found, limit + 1))
+    more = len(changes) > limit
+    del changes[limit:]
+    if json:
+        print_json({**ends, "changes": changes, "more": more})
+        return
+    out = console()
+    out.print(f"{_end(ends['from'])}  ->  {_end(ends['to'])}", soft_wrap=True)
+    for item in changes:
+        for line in change_lines(item):
+            out.print(line, soft_wrap=True)
+    counts = {name: sum(item["kind"] == name for item in changes) for name in _MARKS}
+    summary = ", ".join(f"{count} {word(name)}" for name, count in counts.items() if count)
+    typer.echo(f"{summary or 'Nothing is different'}{'; there is more: --limit' if more else ''}.")
+
+
+class _Wanted:
+    """Which objects are compared: kinds of the record's objects, and among the estate's those of some kinds."""
+
+    def __init__(self, kinds: Sequence[str]) -> None:
+        named = [kind for kind in kinds if kind in (*ESTATE, *OTHERS)]
+        self._estate = [kind for kind in kinds if kind not in (*ESTATE, *OTHERS, "all")]
+        objects = named + (["asset", "relation", "drift"] if self._estate else [])
+        chosen = objects or list(ESTATE)
+        self.objects = None if "all" in kinds else [name.upper() for name in dict.fromkeys(chosen)]
+
+    def holds(self, change: Mapping[str, Any]) -> bool:
+        """Tell whether a change is wanted."""
+        if not self._estate or change["objectKind"] not in ("ASSET", "RELATION", "DRIFT"):
+            return True
+        ends = str(change["objectId"]).removeprefix("relation:").split(" ")
+        drifted = [str(item["after"] or item["before"]) for item in change["fields"] if item["name"] == "asset"]
+        return any(end.partition(":")[0] in self._estate for end in (*ends[::2], *drifted))
+
+
+def _changes(
+    api: Api,
+    since: dict[str, Any],
+    until: dict[str, Any] | None,
+    kinds: Sequence[str] | None,
+    parts: Mapping[str, Sequence[str]],
+    ends: dict[str, Any],
+) -> Iterator[dict[str, Any]]:
+    """Yield what is different; `ends` gets the two moments. Of now: of the first page's."""
+    given = {name: list(values) for name, values in parts.items() if values}
+    types = "".join(f", ${name}: {_PARTS[name]}" for name in given)
+    document = _DIFF % {"types": types, "given": "".join(f", {name}: ${name}" for name in given)}
+    after = None
+    while True:
+        variables = {"from": since, "to": until, "first": PAGE, "after": after, "kinds": kinds, **given}
+        found = api.query(document, **variables)["diff"]
+        ends.update({"from": found["from"], "to": found["to"]})
+        until = {"position": found["to"]["position"]}
+        yield from (plainly(change) for change in nodes(found["changes"]))
+        after = found["changes"]["pageInfo"]["endCursor"]
+        if not found["changes"]["pageInfo"]["hasNextPage"]:
+            return
+
+
+def change_lines(change: Mapping[str, Any]) -> Iterator[Text]:
+    """Yield a change line by line: the object, and each of its fields before and after."""
+    from rich.text import Text
+
+    mark, style = _MARKS.get(change["kind"], ("?", ""))
+    name = str(change["objectId"]).removeprefix("relation:")
+    kind = "" if change["objectKind"] in ("ASSET", "RELATION") else f"{word(change['objectKind'])} "
+    yield Text(f"{mark} {kind}{visible(name)}", style=style)
+    fields = [item for item in _flat(change["fields"]) if item[1] != item[2]]
+    if change["kind"] == "REMOVED" or (change["kind"] == "ADDED" and change["objectKind"] == "RELATION"):
+        return
+    width = max((cell_len(visible(item[0])) for item in fields), default=0)
+    for field, before, after in fields:
+        label = visible(field) + " " * (width - cell_len(visible(field)))
+        shown = told(after, 80) if change["kind"] == "ADDED" else f"{told(before, 80)} -> {told(after, 80)}"
+        if change["kind"] != "ADDED" or after not in (None, "", [], {}):
+            yield Text(f"    {label}  {shown}")
+
+
+def _flat(fields: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield fields, a mapping's members by themselves."""
+    for item in fields:
+        before, after = item["before"], item["after"]
+        if isinstance(before or {}, dict) and isinstance(after or {}, dict) and (before or after):
+            old, new = before or {}, after or {}
+            yield from ((f"{item['name']}.{key}", old.get(key), new.get(key)) for key in sorted({*old, *new}))
+        else:
+            yield item["name"], before, after
+
+
+def _end(record: Mapping[str, Any]) -> str:
+    return f"position {record['position']} ({visible(record['recordedAt'] or 'the beginning')})"

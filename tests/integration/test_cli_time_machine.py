@@ -1,0 +1,155 @@
+"""The time machine on the command line against the real API: diff, timeline, replay, explain.
+
+Serves C08, S0-50, S0-52; threats T7.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from journey_house import Journey, journey
+
+FILE = """
+version: 1
+source: platform
+assets:
+  agent:support-bot: {owner: support-rota, team: support, relations: {calls: [tool:crm/refund]}}
+  tool:crm/refund: {attributes: {privileges: [write]}, relations: {writes: [dataset:orders]}}
+  dataset:orders: {classification: confidential}
+"""
+
+
+@pytest.fixture
+async def there(migrated_database: Callable[[], str], tmp_path: Path) -> AsyncIterator[Journey]:
+    """A house on a real socket, with an estate in it."""
+    async with journey(migrated_database(), tmp_path) as made:
+        file = tmp_path / "estate.yaml"
+        file.write_text(FILE)
+        await ran(made, "apply", str(file), "--yes", by="otto")
+        yield made
+
+
+async def ran(there: Journey, *words: str, by: str = "audra") -> str:
+    """Run a command that must succeed, with everything recorded so far to be seen; return what it printed."""
+    await there.projected()
+    code, out, err = await there.cli(*words, by=by)
+    assert code == 0, (words, out, err)
+    return out
+
+
+async def parsed(there: Journey, *words: str) -> Any:
+    """Run a command with --json; return what it printed."""
+    return json.loads(await ran(there, *words, "--json"))
+
+
+async def changed(there: Journey) -> int:
+    """Change the estate in three ways; return the position before."""
+    before = await there.house.position()
+    await ran(there, "estate", "change", "tool:crm/refund", "--set", "tier=1", by="otto")
+    await ran(there, "estate", "unrelate", "agent:support-bot", "calls", "tool:crm/refund", by="otto")
+    await ran(there, "estate", "register", "dataset:logs", "--set", "owner=platform", by="otto")
+    return before
+
+
+async def test_what_is_different(there: Journey) -> None:
+    """Object by object, field by field; a part of it; nothing between a moment and itself."""
+    before = await changed(there)
+    found = await parsed(there, "diff", str(before))
+    kinds = {(item["objectId"], item["kind"]) for item in found["changes"]}
+    assert ("tool:crm/refund", "CHANGED") in kinds
+    assert ("dataset:logs", "ADDED") in kinds
+    assert found["from"]["position"] == before
+    out = await ran(there, "diff", str(before))
+    assert "~ tool:crm/refund\n" in out
+    assert "    tier         (nothing) -> 1\n" in out or "    tier  (nothing) -> 1\n" in out
+    assert "+ dataset:logs\n" in out
+    found = await parsed(there, "diff", str(before), "--kind", "dataset")
+    assert {item["objectId"] for item in found["changes"]} == {"dataset:logs"}
+    out = await ran(there, "diff", str(before), str(before))
+    assert "Nothing is different." in out
+    everything = await parsed(there, "diff", "1", "--kind", "all")
+    assert {"PRINCIPAL", "API_KEY", "ASSET"} <= {item["objectKind"] for item in everything["changes"]}
+    code, _, err = await there.cli("diff", "7", "3", "--json", by="audra")
+    assert (code, json.loads(err)["error"]["code"]) == (1, "invalid_input")
+
+
+async def test_what_touched_an_object(there: Journey) -> None:
+    """Everything, oldest first, with the file that applied it; a part of it; newest first."""
+    before = await changed(there)
+    found = await parsed(there, "timeline", "tool:crm/refund")
+    types = [event["type"] for event in found["events"]]
+    assert types[0] == "estate.applied"
+    assert types[1] == "asset.registered"
+    assert types[-2:] == ["asset.changed", "relation.withdrawn"]
+    later = await parsed(there, "timeline", "tool:crm/refund", "--from", str(before))
+    assert [event["type"] for event in later["events"]] == ["asset.changed", "relation.withdrawn"]
+    earlier = await parsed(there, "timeline", "tool:crm/refund", "--to", str(before), "--newest")
+    assert [event["type"] for event in earlier["events"]] == types[:-2][::-1]
+    out = await ran(there, "timeline", "tool:crm/refund", "--type", "asset.changed")
+    assert len(out.splitlines()) == 1
+    assert "asset.changed" in out
+    assert "tool:crm/refund  tier=1" in out
+    assert "Nothing touched tool:none" in await ran(there, "timeline", "tool:none")
+
+
+async def test_it_is_played_again(there: Journey) -> None:
+    """Without a terminal: a line for each event, in order, as text or JSON, from and to any moment, after its gap."""
+    before = await changed(there)
+    head = await there.house.position()
+    lines = (await ran(there, "replay", "--from", str(before), "--json")).splitlines()
+    assert [json.loads(line)["position"] for line in lines] == list(range(before + 1, head + 1))
+    out = await ran(there, "replay", "--to", str(before), "--about", "dataset:orders", "--speed", "1000000")
+    assert ["asset.registered" in line for line in out.splitlines()] == [False, True, False]
+
+
+async def test_at_a_terminal_it_is_paused_moved_and_ended(there: Journey) -> None:
+    """Space, arrows, end and q; the terminal is as it was before."""
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "quarterdeck_cli", "replay", "--speed", "60"),
+        env={**there.environment("audra"), "TERM": "xterm", "COLUMNS": "100", "LINES": "30"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+
+    def until(text: str) -> str:
+        found = b""
+        while text.encode() not in found:
+            found += os.read(ours, 4096)
+        return found.decode()
+
+    head = await there.house.position()
+    await asyncio.to_thread(until, "space pauses")
+    os.write(ours, b"\x1b[F")
+    await asyncio.to_thread(until, f"event {head} of {head}")
+    os.write(ours, b"\x1b[D\x1b[D")
+    screen = await asyncio.to_thread(until, f"event {head - 2} of {head}")
+    assert "paused" in screen
+    os.write(ours, b"q")
+    assert await process.wait() == 0
+    os.close(ours)
+
+
+async def test_why_it_is_so(there: Journey) -> None:
+    """Of an object: the fewest events that force it, and the checks."""
+    await changed(there)
+    found = await parsed(there, "explain", "tool:crm/refund", "--field", "tier")
+    assert [event["type"] for event in found["slice"]["events"]] == ["asset.registered", "asset.changed"] or [
+        event["type"] for event in found["slice"]["events"]
+    ] == ["asset.changed"]
+    assert found["slice"]["checked"]["irreducible"] is True
+    out = await ran(there, "explain", "tool:crm/refund")
+    assert "asset.changed" in out
+    assert "✔ without any one of them it would be otherwise" in out
+    code, _, err = await there.cli("explain", "dec_00000000000000000000000000", "--json", by="audra")
+    assert (code, json.loads(err)["error"]["code"]) == (1, "not_found")
