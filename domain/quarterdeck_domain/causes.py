@@ -14,7 +14,7 @@ complements, oldest first.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -31,6 +31,15 @@ MAX_INSIDE: Final = 32
 _NOBODY: Final = Actor(principal="", kind="")
 _EARLY: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
+NOBODY: Final = "prn_" + "0" * 26
+NOTHING: Final = "0" * 26
+SOMETHING: Final = "something else"
+SOME_DAY: Final = datetime(9000, 1, 1, tzinfo=UTC)
+
+Known = Mapping[str, str]
+"""What is known of a thing: the ids in its tags by their prefix, and whatever else an event about it must say."""
+Maker = Callable[[Known], Iterable[Event]]
+"""Makes examples of what could have happened to a thing. A KeyError says that too little is known of it."""
 Test = Generator[tuple[int, ...], bool, tuple[int, ...]]
 
 
@@ -62,16 +71,18 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     """What a search came to. The checks are answers of the judge, asked again once the slice was found."""
 
     candidates: int
-    kept: tuple[int, ...]
     outcome: Any
     """What comes of all candidates."""
-    sufficient: bool
+    whole: bool
+    """Whether that is what was expected; if not, there is no slice."""
+    kept: tuple[int, ...] = ()
+    sufficient: bool = False
     """Whether the slice alone comes to the same."""
-    irreducible: bool
+    irreducible: bool = False
     """Whether it comes to something else without any one of its events."""
-    without: Mapping[int, Any]
+    without: Mapping[int, Any] = {}
     """What it would come to without each."""
-    missed: tuple[Missed, ...]
+    missed: tuple[Missed, ...] = ()
     questions: int
 
 
@@ -123,11 +134,13 @@ def minimal(candidates: Sequence[int]) -> Test:
 def search(
     candidates: Sequence[int],
     until: int,
+    expected: Any,
     contraries: Sequence[Contrary],
     possible: Callable[[Any], bool] = lambda outcome: True,
 ) -> Generator[Question, Any, Found]:
-    """Find the slice of what comes of these events, as of position `until`, and which of the contraries count: those
-    that would have made a difference, and could have happened there (`possible`).
+    """Find the slice of what came of these events, as of position `until`, and which of the contraries count: those
+    that would have made a difference, and could have happened there (`possible`). If all of them come to something else
+    than expected, there is nothing to be found.
 
     Raises:
         TooMuch: the judge would have to be shown too many events.
@@ -147,6 +160,8 @@ def search(
 
     whole = tuple(sorted(candidates))
     outcome = yield from ask(whole)
+    if outcome != expected:
+        return Found(candidates=len(whole), outcome=outcome, whole=False, questions=asked)
     testing = minimal(whole)
     kept: tuple[int, ...] = ()
     try:
@@ -166,8 +181,9 @@ def search(
             missed.append(found)
     return Found(
         candidates=len(whole),
-        kept=kept,
         outcome=outcome,
+        whole=True,
+        kept=kept,
         sufficient=sufficient,
         irreducible=all(instead != outcome for instead in without.values()),
         without=without,

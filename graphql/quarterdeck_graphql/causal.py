@@ -51,17 +51,12 @@ class Missing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Slice(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found. `recorded` is what it is compared with; `found.outcome` what all candidates come to."""
+    """What was found. `recorded` is what everything is compared with."""
 
     entries: tuple[Entry, ...]
     found: Found
     recorded: Any
     missing: tuple[Missing, ...]
-
-    @property
-    def whole(self) -> bool:
-        """Whether all that has a bearing on it comes to what is recorded."""
-        return bool(self.found.outcome == self.recorded)
 
 
 async def of_decision(context: Context, event: RecordedEvent) -> Slice:
@@ -84,7 +79,8 @@ async def of_decision(context: Context, event: RecordedEvent) -> Slice:
     async def judge(question: Question) -> Any:
         return await replay.outcome(arranged(question, reading.events, event.tenant))
 
-    questions = search(tuple(reading.events), replay.last, _contraries(reading.asked, reading.events, known))
+    contrary = _contraries(reading.asked, reading.events, known)
+    questions = search(tuple(reading.events), replay.last, replay.recorded, contrary)
     found = await _asked(questions, judge)
     return await _told(log, found, replay.recorded)
 
@@ -121,9 +117,10 @@ async def of_state(context: Context, row: Row, position: int, fields: Sequence[s
         return sound, replay.state(event.position if event.id in recorded else event for event in happened)
 
     known = _known(row, replay.names)
-    questions = search(candidates, position, _contraries(items, events, known), possible=_could_be)
+    expected = (True, replay.recorded)
+    questions = search(candidates, position, expected, _contraries(items, events, known), _could_be)
     found = await asyncio.to_thread(_answered, questions, judge)
-    return await _told(log, found, (True, replay.recorded))
+    return await _told(log, found, expected)
 
 
 class _Entries:

@@ -58,6 +58,11 @@ WHY: Final[Mapping[str, str]] = {
     "relation.withdrawn": "they are no longer said to be related",
     "drift.detected": "something was not as it was pinned",
     "drift.accepted": "what was found is the new pin",
+    "source.registered": "the estate is imported from there",
+    "source.changed": "it says how the source is read",
+    "source.removed": "the estate is no longer imported from there",
+    "source.synced": "an import was read to its end",
+    "source.failed": "an import failed",
 }
 """Why an event of a type is in a slice."""
 DONE: Final[Mapping[str, str]] = {
@@ -100,6 +105,11 @@ DONE: Final[Mapping[str, str]] = {
     "relation.observed": "seen",
     "relation.withdrawn": "withdrawn",
     "drift.accepted": "accepted",
+    "source.registered": "registered",
+    "source.changed": "changed",
+    "source.removed": "removed",
+    "source.synced": "imported",
+    "source.failed": "tried in vain",
 }
 """What would have been done by an event of a type: `it was not …`."""
 NOBODY: Final[Mapping[str, str]] = {"policy_bundle.mode_changed": "no policy bundle", "tenant.closed": "the tenant"}
@@ -178,10 +188,19 @@ def value(found: Any) -> Any:
     return msgspec.to_builtins(told)
 
 
+def other(found: Slice) -> str:
+    """Return why there is no slice where replaying everything comes to something else than what is recorded."""
+    come_to = instead(found.found.outcome, found.recorded)
+    return f"all that has a bearing on it, replayed, comes to something else: {come_to}"
+
+
 def text(what: str, found: Slice, visible: Sequence[bool], missing: Sequence[Missing]) -> str:
     """Return a slice for people. `visible` says of each event whether it may be shown; so may these absences."""
     size, of = len(found.entries), found.found.candidates
-    lines = [f"{what}: {outcome(found.recorded)}", f"{size} of the {of} events that have a bearing on it force it:"]
+    lines = [f"{what}: {outcome(found.recorded)}"]
+    if not found.found.whole:
+        return "\n".join([*lines, f"There is no slice: {other(found)}."])
+    lines.append(f"{size} of the {of} events that have a bearing on it force it:")
     for entry, may in zip(found.entries, visible, strict=True):
         said = f"{entry.type} by {entry.actor.principal}: {why(entry.type)}" if may else "an event that is not for you"
         without = instead(found.found.without[entry.position], found.recorded)
@@ -191,7 +210,7 @@ def text(what: str, found: Slice, visible: Sequence[bool], missing: Sequence[Mis
         lines.append("And it rests on what did not happen:")
         lines += [f"  {absence(one)}" for one in missing]
     checks = {
-        "all of them come to what is recorded": found.whole,
+        "all of them come to what is recorded": found.found.whole,
         "these alone come to the same": found.found.sufficient,
         "without any one of them it is something else": found.found.irreducible,
         "the log has none of what did not happen": all(one.holds for one in found.missing),

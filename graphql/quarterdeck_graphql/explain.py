@@ -7,13 +7,12 @@ rests on, what policy said, and what it led to.
 from __future__ import annotations
 
 import json
-import re
 import uuid
 from collections.abc import Sequence
 from typing import Final
 
 import strawberry
-from eventsourcing.dcb.api import DCBQuery, DCBQueryItem
+from eventsourcing.dcb.api import DCBQuery
 from strawberry.scalars import JSON
 
 from quarterdeck_domain.errors import InvalidInput, NotFound
@@ -22,6 +21,15 @@ from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_graphql.approvals import Approval, Effect, Grant, load_approval, load_grant
 from quarterdeck_graphql.at import Shown
 from quarterdeck_graphql.context import Context
+from quarterdeck_graphql.decision_story import (
+    DECIDED,
+    MAX_EVENTS,
+    DeterminingPolicy,
+    asked_for,
+    policy_texts,
+    query_of,
+    story_of,
+)
 from quarterdeck_graphql.declare import resolver
 from quarterdeck_graphql.enums import DecisionOutcome
 from quarterdeck_graphql.events import TimelineEntry, may_see, show_entries
@@ -32,7 +40,6 @@ from quarterdeck_graphql.record import KINDS, Record, node_at, record_at
 from quarterdeck_graphql.slices import CausalSlice, slice_of_decision, slice_of_state
 from quarterdeck_ledger.entry import Entry, parse_entry
 from quarterdeck_policy.basis import read_bundle
-from quarterdeck_policy.cedar_text import split_policies
 from quarterdeck_policy.decisions import verdict_of
 from quarterdeck_policy.errors import NotReplayable
 from quarterdeck_readmodels import approvals as approvals_rows
@@ -40,16 +47,7 @@ from quarterdeck_readmodels import policy as policy_rows
 from quarterdeck_readmodels.replaying import concerning, object_of
 from quarterdeck_readmodels.tables import Row
 
-MAX_EVENTS: Final = 200
-_DECIDED: Final = "policy.decision_recorded"
 _DECISION: Final = "dec_"
-_ID: Final = re.compile(r'@id\s*\(\s*"([^"\\]*)"\s*\)')
-
-
-@strawberry.type(description="A policy that determined the decision.")
-class DeterminingPolicy:
-    id: str = strawberry.field(description="Its `@id`.")
-    text: str | None = strawberry.field(description="What it says, as its bundle had it.")
 
 
 @strawberry.type(description="What policy said of one member of the chain that an action was asked through.")
@@ -215,7 +213,7 @@ async def _event(context: Context, event_id: uuid.UUID) -> tuple[str, int] | Non
 
 async def _decision(context: Context, decision_id: str, position: int | None) -> Explanation | None:
     tag = f"decision:{decision_id}"
-    found = await context.log.read_sealed(context.tenant, _query(((_DECIDED,), (tag,))), until=position, limit=1)
+    found = await context.log.read_sealed(context.tenant, query_of(((DECIDED,), (tag,))), until=position, limit=1)
     if not found or not may_see(context, found[0]):
         return None
     entry = found[0]
@@ -223,7 +221,7 @@ async def _decision(context: Context, decision_id: str, position: int | None) ->
     decision = await load_decision(record.at, decision_id)
     if decision is None:
         return None
-    approval_id = entry.data.get("approval_id") or await _asked_for(context, tag)
+    approval_id = entry.data.get("approval_id") or await asked_for(context, tag)
     return Explanation(
         context=context,
         entry=entry,
@@ -234,7 +232,7 @@ async def _decision(context: Context, decision_id: str, position: int | None) ->
         record=record,
         estate=await record_at(context, position=entry.data["estate_position"]),
         decision=decision,
-        events=await show_entries(context, await _story(context, entry, approval_id)),
+        events=await show_entries(context, await story_of(context, entry, approval_id)),
     )
 
 
@@ -262,43 +260,3 @@ async def _state(
         decision=None,
         events=await show_entries(context, [entry for entry in entries if may_see(context, entry)]),
     )
-
-
-def policy_texts(policies: str) -> dict[str, str]:
-    """Return the text of each policy of a bundle by its `@id`."""
-    found: dict[str, str] = {}
-    for item in split_policies(policies):
-        name = _ID.search(item.head)
-        if name is not None:
-            found[name[1]] = item.text
-    return found
-
-
-async def _asked_for(context: Context, decision_tag: str) -> str | None:
-    """Return the approval that was asked for because of a decision."""
-    query = _query((("approval.requested",), (decision_tag,)))
-    found = await context.log.read_sealed(context.tenant, query, limit=1)
-    return str(found[0].data["approval_id"]) if found else None
-
-
-async def _story(context: Context, entry: Entry, approval_id: str | None) -> list[Entry]:
-    """Return the events that a decision rests on and those it led to, by position."""
-    log, tenant, data = context.log, context.tenant, entry.data
-    after = [((), (f"decision:{data['decision_id']}",))]
-    if approval_id is not None:
-        after.append(((), (f"approval:{approval_id}",)))
-    story = {item.position: item for item in await log.read_sealed(tenant, _query(*after), limit=MAX_EVENTS)}
-    bundle_id = data["bundle_id"]
-    if bundle_id is not None and context.sees_all:
-        tag = (f"bundle:{bundle_id}",)
-        for event_type in ("policy_bundle.published", "policy_bundle.mode_changed"):
-            # Of its modes, the one it had when it decided.
-            before = await log.read_sealed(
-                tenant, _query(((event_type,), tag)), until=data["estate_position"], limit=1, backwards=True
-            )
-            story.update((item.position, item) for item in before)
-    return [story[position] for position in sorted(story)][:MAX_EVENTS]
-
-
-def _query(*items: tuple[tuple[str, ...], tuple[str, ...]]) -> DCBQuery:
-    return DCBQuery(items=[DCBQueryItem(types=list(types), tags=list(tags)) for types, tags in items])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import strawberry
 from strawberry.scalars import JSON
 
 from quarterdeck_domain.errors import NotFound
+from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_graphql import causal_words as words
 from quarterdeck_graphql.causal import Missing, Slice, of_decision, of_state
 from quarterdeck_graphql.context import Context
@@ -17,6 +19,7 @@ from quarterdeck_graphql.events import TimelineEntry, may_see, show_entry
 from quarterdeck_graphql.scalars import Position
 from quarterdeck_ledger.entry import Entry
 from quarterdeck_policy.errors import NotReplayable
+from quarterdeck_policy.replaying import outcome_of
 from quarterdeck_readmodels.tables import Row
 
 
@@ -85,7 +88,7 @@ class CausalSlice:
     withheld: int = strawberry.field(description="How many absences are not for you.")
     checked: SliceChecks = strawberry.field(description="What was found out by replaying.")
     not_replayable: str | None = strawberry.field(
-        description="Why there is no slice: what it takes to replay this was erased."
+        description="Why there is no slice: what it takes to replay this was erased, or it comes to something else."
     )
     text: str = strawberry.field(description="All of this, for people.")
 
@@ -99,7 +102,8 @@ async def slice_of_decision(context: Context, entry: Entry) -> CausalSlice:
     try:
         found = await of_decision(context, event)
     except NotReplayable as error:
-        return _erased(name, str(entry.data["outcome"]), error.message)
+        known = outcome_of(event.payload) if isinstance(event.payload, DecisionRecorded) else None
+        return _none(name, known, error.message, whole=None)
     return _shown(context, name, found)
 
 
@@ -111,6 +115,8 @@ async def slice_of_state(
 
 
 def _shown(context: Context, name: str, found: Slice) -> CausalSlice:
+    if not found.found.whole:
+        return _none(name, found.recorded, words.other(found), whole=False)
     visible = [may_see(context, entry) for entry in found.entries]
     missing = [one for one in found.missing if _concerns(context, one, name)]
     told = [
@@ -134,7 +140,7 @@ def _shown(context: Context, name: str, found: Slice) -> CausalSlice:
         replays=found.found.questions,
         withheld=len(found.missing) - len(missing),
         checked=SliceChecks(
-            whole=found.whole,
+            whole=True,
             sufficient=found.found.sufficient,
             irreducible=found.found.irreducible,
             absent=all(one.holds for one in found.missing),
@@ -166,17 +172,18 @@ def _concerns(context: Context, missing: Missing, name: str) -> bool:
     )
 
 
-def _erased(name: str, outcome: str, why: str) -> CausalSlice:
+def _none(name: str, recorded: Any, why: str, *, whole: bool | None) -> CausalSlice:
+    outcome = words.outcome(recorded)
     return CausalSlice(
-        outcome=outcome.replace("_", " "),
-        value=JSON({"outcome": outcome}),
+        outcome=outcome,
+        value=JSON(words.value(recorded)),
         events=[],
         absences=[],
         candidates=0,
         size=0,
         replays=0,
         withheld=0,
-        checked=SliceChecks(whole=None, sufficient=None, irreducible=None, absent=None),
+        checked=SliceChecks(whole=whole, sufficient=None, irreducible=None, absent=None),
         not_replayable=why,
-        text=f"{name}: {outcome.replace('_', ' ')}\nIt cannot be replayed, and so not be explained: {why}.",
+        text=f"{name}: {outcome}\nThere is no slice: {why}.",
     )

@@ -57,6 +57,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
+def outcome_of(decision: DecisionRecorded) -> Outcome:
+    """Return what a recorded decision came to."""
+    return Outcome(verdict=verdict_of(decision), bundle_id=decision.bundle_id, bundle_digest=decision.bundle_digest)
+
+
 class Remembering(Engine):
     """Loads each text once, as nothing of it changes."""
 
@@ -170,8 +175,7 @@ class Replay:
     @property
     def recorded(self) -> Outcome:
         """What the decision came to."""
-        found = self.decision
-        return Outcome(verdict=verdict_of(found), bundle_id=found.bundle_id, bundle_digest=found.bundle_digest)
+        return outcome_of(self.decision)
 
     async def read(self, read: Read) -> Reading:
         """Return everything in the log that making the decision looks at."""
@@ -197,7 +201,7 @@ class Replay:
             made = await DecisionPoint(log, self._engine).rehearse(context, ask)
         except QuarterdeckError as error:
             return Outcome(problem=error.message)
-        return Outcome(verdict=verdict_of(made), bundle_id=made.bundle_id, bundle_digest=made.bundle_digest)
+        return outcome_of(made)
 
     async def _applies(self, log: _Past, approval_id: str) -> bool:
         tenant, tags = self.event.tenant, (f"approval:{approval_id}",)

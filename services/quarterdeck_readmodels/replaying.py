@@ -15,7 +15,7 @@ from eventsourcing.dcb.api import DCBQueryItem
 from quarterdeck_domain.catalogue import REGISTRY
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.events import RecordedEvent
-from quarterdeck_readmodels import access, approvals, estate, policy
+from quarterdeck_readmodels import access, approvals, estate, policy, sources
 from quarterdeck_readmodels.catalogue import FOLDS
 from quarterdeck_readmodels.estate import stamp
 from quarterdeck_readmodels.folding import Reading, Run, Unfoldable, fold
@@ -82,6 +82,9 @@ ABOUT: Final[Mapping[type[Row], About]] = {
     ),
     estate.Relation: About("relation", ("relation.declared", "relation.observed", "relation.withdrawn")),
     estate.Drift: About("drift", ("drift.detected", "drift.accepted")),
+    sources.Source: About(
+        "source", ("source.registered", "source.changed", "source.removed", "source.synced", "source.failed")
+    ),
 }
 
 
