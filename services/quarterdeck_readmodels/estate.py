@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from quarterdeck_domain.estate.values import FIELDS, Dated, holding
+from quarterdeck_domain.estate.voices import COMMAND, WEIGHT, Voices, heard
 from quarterdeck_readmodels.tables import Change, Fold, Row, Seen
 
 MAX_DATED: Final = 200
@@ -61,6 +62,10 @@ class Asset(Row, frozen=True, kw_only=True):
     merged_into: str | None = None
     successor: str | None = None
     sunset: datetime | None = None
+    voices: dict[str, Any] = {}
+    """Whose word each fact is; see `voices`."""
+    contested: dict[str, Any] = {}
+    """What other sources say of a fact than the one whose word holds."""
     registered_at: datetime
     changed_at: datetime
     valid_from: datetime | None = None
@@ -184,7 +189,10 @@ def _said(event: Seen, facts: Mapping[str, Any], **columns: Any) -> Callable[[Ma
     def after(before: Mapping[str, Any]) -> dict[str, Any]:
         since, plain, dated = dict(before["since"]), dict(before["plain"]), list(before["dated"])
         base: Mapping[str, Any] = before
+        said = Voices(before["voices"], before["contested"])
         if begins is None and ends is None:
+            whose = (event.data.get("source", COMMAND), event.data.get("confidence", "declared"))
+            said = heard(said, *whose, facts, {name: _value(before, name) for name in facts if name in since})
             covered = {name for item in dated for name in item["facts"]}
             since |= {name: [stamp(event.recorded_at), event.position] for name in facts}
             plain |= {name: value for name, value in facts.items() if name in covered}
@@ -194,6 +202,7 @@ def _said(event: Seen, facts: Mapping[str, Any], **columns: Any) -> Callable[[Ma
             item = {"position": event.position, "begins": stamp(begins or event.recorded_at), "facts": dict(facts)}
             dated.append(item if ends is None else item | {"ends": stamp(ends)})
         kept = {"since": since, "plain": plain, "dated": dated[-MAX_DATED:], "changed_at": event.recorded_at}
+        kept |= {"voices": said.by, "contested": said.contested}
         if not dated:
             return columns | _merged(before, facts) | kept
         kept["timed"] = DATED
@@ -234,8 +243,13 @@ def _registered(event: Seen) -> Iterable[Change]:
 
 def _changed(event: Seen) -> Iterable[Change]:
     data = event.data
-    columns = {"source": data["source"], "confidence": data["confidence"]}
-    yield Change(row=Asset, id=data["asset"], work=_said(event, data["facts"], **columns))
+    told = _said(event, data["facts"], source=data["source"])
+
+    def after(before: Mapping[str, Any]) -> dict[str, Any]:
+        # Who is declared stays so: what an import or a trace adds to that does not make it less.
+        return told(before) | {"confidence": max(before["confidence"], data["confidence"], key=WEIGHT.__getitem__)}
+
+    yield Change(row=Asset, id=data["asset"], work=after)
 
 
 def _transferred(event: Seen) -> Iterable[Change]:

@@ -28,9 +28,12 @@ async def standing(record: Record, wanted: Declaration) -> Standing:
     facts: dict[str, dict[str, Any]] = {}
     aliases: dict[str, str] = {}
     offered_by: dict[str, str] = {}
+    contested: dict[str, dict[str, Any]] = {}
 
     def take(asset: Asset) -> None:
         facts[asset.id] = facts_of(asset)
+        if asset.contested:
+            contested[asset.id] = asset.contested
         if asset.merged_into is not None:
             aliases[asset.id] = asset.merged_into
         if asset.offered_by is not None:
@@ -62,6 +65,7 @@ async def standing(record: Record, wanted: Declaration) -> Standing:
         said_by=said_by,
         offered=frozenset(asset.id for asset in offered),
         offered_by=offered_by,
+        contested=contested,
     )
 
 

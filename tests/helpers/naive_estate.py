@@ -115,7 +115,9 @@ def _asset(asset: str, said: list[RecordedEvent]) -> dict[str, Any]:
             case estate.AssetRegistered() as e:
                 row |= {"source": e.source, "confidence": e.confidence, "valid_from": e.valid_from}
             case estate.AssetChanged() as e:
-                row |= {"source": e.source, "confidence": e.confidence}
+                row["source"] = e.source
+                if e.confidence == "declared" or row["confidence"] == "observed":
+                    row["confidence"] = e.confidence
             case estate.AssetDeprecated() as e:
                 row |= {"successor": e.successor, "sunset": e.sunset}
             case estate.AssetsMerged() as e if e.survivor == asset:

@@ -30,7 +30,9 @@ from quarterdeck_connectors.semconv import SPAN_NAMES
 from quarterdeck_connectors.sightings import Sightings, gather
 from quarterdeck_connectors.waiting import Waiting
 from quarterdeck_domain.estate.events import AssetRegistered, RelationObserved
-from quarterdeck_domain.estate.relation_drift import relation_drift
+from quarterdeck_domain.estate.findings_grants import Scope
+from quarterdeck_domain.estate.landscape import Clock, Landscape, Object, Tie
+from quarterdeck_domain.estate.relation_drift import undeclared, unseen
 from quarterdeck_domain.estate.values import check_facts, nested, relation_id, split
 from quarterdeck_domain.events import Actor
 
@@ -569,6 +571,7 @@ def test_waiting_ends() -> None:
 
 def test_what_differs_between_declared_and_seen_is_drift() -> None:
     """What nobody declared, and what was declared and is no longer seen; what follows from a declaration is fine."""
+    day = timedelta(days=1)
     declared = [
         ("agent:a", "calls", "mcp_server:crm"),
         ("mcp_server:crm", "exposes", "tool:crm/read"),
@@ -578,8 +581,7 @@ def test_what_differs_between_declared_and_seen_is_drift() -> None:
         ("agent:a", "governed_by", "policy_bundle:p"),
         ("agent:quiet", "uses", "model:m"),
     ]
-    day = timedelta(days=1)
-    observed = {
+    seen = {
         ("agent:a", "calls", "tool:crm/read"): NOW - day,
         ("agent:a", "calls", "tool:wipe"): NOW - day,
         ("agent:a", "uses", "model_version:m-1"): NOW - day,
@@ -587,15 +589,31 @@ def test_what_differs_between_declared_and_seen_is_drift() -> None:
         ("agent:a", "uses", "model:gone"): NOW - 31 * day,
         ("mcp_server:crm", "exposes", "tool:crm/new"): NOW - day,
     }
-    found = relation_drift(declared, observed, now=NOW)
-    assert [(finding.type, finding.asset, finding.message.partition(",")[0]) for finding in found] == [
+
+    def found(declared: list[Any], seen: dict[Any, datetime]) -> list[tuple[str, str, str]]:
+        names = {name for source, _, target in (*declared, *seen) for name in (source, target)}
+        ties = [Tie(source=ends[0], relation=ends[1], target=ends[2], since=NOW - 60 * day) for ends in declared]
+        ties += [
+            Tie(source=ends[0], relation=ends[1], target=ends[2], declared=False, first_seen=last, last_seen=last)
+            for ends, last in seen.items()
+        ]
+        whole = {tie.ends: tie for tie in ties[: len(declared)]}
+        for tie in ties[len(declared) :]:
+            both = tie.ends in whole
+            said = {"declared": True, "since": NOW - 60 * day} if both else {}
+            whole[tie.ends] = msgspec.structs.replace(tie, **said)
+        objects = {name: Object(id=name, facts={"lifecycle": "live"}) for name in names}
+        estate = Landscape(objects, whole.values(), Clock(NOW))
+        return [
+            (item.type, item.asset, item.message.partition(",")[0])
+            for item in (*undeclared(estate), *unseen(estate, Scope(estate)))
+        ]
+
+    assert found(declared, seen) == [
         ("undeclared_relation", "agent:a", "it was seen that agent:a calls tool:wipe"),
         ("undeclared_relation", "mcp_server:crm", "it was seen that mcp_server:crm exposes tool:crm/new"),
         ("unseen_relation", "agent:a", "it is declared that agent:a reads dataset:old"),
         ("unseen_relation", "agent:a", "it is declared that agent:a uses model:gone"),
-        ("unseen_relation", "mcp_server:crm", "it is declared that mcp_server:crm exposes tool:crm/read"),
     ]
-    assert relation_drift(declared, {}, now=NOW) == ()
-    every = [*declared, *observed]
-    recent = dict.fromkeys(every, NOW)
-    assert relation_drift(every, recent, now=NOW) == ()
+    assert found(declared, {}) == []
+    assert found([*declared, *seen], dict.fromkeys([*declared, *seen], NOW)) == []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from assessed import Told
 from given import Log, acting, named, registered
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,7 +31,6 @@ from quarterdeck_domain.estate.events import (
     DriftAccepted,
     DriftDetected,
 )
-from quarterdeck_domain.estate.findings import Around, findings
 from quarterdeck_domain.estate.plan import Declaration, Entry, Plan, Standing, applied, make_plan
 from quarterdeck_domain.estate.slices_drift import AcceptDrift, DetectDrift
 from quarterdeck_domain.estate.values import check_facts
@@ -191,14 +191,15 @@ def test_evidence_shows_what_was_slipped_in_at_the_end() -> None:
 
 def test_what_drifted_and_what_looks_wrong_are_findings() -> None:
     """Each says what to do."""
-    facts = {DIGEST: pin(1), PINNED: pin(2), "attributes.cautions": ["it names secrets or where they lie"]}
-    types = {item.type: item for item in findings(TOOL, facts, "imported", Around(), frozenset(), Log().now)}
-    assert "accept-drift" in types["drifted"].fix
-    assert "secrets" in types["suspicious"].message
-    same = {DIGEST: pin(1), PINNED: pin(1)}
-    assert not {"drifted", "suspicious"} & {
-        item.type for item in findings(TOOL, same, "imported", Around(), frozenset(), Log().now)
-    }
+    told = Told().take(Declaration(source="mcp crm", assets={TOOL: entry(found("a"))}, confidence="imported"))
+    assert not told.findings("drifted", "suspicious")
+    poisoned = found("b", **{"attributes.cautions": ["it names secrets or where they lie"]})
+    told.take(Declaration(source="mcp crm", assets={TOOL: entry(poisoned)}, confidence="imported"))
+    (drifted,), (suspicious,) = told.findings("drifted"), told.findings("suspicious")
+    assert "accept-drift" in drifted.fix
+    assert "secrets" in suspicious.message
+    told.mend(drifted.fix, REASON="read it").mend(suspicious.fix, REASON="not yet read")
+    assert not told.findings("drifted", "suspicious")
 
 
 # -- The commands ------------------------------------------------------------------------------------------------------

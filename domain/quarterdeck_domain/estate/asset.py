@@ -19,6 +19,7 @@ from quarterdeck_domain.estate.events import (
     AssetsMerged,
 )
 from quarterdeck_domain.estate.values import Dated, holding, split
+from quarterdeck_domain.estate.voices import COMMAND, WEIGHT, Voices, heard
 from quarterdeck_domain.events import Event, RecordedEvent
 
 ASSET_EVENTS = (
@@ -66,7 +67,10 @@ class AssetFold:
         self.asset = asset
         self.kind, self.name = split(asset)
         self.merged_into: str | None = None
+        self.confidence = "observed"
         self._dated: list[Dated] = []
+        self._plain: dict[str, Any] = {}
+        self._voices = Voices({}, {})
 
     def needs(self) -> Item:
         """Return the boundary item of every event this fold must see."""
@@ -80,6 +84,13 @@ class AssetFold:
         begins = getattr(event.payload, "valid_from", None) or event.recorded_at
         ends = getattr(event.payload, "valid_to", None)
         self._dated.append(Dated(position=event.position, begins=begins, ends=ends, facts=facts))
+        source = getattr(event.payload, "source", COMMAND)
+        confidence = getattr(event.payload, "confidence", "declared")
+        if isinstance(event.payload, AssetRegistered | AssetChanged):
+            self.confidence = max(self.confidence, confidence, key=WEIGHT.__getitem__)
+        if getattr(event.payload, "valid_from", None) is None and ends is None:
+            self._voices = heard(self._voices, source, confidence, facts, self._plain)
+            self._plain |= facts
         if isinstance(event.payload, AssetsMerged) and event.payload.merged == self.asset:
             self.merged_into = event.payload.survivor
 
@@ -91,6 +102,11 @@ class AssetFold:
     def facts(self, moment: datetime) -> dict[str, Any]:
         """Return what is true of it at a moment, flat; the object exists even before its facts begin to hold."""
         return holding(self._dated, moment)
+
+    @property
+    def contested(self) -> frozenset[str]:
+        """The facts of which sources say different things."""
+        return frozenset(self._voices.contested)
 
     def require(self) -> None:
         """Refuse what was never registered, and what has become part of another.

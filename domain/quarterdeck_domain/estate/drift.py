@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from quarterdeck_domain.checks import legible
 from quarterdeck_domain.estate.events import DriftDetected, DriftInput
+from quarterdeck_domain.estate.kinds import KINDS
 from quarterdeck_domain.ids import make_id
 
 DIGEST: Final = "attributes.digest"
@@ -52,6 +53,22 @@ def find_drift(asset: str, before: Mapping[str, Any], found: Mapping[str, Any], 
         evidence=_evidence(before, found) if "description" in changed else "",
         run=run or None,
     )
+
+
+def first_pin(asset: str, before: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the pin of an object whose kind has one and that nobody has pinned: its digest as it was known first."""
+    kind = KINDS[asset.partition(":")[0]]
+    if "pinned" not in kind.__struct_fields__ or not found.get(DIGEST) or before.get(PINNED) or found.get(PINNED):
+        return {}
+    return {PINNED: before.get(DIGEST) or found[DIGEST]}
+
+
+def is_fact(asset: str, field: str, facts: Mapping[str, Any]) -> bool:
+    """Tell whether what drifted is an attribute that says itself what is pinned; else the pin of the digest does."""
+    kind = KINDS[asset.partition(":")[0]]
+    if "pinned" not in kind.__struct_fields__:
+        return True
+    return field in kind.__struct_fields__ and not (field == "digest" and facts.get(PINNED))
 
 
 def _evidence(before: Mapping[str, Any], found: Mapping[str, Any]) -> str:

@@ -1,197 +1,177 @@
 """What is missing or wrong on the map, each with the command that would mend it. Pure questions of what stands.
 
-Completeness counts what a live object should carry (S0-59), coverage which controls its relations name (S0-04).
+`assess` answers for a whole estate at one moment. `finding_types` says what each finding means; which controls are
+asked for is in `controls`, what should be known in `coverage`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime
-from typing import Any, Final, Literal
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 import msgspec
 
-from quarterdeck_domain.estate.kinds import KINDS
-from quarterdeck_domain.estate.relations import CONTROL, RELATION_TYPES
+from quarterdeck_domain.estate.controls import RELATION, Control, expected, ungated
+from quarterdeck_domain.estate.coverage import ASKED, Completeness, Group, coverage
+from quarterdeck_domain.estate.finding_types import Finding, FindingType, both, command
+from quarterdeck_domain.estate.findings_grants import beyond, ended, surplus
+from quarterdeck_domain.estate.findings_sources import contested, drifted, duplicates, suspicious
+from quarterdeck_domain.estate.landscape import Landscape
+from quarterdeck_domain.estate.relation_drift import ending, forbidden, to_retired, undeclared, unseen
+from quarterdeck_domain.estate.relations import RELATION_TYPES
 
-FindingType = Literal[
-    "unowned",
-    "incomplete",
-    "ungoverned",
-    "ungated",
-    "unfunded",
-    "unmonitored",
-    "over_permissioned",
-    "expired",
-    "duplicate",
-    "unregistered",
-    "unpromoted",
-    "drifted",
-    "suspicious",
-    "undeclared_relation",
-    "unseen_relation",
-]
-Facet = Literal["owner", "purpose", "environments", "classification", "attributes", "relations"]
-FACETS: Final[tuple[Facet, ...]] = ("owner", "purpose", "environments", "classification", "attributes", "relations")
-CONTROLS: Final[Mapping[str, FindingType]] = {
-    "governed_by": "ungoverned",
-    "gated_by": "ungated",
-    "funded_by": "unfunded",
-    "monitored_by": "unmonitored",
-}
-"""The controls that what acts should have, and what it is called to be without."""
 TIER_ONE_DEPENDANTS: Final = 10
 """So many objects that depend on one make it a tier-one dependency, whether or not somebody has said so."""
-CONSEQUENTIAL: Final = frozenset({"write", "trigger", "route"})
+_WITHOUT: Final[Mapping[Control, FindingType]] = {
+    "governed": "ungoverned",
+    "funded": "unfunded",
+    "monitored": "unmonitored",
+}
+_CONTROLS: Final[Mapping[Control, str]] = {
+    "governed": "policy_bundle:NAME",
+    "gated": "approval_path:NAME",
+    "funded": "budget:NAME",
+    "monitored": "monitoring_hook:NAME",
+}
+_DEPENDS: Final = ("uses", "calls", "reads", "holds", "permits", "deployed_in", "chains_to", "derived_from")
 
 
-class Around(msgspec.Struct, frozen=True, kw_only=True):
-    """An object's own part of the map: relations as (type, other end), those that begin at it and those that lead to
-    it; how many depend on it."""
+class Assessment(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything found about an estate at a moment, in order, and how much of it is known and under control."""
 
-    out: tuple[tuple[str, str], ...] = ()
-    into: tuple[tuple[str, str], ...] = ()
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """Something missing or wrong about one object, in words, and the fix: a command line that would mend it."""
-
-    type: FindingType
-    asset: str
-    message: str
-    fix: str
+    findings: tuple[Finding, ...]
+    teams: Mapping[str, Group]
+    kinds: Mapping[str, Group]
+    team_of: Mapping[str, str]
+    """The team of each object that has one."""
 
 
-def completeness(kind: str, facts: Mapping[str, Any], around: Around) -> tuple[Facet, ...]:
-    """Return which facets of an object nobody has said anything of, in their order."""
-    missing: list[Facet] = []
-    for facet in FACETS:
-        if facet == "attributes":
-            there = all(facts.get(f"attributes.{name}") not in (None, [], "") for name in KINDS[kind].expected)
-        elif facet == "relations":
-            there = bool(around.out or around.into)
-        elif facet == "classification":
-            there = not KINDS[kind].holds_data or bool(facts.get("classification"))
-        elif facet == "environments":
-            there = KINDS[kind].control or kind == "team" or bool(facts.get("environments"))
-        else:
-            there = kind == "team" or bool(facts.get(facet))
-        if not there:
-            missing.append(facet)
-    return tuple(missing)
+def assess(landscape: Landscape) -> Assessment:
+    """Return what is missing or wrong on the whole map, the worst first, and what is known and under control."""
+    found = sorted(findings(landscape), key=lambda finding: finding.place)
+    teams, kinds = coverage(landscape)
+    concerned = {finding.asset for finding in found}
+    team_of = {name: team for name, team in landscape.teams.items() if name in concerned}
+    return Assessment(findings=tuple(found), teams=teams, kinds=kinds, team_of=team_of)
 
 
-def findings(
-    asset: str, facts: Mapping[str, Any], confidence: str, around: Around, privileges: frozenset[str], now: datetime
-) -> tuple[Finding, ...]:
-    """Return what is missing or wrong about one live object. `privileges` are those of the tools it can call."""
-    kind = asset.partition(":")[0]
-    found: list[Finding] = []
+def findings(landscape: Landscape) -> Iterator[Finding]:
+    """Yield what is missing or wrong, in no order. What is retired, or part of another, is past; a draft and what is in
+    quarantine are asked only for what matters before they are used."""
+    complete = Completeness(landscape)
+    for name in landscape.in_use:
+        yield from _gaps(landscape, complete, name)
+    yield from duplicates(landscape)
+    yield from contested(landscape)
+    yield from drifted(landscape)
+    yield from suspicious(landscape)
+    yield from beyond(landscape, complete.scope)
+    yield from surplus(landscape, complete.scope)
+    yield from ended(landscape)
+    yield from undeclared(landscape)
+    yield from unseen(landscape, complete.scope)
+    yield from to_retired(landscape)
+    yield from forbidden(landscape)
+    yield from ending(landscape)
 
-    def note(type_: FindingType, message: str, fix: str) -> None:
-        found.append(Finding(type=type_, asset=asset, message=message, fix=fix))
 
-    if confidence == "observed":
-        note(
-            "unregistered",
-            "it was seen in use and nobody has registered it",
-            f"quarterdeck estate change {asset} --set owner=… --set purpose=…   (declares it), or retire it",
+def _gaps(landscape: Landscape, complete: Completeness, name: str) -> Iterator[Finding]:
+    found = landscape.objects[name]
+    controls = expected(landscape, complete.scope, name)
+    if found.confidence == "observed":
+        yield Finding(
+            type="unregistered",
+            asset=name,
+            message="it was seen in use and nobody has registered it",
+            fix=command("change", name, "--set", "owner=OWNER", "--set", "purpose=PURPOSE"),
         )
-    pinned, digest = facts.get("attributes.pinned"), facts.get("attributes.digest")
-    if pinned and digest and pinned != digest:
-        note(
-            "drifted",
-            "it is not what was pinned when it was reviewed",
-            f"quarterdeck estate accept-drift {asset} …   (having read it), or quarterdeck estate quarantine {asset} …",
+    if controls.get("owned") is False:
+        yield Finding(
+            type="unowned",
+            asset=name,
+            message="nobody answers for it",
+            fix=command("transfer", name, "--owner", "OWNER", "--team", "TEAM"),
         )
-    if cautions := facts.get("attributes.cautions"):
-        note(
-            "suspicious",
-            f"what it says of itself may be meant to deceive: {'; '.join(map(str, cautions))}",
-            f"read it, then: quarterdeck estate quarantine {asset} --reason …",
-        )
-    if not facts.get("owner") and kind != "team":
-        note("unowned", "nobody answers for it", f"quarterdeck estate transfer {asset} --owner … --team …")
-    missing = [facet for facet in completeness(kind, facts, around) if facet != "owner"]
-    if missing:
-        note("incomplete", f"nobody has said its {', '.join(missing)}", f"quarterdeck estate change {asset} --set …")
-    named = {relation for relation, _ in around.out}
-    if KINDS[kind].acts:
-        for relation, type_ in CONTROLS.items():
-            if relation == "gated_by" and not privileges & CONSEQUENTIAL:
-                continue
-            if relation not in named:
-                note(
-                    type_,
-                    f"it {RELATION_TYPES[relation].phrase} nothing",
-                    f"quarterdeck estate relate {asset} {relation} …",
-                )
-    if kind == "tool_grant":
-        _check_grant(asset, facts, around, privileges, now, found)
-    elif expired := _expired(facts, now):
-        note("expired", f"it ended on {expired}", f"quarterdeck estate retire {asset}")
-    dependants = sum(1 for relation, _ in around.into if relation not in CONTROL)
-    if dependants >= TIER_ONE_DEPENDANTS and facts.get("tier") != 1:
-        note(
-            "unpromoted",
-            f"{dependants} objects depend on it, and it is not named a tier-one dependency",
-            f"quarterdeck estate promote {asset} --reason …",
-        )
-    return tuple(found)
-
-
-def _check_grant(
-    asset: str, facts: Mapping[str, Any], around: Around, used: frozenset[str], now: datetime, found: list[Finding]
-) -> None:
-    granted = frozenset(facts.get("attributes.privileges") or ())
-    surplus = sorted(granted - used)
-    holders = sorted(other for relation, other in around.into if relation == "holds")
-    if surplus and used:
-        who = ", ".join(holders) or "nobody"
-        found.append(
-            Finding(
-                type="over_permissioned",
-                asset=asset,
-                message=f"it grants {', '.join(surplus)} to {who}, which the tools behind it do not need",
-                fix=f"quarterdeck estate change {asset} --set attributes.privileges={','.join(sorted(granted & used))}",
+    for control, type_ in _WITHOUT.items():
+        if controls.get(control) is False:
+            relation = RELATION[control]
+            yield Finding(
+                type=type_,
+                asset=name,
+                message=f"it {RELATION_TYPES[relation].phrase} nothing in use{_by_parts(landscape, name)}",
+                fix=command("relate", name, relation, _CONTROLS[control]),
             )
+    if controls.get("gated") is False:
+        open_ = sorted({way.to for way in ungated(landscape, complete.scope, name)})
+        shown = ", ".join(open_[:5]) + (f" and {len(open_) - 5} others" if len(open_) > 5 else "")
+        yield Finding(
+            type="ungated",
+            asset=name,
+            message=f"it can act through {shown}, and no approval path stands before that",
+            fix=command("relate", name, RELATION["gated"], _CONTROLS["gated"]),
         )
-    if expired := _expired(facts, now):
-        found.append(
-            Finding(
-                type="expired",
-                asset=asset,
-                message=f"it ended on {expired} and is still there",
-                fix=f"quarterdeck estate retire {asset}",
-            )
+    if gone := found.facts.get("attributes.gone"):
+        yield Finding(
+            type="gone",
+            asset=name,
+            message=f"{gone}, which it came from, no longer offers it",
+            fix=command("retire", name),
+        )
+    yield from _unknown(landscape, complete, name, controls)
+    yield from _tier(landscape, name)
+
+
+def _by_parts(landscape: Landscape, name: str) -> str:
+    return ", nor is all that it is part of" if landscape.after(name, "part_of", "version_of") else ""
+
+
+def _unknown(
+    landscape: Landscape, complete: Completeness, name: str, controls: Mapping[Control, bool]
+) -> Iterator[Finding]:
+    facets = complete.facets(name, controls)
+    fields: list[str] = [facet for facet, there in facets.items() if not there and facet in ASKED - {"attributes"}]
+    if facets.get("attributes") is False:
+        fields += [f"attributes.{each}" for each in complete.attributes(name)]
+    if fields:
+        words = [field.removeprefix("attributes.").replace("_", " ") for field in fields]
+        settings = [f"{field}={field.removeprefix('attributes.').upper()}" for field in fields]
+        yield Finding(
+            type="incomplete",
+            asset=name,
+            message=f"nobody has said its {', '.join(words)}",
+            fix=command("change", name, *(word for each in settings for word in ("--set", each))),
+        )
+    if not name.startswith("team:") and not landscape.out.get(name) and not landscape.into.get(name):
+        yield Finding(
+            type="isolated",
+            asset=name,
+            message="nothing leads to it or from it",
+            fix=command("relate", name, "RELATION", "OTHER"),
         )
 
 
-def _expired(facts: Mapping[str, Any], now: datetime) -> str | None:
-    text = facts.get("attributes.expires_at")
-    if not isinstance(text, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return text if (moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)) <= now else None
-
-
-def duplicates(names: Iterable[str]) -> tuple[Finding, ...]:
-    """Return findings for objects of one kind whose names differ only in case or punctuation."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for asset in names:
-        kind, _, name = asset.partition(":")
-        plain = "".join(char for char in name.lower() if char.isalnum())
-        groups.setdefault((kind, plain), []).append(asset)
-    return tuple(
-        Finding(
-            type="duplicate",
-            asset=asset,
-            message=f"it may be the same as {sorted(group)[0]}",
-            fix=f"quarterdeck estate merge {sorted(group)[0]} {asset}   (or give it another name)",
-        )
-        for group in groups.values()
-        for asset in sorted(group)[1:]
+def _tier(landscape: Landscape, name: str) -> Iterator[Finding]:
+    found = landscape.objects[name]
+    if found.facts.get("tier") == 1 or found.kind in ("team", "tool_grant"):
+        return
+    depending = dependants(landscape, name)
+    if len(depending) < TIER_ONE_DEPENDANTS:
+        return
+    fix = command("promote", name, "--reason", "REASON")
+    if not found.facts.get("owner"):
+        fix = both(command("transfer", name, "--owner", "OWNER", "--team", "TEAM"), fix)
+    yield Finding(
+        type="unpromoted",
+        asset=name,
+        message=f"{len(depending)} objects depend on it, and it is not named a tier-one dependency",
+        fix=fix,
     )
+
+
+def dependants(landscape: Landscape, name: str) -> set[str]:
+    """Return what depends on an object straight away: on itself or one of its versions; for a grant, its holders."""
+    found: set[str] = set()
+    for end in (name, *landscape.before(name, "version_of")):
+        for source in landscape.before(end, *_DEPENDS):
+            found |= set(landscape.before(source, "holds")) if source.startswith("tool_grant:") else {source}
+    return found - {name}

@@ -81,6 +81,7 @@ class ModelVersion(Kind, frozen=True, kw_only=True):
     expected = ("digest",)
 
     digest: Digest | None = None
+    pinned: Digest | None = None
     pin: Text | None = None
     """What a request names to get exactly this version."""
     status: Literal["candidate", "current", "superseded", "withdrawn"] | None = None
@@ -127,6 +128,9 @@ class Prompt(Kind, frozen=True, kw_only=True):
 
     use: UseKind | None = None
     path: Address | None = None
+    digest: Digest | None = None
+    """Of the version that its source shows as the newest, as it was last read."""
+    pinned: Digest | None = None
 
 
 class PromptVersion(Kind, frozen=True, kw_only=True):
@@ -220,6 +224,7 @@ class Dataset(Kind, frozen=True, kw_only=True):
     location: Address | None = None
     retention_days: Count | None = None
     digest: Digest | None = None
+    pinned: Digest | None = None
 
 
 class RetrievalIndex(Kind, frozen=True, kw_only=True):
@@ -230,6 +235,7 @@ class RetrievalIndex(Kind, frozen=True, kw_only=True):
 
     embedding_model: Text | None = None
     digest: Digest | None = None
+    pinned: Digest | None = None
     documents: Count | None = None
 
 

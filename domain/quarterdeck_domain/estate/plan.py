@@ -15,7 +15,7 @@ import msgspec
 from quarterdeck_domain import canonical
 from quarterdeck_domain.checks import line, optional_line, prose
 from quarterdeck_domain.errors import InvalidInput
-from quarterdeck_domain.estate.drift import PINNED, PINNED_PARTS, find_drift
+from quarterdeck_domain.estate.drift import PINNED, PINNED_PARTS, find_drift, first_pin
 from quarterdeck_domain.estate.events import (
     AssetChanged,
     AssetQuarantined,
@@ -83,6 +83,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """What came from a source first that is read whole; also those that it does not name now."""
     offered_by: Mapping[str, str] = {}
     """The import that an object came from first."""
+    contested: Mapping[str, Mapping[str, Mapping[str, Any]]] = {}
+    """By object and fact: what other sources say than the one whose word holds."""
 
     def mine(self, wanted: Declaration, ends: Ends) -> bool:
         """Tell whether a declaration may change a relation: a file that people write may change any, an import only
@@ -338,6 +340,8 @@ def _plan_asset(
     if wanted.whole and before is not None and before.get(GONE) == wanted.source:
         said |= {GONE: None}  # it is back
     if before is None:
+        if wanted.confidence != "declared":
+            said = first_pin(name, {}, said) | said
         facts = {"lifecycle": "live"} | {field: value for field, value in said.items() if value is not None}
         if facts["lifecycle"] == "retired":
             raise InvalidInput(f"{name} is retired in the file and was never in the estate", asset=name)
@@ -353,7 +357,15 @@ def _plan_asset(
             )
         )
         return
-    changed = {field: value for field, value in said.items() if not same(before.get(field), value)}
+    pin = {} if wanted.confidence == "declared" else first_pin(name, before, said)
+    said = pin | said
+    contested = standing.contested.get(name, {})
+    changed = {
+        field: value
+        for field, value in said.items()
+        # Where it said otherwise before, that it agrees now is news, too.
+        if not same(before.get(field), value) or wanted.source in contested.get(field, {})
+    }
     if changed.get("lifecycle") == "retired":
         changed.pop("lifecycle")
         steps.append(Step(action="retire", subject=name))
@@ -368,7 +380,7 @@ def _plan_asset(
             AssetChanged(asset=name, facts=changed, source=wanted.source, confidence=wanted.confidence, run=run)
         )
     # A file says what should be; only what an importer found can differ from what was pinned.
-    if wanted.confidence != "declared" and (drift := find_drift(name, before, said, run)):
+    if wanted.confidence != "declared" and (drift := find_drift(name, {**before, **pin}, said, run)):
         _plan_drift(wanted, before, drift, steps, events)
 
 

@@ -1,81 +1,215 @@
-"""Where what was declared and what was seen of relations differ: drift, as findings. Pure.
+"""Where what is declared of relations differs from what was seen, or leads to what is no more. Pure.
 
 A relation is declared if it follows from what is: whoever may call an MCP server may call what that exposes, whoever
-uses a model uses its versions. The same the other way round: a server is seen in use when one of its tools is.
+uses a model uses its versions, whoever uses a route uses what that leads to, whoever holds a grant may use what that
+permits. The same the other way round: a server is seen in use when one of its tools is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from datetime import timedelta
 from typing import Final
 
-from quarterdeck_domain.estate.findings import Finding
+from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.estate.finding_types import Finding, both, command
+from quarterdeck_domain.estate.findings_grants import WATCHED_FOR, Scope
+from quarterdeck_domain.estate.landscape import Landscape, Tie
+from quarterdeck_domain.estate.relations import REACH, RELATION_TYPES, check_relation
 from quarterdeck_domain.estate.values import relation_id
 
-UNSEEN_AFTER: Final = timedelta(days=30)
 VISIBLE: Final = frozenset({"uses", "calls", "reads", "exposes", "chains_to"})
 """The types that traces can show: of the others, not having been seen says nothing."""
-_WHOLE: Final = frozenset({"exposes"})
-_PART: Final = frozenset({"version_of"})
+LEAD: Final = timedelta(days=90)
+"""So long before the last day of what they depend on, objects are told so."""
+_DEPENDS: Final = frozenset({"uses", "calls", "reads", "chains_to", "deployed_in", "permits", "drives"})
+_ALIASES: Final = frozenset({"route", "deployment", "model", "model_version"})
+_MOST: Final = 200
 
-Ends = tuple[str, str, str]
 
-
-def relation_drift(
-    declared: Iterable[Ends],
-    observed: Mapping[Ends, datetime],
-    *,
-    now: datetime,
-    unseen_after: timedelta = UNSEEN_AFTER,
-) -> tuple[Finding, ...]:
-    """Return a finding for each relation that was seen and follows from nothing declared, and for each declared one
-    that was not seen for long although its source was. `observed` says when each was seen last.
-
-    A source that was never seen has no finding: nobody watches it, and that is another finding.
-    """
-    said = frozenset(declared)
-    wholes = _wholes((*said, *observed))
-    implied = {(source, target) for source, relation, target in said if relation in VISIBLE}
-    recent = {ends for ends, last in observed.items() if last > now - unseen_after}
-    used = {(source, end) for source, _, target in recent for end in (target, *wholes.get(target, ()))}
-    watched = {source for source, relation, _ in observed if relation in VISIBLE}
-    found: list[Finding] = []
-    for source, relation, target in sorted(observed):
-        if (source, relation, target) in said or relation not in VISIBLE:
+def undeclared(landscape: Landscape) -> Iterator[Finding]:
+    """Yield the relations that were seen of late and follow from nothing declared."""
+    follows: dict[str, frozenset[str]] = {}
+    for tie in _sorted(landscape):
+        if tie.declared or tie.relation not in VISIBLE or tie.last_seen is None:
             continue
-        if relation != "exposes" and any((source, end) in implied for end in (target, *wholes.get(target, ()))):
+        if tie.source not in landscape.in_use or tie.target not in landscape.in_use:
             continue
-        found.append(
-            Finding(
-                type="undeclared_relation",
-                asset=source,
-                message=f"it was seen that {relation_id(source, relation, target)}, and nobody has declared it",
-                fix=f"quarterdeck estate relate {source} {relation} {target}   (or keep it from happening)",
-            )
+        if landscape.clock.over(tie.last_seen + WATCHED_FOR):
+            continue
+        if tie.relation != "exposes":
+            if tie.source not in follows:
+                follows[tie.source] = _follows(landscape, tie.source)
+            if tie.target in follows[tie.source]:
+                continue
+        yield Finding(
+            type="undeclared_relation",
+            asset=tie.source,
+            subject=f"{tie.relation} {tie.target}",
+            message=f"it was seen that {relation_id(*tie.ends)}, and nobody has declared it",
+            fix=command("relate", *tie.ends),
         )
-    for source, relation, target in sorted(said):
-        if relation not in VISIBLE or source not in watched or (source, target) in used:
+
+
+def _follows(landscape: Landscape, source: str) -> frozenset[str]:
+    """Return everything that an object is declared to use, and what follows from that."""
+    declared = [tie for tie in landscape.out.get(source, ()) if tie.declared]
+    waiting = [tie.target for tie in declared if tie.relation in VISIBLE]
+    for tie in declared:
+        if tie.relation == "holds":
+            waiting += landscape.after(tie.target, "permits")
+    found: set[str] = set()
+    while waiting and len(found) < _MOST * 10:
+        here = waiting.pop()
+        if here in found:
             continue
-        last = observed.get((source, relation, target))
-        since = "never" if last is None else f"not since {last.isoformat(timespec='seconds')}"
-        found.append(
-            Finding(
-                type="unseen_relation",
-                asset=source,
-                message=f"it is declared that {relation_id(source, relation, target)}, and that was {since} seen",
-                fix=f"quarterdeck estate unrelate {source} {relation} {target}   (if it is no more)",
-            )
+        found.add(here)
+        waiting += landscape.after(here, "exposes")
+        waiting += landscape.before(here, "version_of")
+        if here.partition(":")[0] in _ALIASES:
+            waiting += [
+                tie.target
+                for tie in landscape.out.get(here, ())
+                if tie.declared and tie.relation in ("uses", "calls", "deployed_in") and tie.target in landscape.in_use
+            ]
+    # To call what a server exposes is to call the server.
+    servers = {server for name in found if name.startswith("tool:") for server in landscape.before(name, "exposes")}
+    return frozenset(found | servers)
+
+
+def unseen(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
+    """Yield the declared uses that were not seen for long, of those who were watched all that time."""
+    for tie in _sorted(landscape):
+        if not tie.declared or tie.relation not in VISIBLE or tie.relation == "exposes":
+            continue
+        if tie.source not in scope.watched or tie.source not in landscape.in_use or tie.target not in landscape.in_use:
+            continue
+        if tie.since is None or not landscape.clock.over(tie.since + WATCHED_FOR):
+            continue
+        if tie.last_seen is not None and not landscape.clock.over(tie.last_seen + WATCHED_FOR):
+            continue
+        if _in_part(landscape, tie):
+            continue
+        since = "never" if tie.last_seen is None else f"not since {tie.last_seen.isoformat(timespec='seconds')}"
+        yield Finding(
+            type="unseen_relation",
+            asset=tie.source,
+            subject=f"{tie.relation} {tie.target}",
+            message=f"it is declared that {relation_id(*tie.ends)}, and that was {since} seen",
+            fix=command("unrelate", *tie.ends),
         )
-    return tuple(found)
 
 
-def _wholes(relations: Iterable[Ends]) -> dict[str, set[str]]:
-    """Return what each object is offered by or is a version of."""
-    found: dict[str, set[str]] = {}
-    for source, relation, target in relations:
-        if relation in _WHOLE:
-            found.setdefault(target, set()).add(source)
-        elif relation in _PART:
-            found.setdefault(source, set()).add(target)
-    return found
+def _in_part(landscape: Landscape, tie: Tie) -> bool:
+    """Tell whether the use of something shows in the use of what it leads to: a server's tools, a model's versions."""
+    recent = {
+        found.target
+        for found in landscape.out.get(tie.source, ())
+        if found.last_seen is not None and not landscape.clock.over(found.last_seen + WATCHED_FOR)
+    }
+    waiting, passed = [tie.target], set[str]()
+    while waiting and len(passed) < _MOST:
+        here = waiting.pop()
+        if here in recent:
+            return True
+        if here in passed:
+            continue
+        passed.add(here)
+        waiting += landscape.after(here, "exposes")
+        waiting += landscape.before(here, "version_of")
+        if here.partition(":")[0] in _ALIASES:
+            waiting += landscape.after(here, "uses", "calls", "deployed_in", "version_of")
+    return False
+
+
+def to_retired(landscape: Landscape) -> Iterator[Finding]:
+    """Yield declared relations of what is in use to what is retired or became part of another."""
+    for tie in _sorted(landscape):
+        end = landscape.objects[tie.target]
+        gone = end.merged_into is not None or end.lifecycle == "retired"
+        if not tie.declared or not gone or tie.source not in landscape.in_use:
+            continue
+        survivor = end.merged_into
+        fix = command("unrelate", *tie.ends)
+        if survivor is not None and survivor in landscape.in_use and survivor != tie.source:
+            fix = both(command("relate", tie.source, tie.relation, survivor), fix)
+        what = f"merged into {survivor}" if survivor is not None else "retired"
+        yield Finding(
+            type="retired_relation",
+            asset=tie.source,
+            subject=f"{tie.relation} {tie.target}",
+            message=f"it {RELATION_TYPES[tie.relation].phrase} {tie.target}, which is {what}",
+            fix=fix,
+        )
+
+
+def forbidden(landscape: Landscape) -> Iterator[Finding]:
+    """Yield uses of what is retired or in quarantine that were seen after it was taken out of use."""
+    for tie in _sorted(landscape):
+        if tie.last_seen is None or tie.relation not in REACH or landscape.clock.over(tie.last_seen + WATCHED_FOR):
+            continue
+        for name, other in ((tie.target, tie.source), (tie.source, tie.target)):
+            end = landscape.objects[name]
+            shut = end.lifecycle in ("retired", "quarantined") and end.merged_into is None
+            if not shut or end.since is None or tie.last_seen <= end.since:
+                continue
+            state = "retired" if end.lifecycle == "retired" else "in quarantine"
+            seen = tie.last_seen.isoformat(timespec="seconds")
+            if name == tie.target:
+                if other not in landscape.in_use:
+                    continue  # then whoever uses it is the finding
+                yield Finding(
+                    type="forbidden_use",
+                    asset=other,
+                    subject=f"{tie.relation} {name}",
+                    message=f"it was seen on {seen} that {relation_id(*tie.ends)}, which is {state}",
+                    fix=command("quarantine", other, "--reason", "REASON"),
+                )
+            else:
+                principal = end.facts.get("attributes.principal") or "PRINCIPAL"
+                yield Finding(
+                    type="forbidden_use",
+                    asset=name,
+                    subject=f"{tie.relation} {other}",
+                    message=f"it is {state}, and it was seen on {seen} that {relation_id(*tie.ends)}: stop it where "
+                    "it runs",
+                    fix=f"quarterdeck people deactivate {principal} --reason REASON",
+                )
+
+
+def ending(landscape: Landscape) -> Iterator[Finding]:
+    """Yield what depends on something deprecated whose last day is near or over (S2-50)."""
+    for name in sorted(landscape.in_use):
+        end = landscape.objects[name]
+        if end.lifecycle != "deprecated" or end.sunset is None or not landscape.clock.over(end.sunset - LEAD):
+            continue
+        successor = end.successor if end.successor in landscape.in_use else None
+        versions = [(part, f", a version of {name}") for part in landscape.before(name, "version_of")]
+        for ending_, of in ((name, ""), *versions):
+            for tie in sorted(landscape.into.get(ending_, ()), key=lambda item: item.ends):
+                if tie.relation not in _DEPENDS or not tie.declared or tie.source not in landscape.in_use:
+                    continue
+                if tie.source == successor:
+                    continue
+                after = successor if successor is not None and _fits(tie, successor) else "SUCCESSOR"
+                instead = f"; {successor} takes its place" if successor else ""
+                yield Finding(
+                    type="sunset",
+                    asset=tie.source,
+                    subject=f"{tie.relation} {ending_}",
+                    message=f"it {RELATION_TYPES[tie.relation].phrase} {ending_}{of}, whose last day is "
+                    f"{end.sunset.date().isoformat()}{instead}",
+                    fix=both(command("relate", tie.source, tie.relation, after), command("unrelate", *tie.ends)),
+                )
+
+
+def _fits(tie: Tie, successor: str) -> bool:
+    try:
+        check_relation(tie.source.partition(":")[0], tie.relation, successor.partition(":")[0])
+    except InvalidInput:
+        return False
+    return True
+
+
+def _sorted(landscape: Landscape) -> list[Tie]:
+    return sorted(landscape.ties(), key=lambda tie: tie.ends)

@@ -113,7 +113,9 @@ class ChangeAsset(_OnAsset):
         if "lifecycle" in self.changes and facts.get("lifecycle") == "quarantined":
             raise WrongState(f"{self.asset.asset} is in quarantine; release it first", asset=self.asset.asset)
         dated = self.valid_from is not None or self.valid_to is not None
-        if not dated and all(facts.get(name) == value for name, value in self.changes.items()):
+        # To say what is said already is news where sources disagree, or where nobody had declared the object.
+        settles = not self.asset.contested.isdisjoint(self.changes) or self.asset.confidence == "observed"
+        if not dated and not settles and all(facts.get(name) == value for name, value in self.changes.items()):
             return Decision()
         return _one(
             AssetChanged(

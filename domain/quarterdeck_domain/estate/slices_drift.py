@@ -12,7 +12,7 @@ from quarterdeck_domain.access.values import CommandSlice
 from quarterdeck_domain.checks import MAX_REASON, line, prose
 from quarterdeck_domain.errors import InvalidInput, NotFound, WrongState
 from quarterdeck_domain.estate.asset import AssetFold
-from quarterdeck_domain.estate.drift import DIGEST, PARTS, PINNED, PINNED_PARTS
+from quarterdeck_domain.estate.drift import DIGEST, PARTS, PINNED, PINNED_PARTS, is_fact
 from quarterdeck_domain.estate.events import (
     AssetChanged,
     AssetQuarantined,
@@ -135,7 +135,7 @@ class AcceptDrift(_OnDrift):
         return Decision(events=events)
 
     def _changes(self, drift: DriftDetected, facts: dict[str, Any]) -> dict[str, Any]:
-        if "pinned" not in KINDS[self.asset.kind].__struct_fields__:
+        if is_fact(drift.asset, drift.field, facts):
             pin = _pin(self.asset.kind, drift)
             return {name: value for name, value in pin.items() if facts.get(name) != value}
         found, pinned = facts.get(DIGEST), facts.get(PINNED)

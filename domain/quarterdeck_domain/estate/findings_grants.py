@@ -1,0 +1,232 @@
+"""Grants of tools: what they let their holders use, what is more than needed, and what was used beyond them.
+
+Source: S0-33, S0-57, S0-76.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any, Final
+
+from quarterdeck_domain.estate.finding_types import Finding, command
+from quarterdeck_domain.estate.landscape import Clock, Landscape
+
+WATCHED_FOR: Final = timedelta(days=30)
+"""For so long somebody must have been watched before what was not seen of it says anything, and so long what was seen
+counts as what it does."""
+_USE: Final = frozenset({"calls", "uses"})
+
+
+class Scope:
+    """Who may use which tools by which grants, and who does."""
+
+    def __init__(self, landscape: Landscape) -> None:
+        self.landscape = landscape
+        self.grants = [name for name in sorted(landscape.in_use) if name.startswith("tool_grant:")]
+        self.valid = {
+            name
+            for name in self.grants
+            if (end := end_of(landscape.objects[name].facts.get("attributes.expires_at"))) is None
+            or not landscape.clock.over(end)
+        }
+
+    def permitted(self, grant: str) -> list[tuple[tuple[str, ...], str]]:
+        """Return the tools that a grant permits, and through what."""
+        found: list[tuple[tuple[str, ...], str]] = []
+        for end in self.landscape.after(grant, "permits"):
+            if end.startswith("tool:"):
+                found.append(((grant,), end))
+            else:
+                found += [((grant, end), tool) for tool in self.offered(end)]
+        return found
+
+    def offered(self, server: str) -> list[str]:
+        """Return the tools that a server exposes."""
+        return [name for name in self.landscape.after(server, "exposes") if name.startswith("tool:")]
+
+    def usable(self, actor: str) -> list[tuple[tuple[str, ...], str]]:
+        """Return the tools that an object can use by itself, and through what. Where it holds grants for what a server
+        offers, these say which, and not that it is connected to it."""
+        land = self.landscape
+        granted = [
+            item for grant in land.after(actor, "holds") if grant in self.valid for item in self.permitted(grant)
+        ]
+        tools = {tool for _, tool in granted}
+        found = list(granted)
+        for end in land.after(actor, "calls", "uses"):
+            if end.startswith("tool:"):
+                found.append(((), end))
+            elif end.startswith("mcp_server:"):
+                offered = self.offered(end)
+                if tools.isdisjoint(offered):
+                    found += [((end,), tool) for tool in offered]
+        return found
+
+    @cached_property
+    def under_grant(self) -> frozenset[str]:
+        """The tools whose use somebody has bound to a grant."""
+        return frozenset(tool for grant in self.grants for _, tool in self.permitted(grant))
+
+    @cached_property
+    def watched(self) -> frozenset[str]:
+        """Those whose doings have been seen for long enough, and still are."""
+        first: dict[str, datetime] = {}
+        last: dict[str, datetime] = {}
+        for tie in self.landscape.ties():
+            if tie.last_seen is not None:
+                began = tie.first_seen or tie.last_seen
+                first[tie.source] = min(began, first.get(tie.source, began))
+                last[tie.source] = max(tie.last_seen, last.get(tie.source, tie.last_seen))
+        clock = self.landscape.clock
+        return frozenset(
+            name
+            for name, began in first.items()
+            if clock.over(began + WATCHED_FOR) and not clock.over(last[name] + WATCHED_FOR)
+        )
+
+    def used(self, actor: str) -> set[str]:
+        """Return what somebody was seen to use of late."""
+        clock = self.landscape.clock
+        return {
+            tie.target
+            for tie in self.landscape.out.get(actor, ())
+            if tie.relation in _USE and tie.last_seen is not None and not clock.over(tie.last_seen + WATCHED_FOR)
+        }
+
+
+def end_of(value: Any) -> datetime | None:
+    """Return the time that somebody wrote; without a zone it is UTC. None: there is none, or it is no time."""
+    if not isinstance(value, str):
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def beyond(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
+    """Yield the calls of tools that the caller's grants do not permit."""
+    for actor in sorted(landscape.in_use):
+        held = landscape.after(actor, "holds")
+        for tool in sorted(scope.used(actor)):
+            if not tool.startswith("tool:") or not (held or tool in scope.under_grant):
+                continue
+            why = _why_not(landscape, scope, held, tool)
+            if why is not None:
+                yield Finding(
+                    type="out_of_scope",
+                    asset=actor,
+                    subject=tool,
+                    message=f"it was seen to call {tool}, and {why}",
+                    fix=command("quarantine", actor, "--reason", "REASON"),
+                )
+
+
+def _why_not(landscape: Landscape, scope: Scope, held: list[str], tool: str) -> str | None:
+    permitting = [grant for grant in held if any(end == tool for _, end in scope.permitted(grant))]
+    valid = [grant for grant in permitting if grant in scope.valid]
+    if not valid:
+        return f"{permitting[0]} has expired" if permitting else "no grant that it holds permits that"
+    needs = frozenset(landscape.objects[tool].facts.get("attributes.privileges") or ())
+    given = [frozenset(landscape.objects[grant].facts.get("attributes.privileges") or ()) for grant in valid]
+    if not needs or any(not item or needs <= item for item in given):
+        return None
+    lacking = ", ".join(sorted(needs.difference(*given)))
+    return f"{valid[0]} does not grant {lacking}, which the tool does"
+
+
+def surplus(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
+    """Yield what grants give beyond what the tools need, and beyond what their holders were seen to use."""
+    for grant in scope.grants:
+        tools = [tool for _, tool in scope.permitted(grant)]
+        yield from _privileges(landscape, grant, tools)
+        holders = sorted(set(landscape.before(grant, "holds")))
+        used = {name: scope.used(name) for name in holders if name in scope.watched}
+        idle = [name for name in used if tools and not _uses_any(landscape, scope, grant, used[name])]
+        for holder in idle:
+            if _held_for_long(landscape, holder, "holds", grant):
+                yield Finding(
+                    type="over_permissioned",
+                    asset=holder,
+                    subject=grant,
+                    message=f"it holds {grant} and was not seen to use what that permits for {WATCHED_FOR.days} days",
+                    fix=command("unrelate", holder, "holds", grant),
+                )
+        if not holders or len(used) < len(holders) or idle:
+            continue
+        for end in sorted(set(landscape.after(grant, "permits"))):
+            wanted = {end, *(scope.offered(end) if end.startswith("mcp_server:") else ())}
+            if all(wanted.isdisjoint(found) for found in used.values()) and _held_for_long(
+                landscape, grant, "permits", end
+            ):
+                yield Finding(
+                    type="over_permissioned",
+                    asset=grant,
+                    subject=end,
+                    message=f"it permits the use of {end}, which none of its holders was seen to use for "
+                    f"{WATCHED_FOR.days} days",
+                    fix=command("unrelate", grant, "permits", end),
+                )
+
+
+def _privileges(landscape: Landscape, grant: str, tools: list[str]) -> Iterator[Finding]:
+    given = frozenset(landscape.objects[grant].facts.get("attributes.privileges") or ())
+    each = [frozenset(landscape.objects[tool].facts.get("attributes.privileges") or ()) for tool in tools]
+    if not each or not all(each):
+        return  # of a tool nobody has said what it needs
+    needed = frozenset[Any]().union(*each)
+    extra = sorted(given - needed)
+    if not extra:
+        return
+    rest = ",".join(sorted(given & needed))
+    keep = ("--set", f"attributes.privileges={rest}") if rest else ("--unset", "attributes.privileges")
+    yield Finding(
+        type="over_permissioned",
+        asset=grant,
+        message=f"it grants {', '.join(extra)}, which no tool behind it needs",
+        fix=command("change", grant, *keep),
+    )
+
+
+def _uses_any(landscape: Landscape, scope: Scope, grant: str, used: set[str]) -> bool:
+    ends = {end for passed, tool in scope.permitted(grant) for end in (*passed[1:], tool)}
+    return not used.isdisjoint(ends)
+
+
+def _held_for_long(landscape: Landscape, source: str, relation: str, target: str) -> bool:
+    return any(
+        tie.declared and tie.since is not None and landscape.clock.over(tie.since + WATCHED_FOR)
+        for tie in landscape.out.get(source, ())
+        if tie.relation == relation and tie.target == target
+    )
+
+
+def ended(landscape: Landscape) -> Iterator[Finding]:
+    """Yield what is still there after its last day."""
+    clock: Clock = landscape.clock
+    for name in sorted(landscape.in_use):
+        found = landscape.objects[name]
+        end = end_of(found.facts.get("attributes.expires_at"))
+        if end is None and found.lifecycle == "deprecated":
+            end = found.sunset
+        if end is None or not clock.over(end):
+            continue
+        leading = sorted({*landscape.before(name, "holds", "excepted_by"), *_dependants(landscape, name)})
+        still = f", and {_some(leading)} still {'lead' if len(leading) > 1 else 'leads'} to it" if leading else ""
+        yield Finding(
+            type="expired",
+            asset=name,
+            message=f"its last day was {end.isoformat(timespec='minutes')}{still}",
+            fix=command("retire", name),
+        )
+
+
+def _dependants(landscape: Landscape, name: str) -> list[str]:
+    return landscape.before(name, "uses", "calls", "reads", "deployed_in", "chains_to", "permits")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} others" if len(names) > 5 else "")

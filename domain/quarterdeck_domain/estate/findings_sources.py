@@ -1,0 +1,201 @@
+"""What sources say that does not fit together: one thing under two names, two words on one fact, another digest."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from quarterdeck_domain.checks import legible
+from quarterdeck_domain.estate.drift import DIGEST, PINNED, is_fact
+from quarterdeck_domain.estate.finding_types import Finding, command
+from quarterdeck_domain.estate.landscape import Landscape, Noted, Object
+from quarterdeck_domain.estate.voices import BASE
+
+_STANDING: Final = {"declared": 0, "imported": 1, "observed": 2}
+_IN_NUMBER: Final = re.compile(r"(?<=[0-9])[^0-9a-z/:@]+(?=[0-9])")
+_PUNCTUATION: Final = re.compile(r"[^0-9a-z/:@.]+|\.(?![0-9])|(?<![0-9])\.")
+_AT: Final[Mapping[str, str]] = {
+    "agent": "endpoint",
+    "mcp_server": "endpoint",
+    "dataset": "location",
+    "feature_store": "location",
+    "context_store": "location",
+}
+"""The attribute that says where an object of a kind is, where there is one object at one place."""
+_DIGESTED: Final = frozenset(
+    {
+        "model_version",
+        "prompt_version",
+        "dataset",
+        "retrieval_index",
+        "agent",
+        "training_pipeline",
+        "fine_tuning_run",
+        "orchestration",
+        "guardrail",
+        "evaluation_suite",
+    }
+)
+"""The kinds of which two with one digest are one thing. Tools and servers are not: the same may run in two places."""
+_MOST: Final = 200
+
+
+def same_name(name: str) -> str:
+    """Return a name without case and punctuation. What stands between two digits and what divides a name is kept: 4.1
+    is not 41, and a/bc is not ab/c."""
+    return _PUNCTUATION.sub("", _IN_NUMBER.sub(".", name.lower()))
+
+
+def _place(value: object) -> str | None:
+    if not isinstance(value, str) or not value.strip():
+        return None
+    try:
+        parts = urlsplit(value.strip())
+    except ValueError:
+        return None
+    if not parts.scheme or not parts.netloc:
+        return value.strip().rstrip("/")
+    return f"{parts.scheme.lower()}://{parts.netloc.lower()}{parts.path.rstrip('/')}?{parts.query}"
+
+
+def duplicates(landscape: Landscape) -> Iterator[Finding]:
+    """Yield the objects that are perhaps another: the one that is declared, better
+    related, or was there first, stays."""
+    here = [item for item in landscape.objects.values() if item.merged_into is None and item.lifecycle != "retired"]
+    said: dict[tuple[str, str], str] = {}
+
+    def rank(item: Object) -> tuple[bool, int, int, str, str]:
+        related = len(landscape.out.get(item.id, ())) + len(landscape.into.get(item.id, ()))
+        began = "" if item.registered is None else item.registered.isoformat()
+        return (item.lifecycle == "draft", _STANDING.get(item.confidence, 3), -related, began, item.id)
+
+    def by(key: Callable[[Object], str | None], why: str) -> None:
+        groups: dict[tuple[str, str], list[Object]] = {}
+        for item in here:
+            value = key(item)
+            if value:
+                groups.setdefault((item.kind, value), []).append(item)
+        for group in groups.values():
+            if len(group) > 1:
+                first, *others = sorted(group, key=rank)
+                for other in others:
+                    said.setdefault((other.id, first.id), why)
+
+    by(lambda item: same_name(item.id.partition(":")[2]), "their names differ only in case or punctuation")
+    by(lambda item: _place(item.facts.get(f"attributes.{_AT.get(item.kind, '')}")), "they are at one address")
+    by(lambda item: item.facts.get(DIGEST) if item.kind in _DIGESTED else None, "they have one digest")
+    for (other, first), why in said.items():
+        if (first, other) in said and first > other:
+            continue  # each would be merged into the other
+        yield Finding(
+            type="duplicate",
+            asset=other,
+            subject=first,
+            message=f"it may be the same as {first}: {why}",
+            fix=command("merge", first, other),
+        )
+
+
+def contested(landscape: Landscape) -> Iterator[Finding]:
+    """Yield the facts of which two sources say different things."""
+    for name in sorted(landscape.objects):
+        found = landscape.objects[name]
+        if not found.contested or found.merged_into is not None or found.lifecycle == "retired":
+            continue
+        for fact, others in sorted(found.contested.items()):
+            value = found.facts.get(fact)
+            claims = {source: said for source, said in sorted(others.items()) if said != value}
+            if not claims or value is None:
+                continue
+            last = (found.voices.get(fact) or found.voices.get(BASE) or ("another source",))[0]
+            words = "; ".join(f"{source} says {_told(said)}" for source, said in claims.items())
+            yield Finding(
+                type="contested",
+                asset=name,
+                subject=fact,
+                message=f"{last} says that its {fact.removeprefix('attributes.')} is {_told(value)}; {words}",
+                fix=command("change", name, "--set", _setting(fact, value)),
+            )
+
+
+def _told(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return legible(text.replace("\n", " "), limit=_MOST)
+
+
+def _setting(fact: str, value: Any) -> str:
+    if isinstance(value, str):
+        return f"{fact}={value}"
+    return f"{fact}:={json.dumps(value, ensure_ascii=False, sort_keys=True)}"
+
+
+def drifted(landscape: Landscape) -> Iterator[Finding]:
+    """Yield what is not as it was pinned, or was not for a while and nobody has looked.
+
+    Of several drifts of one thing the last one counts: whoever takes that as the pin has taken what led to it.
+    """
+    latest: dict[tuple[str, str, str], list[Noted]] = {}
+    for drift in sorted(landscape.drifts, key=lambda item: (item.detected, item.id)):
+        found = landscape.objects.get(drift.asset)
+        if found is None or found.merged_into is not None or found.lifecycle == "retired":
+            continue
+        alone = is_fact(drift.asset, drift.field, found.facts)
+        group = latest.setdefault((drift.asset, drift.input, drift.field if alone else ""), [])
+        if drift.open:
+            group.append(drift)
+        else:
+            group.clear()
+    noted: set[str] = set()
+    for (asset, _, field), group in latest.items():
+        if group:
+            yield _noted(landscape.objects[asset], group, alone=bool(field))
+            if not field:
+                noted.add(asset)
+    for name in sorted(landscape.objects.keys() - noted):
+        found = landscape.objects[name]
+        pinned, digest = found.facts.get(PINNED), found.facts.get(DIGEST)
+        in_question = found.merged_into is None and found.lifecycle != "retired"
+        if in_question and pinned and digest and pinned != digest:
+            yield Finding(
+                type="drifted",
+                asset=name,
+                message=f"its digest is {digest}, and {pinned} was pinned when it was reviewed",
+                fix=command("change", name, "--set", f"{PINNED}={digest}"),
+            )
+
+
+def _noted(found: Object, group: list[Noted], *, alone: bool) -> Finding:
+    drift = group[-1]
+    pinned, digest = found.facts.get(PINNED), found.facts.get(DIGEST)
+    fix = command("accept-drift", found.id, drift.id, "--reason", "REASON")
+    state = "is not what was pinned"
+    if not alone and digest == pinned:
+        state = "was not what was pinned, and is again"
+    elif not alone and digest and digest != drift.found:
+        fix = command("change", found.id, "--set", f"{PINNED}={digest}")
+    earlier = f" ({len(group) - 1} before it)" if len(group) > 1 else ""
+    return Finding(
+        type="drifted",
+        asset=found.id,
+        subject=f"{drift.input} {drift.field}" if alone else drift.input,
+        message=f"its {drift.field} ({drift.input.replace('_', ' ')}) {state}: {_told(drift.expected)} became "
+        f"{_told(drift.found)}{earlier}",
+        fix=fix,
+    )
+
+
+def suspicious(landscape: Landscape) -> Iterator[Finding]:
+    """Yield what looked wrong to an importer, of what is in use or about to be."""
+    for name in sorted(landscape.objects):
+        found = landscape.objects[name]
+        cautions: Iterable[Any] = found.facts.get("attributes.cautions") or ()
+        if cautions and found.merged_into is None and found.lifecycle not in ("quarantined", "retired"):
+            yield Finding(
+                type="suspicious",
+                asset=name,
+                message=f"what it says of itself may be meant to deceive: {_told('; '.join(map(str, cautions)))}",
+                fix=command("quarantine", name, "--reason", "REASON"),
+            )

@@ -1,0 +1,220 @@
+"""The whole estate at one moment: what stands on it, how it hangs together, and what follows from that for its parts.
+
+What an object gets from what it is part of is decided here, and why in
+`docs/decisions/0017-controls-come-from-the-whole.md`: controls from all that it is part of, an owner from what it is a
+version of or what exposes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final
+
+import msgspec
+
+from quarterdeck_domain.estate.relations import CONTROL
+from quarterdeck_domain.estate.values import LIVE
+
+Ends = tuple[str, str, str]
+_VERSIONS: Final = frozenset({"version_of"})
+_PARTS: Final = frozenset({"version_of", "part_of"})
+
+
+class Object(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An object and what is true of it at the moment, flat. `since` says since when it is in its state of life.
+
+    `contested` holds, by fact, what other sources say of it than the one that said it last.
+    """
+
+    id: str
+    facts: Mapping[str, Any]
+    confidence: str = "declared"
+    voices: Mapping[str, Sequence[str]] = {}
+    merged_into: str | None = None
+    successor: str | None = None
+    sunset: datetime | None = None
+    registered: datetime | None = None
+    since: datetime | None = None
+    contested: Mapping[str, Mapping[str, Any]] = {}
+
+    @property
+    def kind(self) -> str:
+        """What it is."""
+        return self.id.partition(":")[0]
+
+    @property
+    def lifecycle(self) -> str:
+        """Its state of life."""
+        return str(self.facts.get("lifecycle") or "live")
+
+
+class Tie(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A relation that is declared at the moment, or was seen, or both. `since`: since when it is declared."""
+
+    source: str
+    relation: str
+    target: str
+    declared: bool = True
+    since: datetime | None = None
+    first_seen: datetime | None = None
+    last_seen: datetime | None = None
+
+    @property
+    def ends(self) -> Ends:
+        """Return what names it."""
+        return (self.source, self.relation, self.target)
+
+
+class Noted(msgspec.Struct, frozen=True, kw_only=True):
+    """A drift that was noted; `open` until somebody accepts it."""
+
+    id: str
+    asset: str
+    input: str
+    field: str
+    expected: str
+    found: str
+    open: bool = True
+    detected: datetime
+
+
+class Clock:
+    """A moment, and until when whatever was found with it stays true while nothing is recorded."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+        self.until: datetime | None = None
+
+    def over(self, when: datetime) -> bool:
+        """Tell whether a time has come by now. If it has not, nothing that follows from this holds beyond it."""
+        if when <= self.now:
+            return True
+        if self.until is None or when < self.until:
+            self.until = when
+        return False
+
+
+class Landscape:
+    """Objects, relations and drifts at one moment. Relations to objects that are not there are left out."""
+
+    def __init__(
+        self, objects: Mapping[str, Object], ties: Iterable[Tie], clock: Clock, drifts: Sequence[Noted] = ()
+    ) -> None:
+        self.objects = objects
+        self.clock = clock
+        self.drifts = drifts
+        self.in_use = frozenset(
+            name for name, found in objects.items() if found.merged_into is None and found.lifecycle in LIVE
+        )
+        self.out: dict[str, list[Tie]] = {}
+        self.into: dict[str, list[Tie]] = {}
+        for tie in ties:
+            if tie.source in objects and tie.target in objects:
+                self.out.setdefault(tie.source, []).append(tie)
+                self.into.setdefault(tie.target, []).append(tie)
+        self._held: dict[str, frozenset[str]] = {}
+
+    def ties(self) -> Iterable[Tie]:
+        """Return every relation."""
+        for found in self.out.values():
+            yield from found
+
+    def after(self, name: str, *relations: str) -> list[str]:
+        """Return the objects in use that an object leads to by some types of relations."""
+        return [tie.target for tie in self.out.get(name, ()) if tie.relation in relations and tie.target in self.in_use]
+
+    def before(self, name: str, *relations: str) -> list[str]:
+        """Return the objects in use that lead to an object by some types of relations."""
+        return [
+            tie.source for tie in self.into.get(name, ()) if tie.relation in relations and tie.source in self.in_use
+        ]
+
+    def has(self, name: str, control: str) -> bool:
+        """Tell whether an object has a control: one in use of its own, or all that it is part of have one."""
+        if control not in self._held:
+            self._held[control] = self._with(control)
+        return name in self._held[control]
+
+    def _with(self, control: str) -> frozenset[str]:
+        own = {name for name in self.in_use if self.after(name, control)}
+        return frozenset(self._spread(own, _PARTS, every=True)) if control in CONTROL else frozenset(own)
+
+    def _spread(self, first: Iterable[str], relations: frozenset[str], *, every: bool) -> set[str]:
+        """Return objects and what gets the same from them as their parts: of one, or of every whole it is part of."""
+        found = set(first)
+        waiting = list(found)
+        while waiting:
+            for part in self.before(waiting.pop(), *relations):
+                if part not in found and (not every or all(item in found for item in self.after(part, *relations))):
+                    found.add(part)
+                    waiting.append(part)
+        return found
+
+    @cached_property
+    def owned(self) -> frozenset[str]:
+        """The objects in use that somebody answers for: an owner, or a team."""
+        return self._answered(lambda name, facts: bool(facts.get("owner") or self._team(name)))
+
+    @cached_property
+    def with_owner(self) -> frozenset[str]:
+        """The objects in use for which an owner is named."""
+        return self._answered(lambda _, facts: bool(facts.get("owner")))
+
+    def _answered(self, own: Callable[[str, Mapping[str, Any]], bool]) -> frozenset[str]:
+        found = {name for name in self.in_use if own(name, self.objects[name].facts)}
+        waiting = list(found)
+        while waiting:
+            here = waiting.pop()
+            for part in (*self.before(here, "version_of"), *self.after(here, "exposes")):
+                if part not in found:
+                    found.add(part)
+                    waiting.append(part)
+        return frozenset(found)
+
+    def _team(self, name: str) -> str | None:
+        said = self.objects[name].facts.get("team")
+        if said:
+            return str(said).removeprefix("team:")
+        teams = sorted(self.after(name, "owned_by"))
+        return teams[0].removeprefix("team:") if teams else None
+
+    @cached_property
+    def teams(self) -> Mapping[str, str]:
+        """The team of each object that has one: its own, or that of the nearest whole, version or server above it."""
+        found = {name: team for name in self.objects if (team := self._team(name)) is not None}
+        found |= {name: name.removeprefix("team:") for name in self.objects if name.startswith("team:")}
+        layer = sorted(name for name in found if name in self.in_use and not name.startswith("team:"))
+        while layer:
+            fresh: dict[str, str] = {}
+            for here in layer:
+                for part in (*self.before(here, *_PARTS), *self.after(here, "exposes")):
+                    if part not in found:
+                        fresh[part] = min(found[here], fresh.get(part, found[here]))
+            found |= fresh
+            layer = sorted(fresh)
+        return found
+
+    def facet(self, name: str, field: str) -> Any:
+        """Return what is said of an object, or else of what it is a version of."""
+        here: str | None = name
+        passed: set[str] = set()
+        while here is not None and here not in passed:
+            passed.add(here)
+            value = self.objects[here].facts.get(field)
+            if value not in (None, [], (), ""):
+                return value
+            here = next(iter(sorted(self.after(here, *_VERSIONS))), None)
+        return None
+
+    def reaching(self, ends: Iterable[str], relations: frozenset[str]) -> set[str]:
+        """Return every object in use from which one of some objects is within reach."""
+        found = set(ends)
+        waiting = list(found)
+        while waiting:
+            for tie in self.into.get(waiting.pop(), ()):
+                if tie.relation in relations and tie.source in self.in_use and tie.source not in found:
+                    found.add(tie.source)
+                    waiting.append(tie.source)
+        return found
