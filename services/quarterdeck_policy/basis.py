@@ -1,4 +1,5 @@
-"""What decisions of one tenant stand on: the bundle in force and the principals, as of a position of the log."""
+"""What decisions of one tenant stand on, as of a position of the log: the bundle in force, the principals, and the
+objects of the estate that requests name."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from quarterdeck_domain.access.events import TenantClosed
 from quarterdeck_domain.errors import InvalidInput, NotFound, WrongState
 from quarterdeck_domain.ids import check_id
 from quarterdeck_domain.policy.events import BundleContinued, BundleModeChanged, BundlePublished
-from quarterdeck_domain.policy.slices import DECISION_BASIS, enforced_after
+from quarterdeck_domain.policy.slices import POLICY_BASIS, enforced_after
 from quarterdeck_domain.policy.values import (
     SUBJECT_EVENTS,
     UNKNOWN_SUBJECT,
@@ -26,6 +27,7 @@ from quarterdeck_domain.slices import boundary
 from quarterdeck_ledger.interface import Ledger
 from quarterdeck_policy.engine import Engine, LoadedBundle
 from quarterdeck_policy.errors import InvalidBundle
+from quarterdeck_policy.sight import EstateView, next_view
 
 MAX_SUBJECTS: Final = 10_000
 
@@ -49,16 +51,18 @@ class Basis:
         position: int,
         clock: datetime,
         bundle: ReadyBundle | None,
+        estate: EstateView,
         subjects: OrderedDict[str, SubjectFacts] | None = None,
         *,
         closed: bool = False,
     ) -> None:
-        """Take a state that was read up to `position`; `clock` is the database's time then."""
+        """Take a state that was read up to `position`; `clock` is the database's time then, or a little before."""
         self.closed = closed
         self.tenant = tenant
         self.position = position
         self.clock = clock
         self.bundle = bundle
+        self.estate = estate
         self.subjects = OrderedDict() if subjects is None else subjects
 
     @property
@@ -104,14 +108,15 @@ async def first_basis(ledger: Ledger, engine: Engine, tenant: str) -> Basis:
         elif isinstance(change.payload, TenantClosed):
             closed = True
     bundle = None if enforced is None else await ready_bundle(ledger, engine, tenant, enforced)
-    return Basis(tenant, head.position, clock, bundle, closed=closed)
+    estate = EstateView(tenant, empty=None)
+    return Basis(tenant, head.position, max(clock, head.recorded_at or clock), bundle, estate, closed=closed)
 
 
 async def next_basis(ledger: Ledger, engine: Engine, old: Basis) -> Basis:
     """Return the basis at the end of the log, reading only what was recorded since the old one."""
     start, subjects = old.position, OrderedDict(old.subjects)
     head, clock = await ledger.head(old.tenant), await ledger.now()
-    events = await ledger.read(old.tenant, DECISION_BASIS, after=start, until=head.position)
+    events = await ledger.read(old.tenant, POLICY_BASIS, after=start, until=head.position)
     before = None if old.bundle is None else old.bundle.bundle_id
     enforced, closed = before, old.closed
     for event in events:
@@ -128,7 +133,9 @@ async def next_basis(ledger: Ledger, engine: Engine, old: Basis) -> Basis:
     bundle = old.bundle
     if enforced != before:
         bundle = None if enforced is None else await ready_bundle(ledger, engine, old.tenant, enforced)
-    return Basis(old.tenant, head.position, max(clock, old.clock), bundle, subjects, closed=closed)
+    estate = await next_view(ledger, old.tenant, old.estate, start, head.position)
+    clock = max(clock, old.clock, head.recorded_at or clock)
+    return Basis(old.tenant, head.position, clock, bundle, estate, subjects, closed=closed)
 
 
 async def subject_at(ledger: Ledger, tenant: str, principal_id: str, position: int) -> SubjectFacts:

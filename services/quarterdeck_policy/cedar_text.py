@@ -15,6 +15,8 @@ from typing import Final
 
 import msgspec
 
+from quarterdeck_policy.estate import ATTRIBUTES
+
 MAX_NESTING: Final = 32
 MAX_TOKENS: Final = 2_000
 
@@ -29,6 +31,7 @@ _TOKEN: Final = re.compile(
 _OPEN: Final = frozenset("([{")
 _CLOSE: Final = frozenset(")]}")
 _BARE: Final = frozenset("\"'\\")
+_ESTATE: Final = frozenset((*ATTRIBUTES, *(f'"{name}"' for name in ATTRIBUTES)))
 
 
 class PolicyText(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +46,10 @@ class PolicyText(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the members of `context` it reads; None if it uses `context` as a whole."""
     reads_clock: bool
     """Whether it could read `context.verified.now`."""
+    reads_estate: bool
+    """Whether it could read an attribute that the estate gives an entity."""
+    entities_named: frozenset[tuple[str, str]] | None
+    """The entities that its conditions name, by type and id; None if an escape hides which."""
 
 
 class Unreadable(ValueError):
@@ -127,12 +134,15 @@ def _policy(text: str, tokens: list[tuple[str, int, int]], line: int) -> PolicyT
     if names.count("if") > MAX_NESTING:
         raise Unreadable(f"line {line}: a policy has more than {MAX_NESTING} 'if'")
     head_end = _head_end(names)
+    body = names[head_end + 1 :]
     return PolicyText(
         text=text[start:end],
         line=line,
         head=text[start : tokens[head_end][2]] + ";",
-        context_members=_context_members(names[head_end + 1 :]),
-        reads_clock=any(name in {"now", '"now"'} or "\\" in name for name in names[head_end + 1 :]),
+        context_members=_context_members(body),
+        reads_clock=any(name in {"now", '"now"'} or "\\" in name for name in body),
+        reads_estate=any(name in _ESTATE or "\\" in name for name in body),
+        entities_named=_entities_named(body),
     )
 
 
@@ -158,6 +168,19 @@ def _context_members(names: list[str]) -> frozenset[str] | None:
             return None
         members.add(member.strip('"'))
     return frozenset(members)
+
+
+def _entities_named(names: list[str]) -> frozenset[tuple[str, str]] | None:
+    found: set[tuple[str, str]] = set()
+    for place, name in enumerate(names):
+        if name == "::" and names[place + 1 : place + 2] and names[place + 1].startswith('"'):
+            if "\\" in names[place + 1]:
+                return None
+            start = place - 1
+            while start >= 2 and names[start - 1] == "::":
+                start -= 2
+            found.add(("".join(names[start:place]), names[place + 1][1:-1]))
+    return frozenset(found)
 
 
 def _is_variable(names: list[str], place: int) -> bool:

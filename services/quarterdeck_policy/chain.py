@@ -23,6 +23,7 @@ from quarterdeck_domain.intent import Entity, Intent
 from quarterdeck_domain.policy.events import Judged, Obligation
 from quarterdeck_domain.policy.values import UNKNOWN_SUBJECT, SubjectFacts, Verdict
 from quarterdeck_policy.engine import MAX_DETERMINING, NOTHING_PERMITS, LoadedBundle, bounded, failed
+from quarterdeck_policy.estate import NOTHING_SEEN, Sight
 
 TYPES: Final[Mapping[str, str]] = {"agent": "agent", "service": "service", "human": "user"}
 """The type that policy knows a principal by, from its kind."""
@@ -69,13 +70,16 @@ def judge(
     *,
     caller: Actor,
     approved: bool,
+    sight: Sight = NOTHING_SEEN,
 ) -> Verdict:
     """Return the verdict on an intent of these members: each is asked about by itself. Never raises."""
     found: list[tuple[str, Verdict]] = []
     for member in judged:
         if member.known:
             one = msgspec.structs.replace(intent, subject=member.entity)
-            verdict = bundle.evaluate(one, now, caller=caller, subject=member.facts, approved=approved)
+            verdict = bundle.evaluate(
+                one, now, caller=caller, subject=member.facts, approved=approved, estate=sight.attributes
+            )
         else:
             verdict = failed(["a link of the chain is not known here"])
         found.append((member.entity.ref, verdict))

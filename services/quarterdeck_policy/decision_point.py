@@ -1,8 +1,8 @@
 """The policy decision point: an intent in, a decision that is recorded before anybody hears of it out.
 
-A decision stands on a basis: the bundle in force, the principals. It is appended on the condition that nothing of
-that was recorded after the basis. A stale basis conflicts, is brought up to date, and the intent is evaluated again.
-If the log does not answer, nothing is decided.
+A decision stands on a basis: the bundle in force, the principals, the estate. It is appended on the condition that
+nothing of that was recorded after the basis. A stale basis conflicts, is brought up to date, and the intent is
+evaluated again. If the log does not answer, nothing is decided.
 
 Source: AuthZEN Authorization API 1.0 sections 6 and 7; ARAP draft, re-evaluation.
 """
@@ -19,9 +19,9 @@ from typing import Final
 from eventsourcing.dcb.api import DCBAppendCondition
 
 from quarterdeck_domain.errors import InvalidInput
-from quarterdeck_domain.events import RecordedEvent
+from quarterdeck_domain.events import Actor, RecordedEvent
 from quarterdeck_domain.intent import Intent
-from quarterdeck_domain.policy.events import DecisionRecorded
+from quarterdeck_domain.policy.events import Barred, DecisionRecorded
 from quarterdeck_domain.policy.slices import RecordDecision
 from quarterdeck_domain.policy.values import Verdict
 from quarterdeck_ledger import faults, instruments
@@ -31,17 +31,20 @@ from quarterdeck_ledger.facts import recorded
 from quarterdeck_ledger.interface import Context, Ledger
 from quarterdeck_policy.authzen import Semantic, intent_of, parse_json
 from quarterdeck_policy.basis import Basis, ReadyBundle, first_basis, next_basis, ready_bundle, subject_at
-from quarterdeck_policy.chain import judge, members
+from quarterdeck_policy.chain import members
 from quarterdeck_policy.decisions import (
     Ask,
     Decided,
+    judged_on,
     make_decision,
     same_request,
     verdict_of,
     with_guards,
 )
-from quarterdeck_policy.engine import NO_POLICY, Engine, failed
+from quarterdeck_policy.engine import Engine, failed
 from quarterdeck_policy.errors import NotReplayable
+from quarterdeck_policy.named import names_of
+from quarterdeck_policy.sight import sight_at
 
 MAX_TENANTS: Final = 256
 MAX_PAST_BUNDLES: Final = 32
@@ -80,7 +83,7 @@ class DecisionPoint:
         Raises:
             Unavailable, Busy: the log does not take it: there is no decision, so the answer is no.
             WrongState: the tenant is closed.
-            Contended: policy or principals changed on every try, with a growing pause after each.
+            Contended: policy, principals or the estate changed on every try, with a growing pause after each.
             AppendConflict: an event matched `guard`: find out anew whether the approval applies.
             IdReused: the command id was used with another request.
         """
@@ -108,6 +111,7 @@ class DecisionPoint:
             position = basis.position
             basis.require_open()
             await self._check_guards(context.tenant, position, asks)
+            await basis.estate.look(self._ledger, position)
             decided = await self._evaluate(basis, position, context, asks, semantic)
             try:
                 return await self._record(basis, context, asks, decided)
@@ -118,7 +122,7 @@ class DecisionPoint:
                 continue
             except IdReused:
                 return await self._recorded_before(context, asks)
-        raise Contended(f"policy or principals changed {MAX_TRIES} times while deciding; try again", tries=MAX_TRIES)
+        raise Contended(f"what it stands on changed {MAX_TRIES} times while deciding; try again", tries=MAX_TRIES)
 
     async def rehearse(self, context: Context, ask: Ask) -> DecisionRecorded:
         """Return the decision that would be made of this now. Nothing is recorded.
@@ -149,26 +153,30 @@ class DecisionPoint:
             raise InvalidInput(f"{event.type} is not a decision", expected=DecisionRecorded.type)
         if decision.request is None:
             raise NotReplayable("the request was erased with its data subject's key", decision_id=decision.decision_id)
-        if decision.bundle_id is None:
-            return NO_POLICY
         intent = intent_of(parse_json(decision.request.encode()))
         tenant, position = event.tenant, decision.estate_position
         judged = await members(
             intent, event.actor, lambda principal_id: subject_at(self._ledger, tenant, principal_id, position)
         )
-        bundle = await self._past_bundle(event.tenant, decision.bundle_id)
-        if bundle.digest != decision.bundle_digest:
+        # Where no time was recorded, none counted: what it saw of the estate held from then on.
+        moment = decision.evaluated_at or event.recorded_at
+        sight = await sight_at(self._ledger, tenant, names_of(intent, judged), position, moment)
+        bundle = None if decision.bundle_id is None else await self._past_bundle(tenant, decision.bundle_id)
+        if bundle is not None and bundle.digest != decision.bundle_digest:
             return failed([f"bundle {decision.bundle_id} is not the one that decided: its digest differs"])
-        if bundle.loaded is None:
-            return failed([bundle.problem])
-        return judge(
-            bundle.loaded,
-            intent,
-            judged,
-            decision.evaluated_at,
-            caller=event.actor,
-            approved=decision.approval_id is not None,
-        )
+        approved = decision.approval_id is not None
+        return judged_on(bundle, intent, judged, sight, decision.evaluated_at, caller=event.actor, approved=approved)
+
+    async def barred(self, tenant: str, intent: Intent, caller: Actor) -> tuple[Barred, ...]:
+        """Return what an intent names and nobody may use now. A decision finds out by itself; this is for who would
+        only wait for one in vain.
+
+        Raises:
+            Unavailable: the log does not answer.
+        """
+        position, now = (await self._ledger.head(tenant)).position, await self._ledger.now()
+        judged = await members(intent, caller, lambda name: subject_at(self._ledger, tenant, name, position))
+        return (await sight_at(self._ledger, tenant, names_of(intent, judged), position, now)).barred
 
     async def _basis(self, tenant: str) -> Basis:
         state = self._state(tenant)
@@ -214,7 +222,13 @@ class DecisionPoint:
                 permitted = False
             else:
                 judged = await members(ask.intent, context.actor, partial(basis.subject, self._ledger))
-                decision, verdict = make_decision(basis.bundle, context, ask, recorded, position, now, judged)
+                names = names_of(ask.intent, judged)
+                sight = await basis.estate.sight(self._ledger, names, position, now or basis.clock)
+                if sight.until is not None and now is None:
+                    # Dates matter: only the database's clock says which of them have come.
+                    now = await self._ledger.now()
+                    sight = await basis.estate.sight(self._ledger, names, position, now)
+                decision, verdict = make_decision(basis.bundle, context, ask, recorded, position, now, judged, sight)
                 recorded += 1
                 made.append((decision, verdict))
                 permitted = verdict.outcome == "permit"
@@ -232,7 +246,8 @@ class DecisionPoint:
         decisions = [item[0] for item in made if not isinstance(item, InvalidInput)]
         if not decisions:
             return tuple(item for item in made if isinstance(item, InvalidInput))
-        position, evaluated_at = decisions[0].estate_position, decisions[0].evaluated_at
+        position = decisions[0].estate_position
+        evaluated_at = next((item.evaluated_at for item in decisions if item.evaluated_at is not None), None)
         not_after = None if evaluated_at is None else evaluated_at + TIME_HOLDS
         command = RecordDecision(decisions, position, not_after)
         decision = command.decide(evaluated_at or basis.clock)

@@ -9,7 +9,7 @@ import msgspec
 from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery
 
 from quarterdeck_domain.errors import InvalidInput
-from quarterdeck_domain.events import RecordedEvent, event_id
+from quarterdeck_domain.events import Actor, RecordedEvent, event_id
 from quarterdeck_domain.ids import make_id
 from quarterdeck_domain.intent import Intent, action_digest
 from quarterdeck_domain.policy.events import DecisionRecorded
@@ -19,6 +19,7 @@ from quarterdeck_policy.authzen import CanonicalIntent, binding_context, request
 from quarterdeck_policy.basis import ReadyBundle
 from quarterdeck_policy.chain import Member, judge
 from quarterdeck_policy.engine import NO_POLICY, failed
+from quarterdeck_policy.estate import Sight, refusal
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +42,31 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
     repeated: bool = False
 
 
+def judged_on(
+    bundle: ReadyBundle | None,
+    intent: Intent,
+    judged: Sequence[Member],
+    sight: Sight,
+    now: datetime | None,
+    *,
+    caller: Actor,
+    approved: bool,
+) -> Verdict:
+    """Return the verdict on an intent, from everything that a decision stands on. Never raises.
+
+    What the estate bars is denied before any policy is asked.
+    """
+    if sight.problem:
+        return failed([sight.problem])
+    if sight.barred:
+        return refusal(sight.barred)
+    if bundle is None:
+        return NO_POLICY
+    if bundle.loaded is None:
+        return failed([bundle.problem])
+    return judge(bundle.loaded, intent, judged, now, caller=caller, approved=approved, sight=sight)
+
+
 def make_decision(
     bundle: ReadyBundle | None,
     context: Context,
@@ -49,16 +75,13 @@ def make_decision(
     position: int,
     now: datetime | None,
     judged: Sequence[Member],
+    sight: Sight,
 ) -> tuple[DecisionRecorded, Verdict]:
     """Evaluate one ask on a basis, for everyone whom policy judges, and return the event that would record it."""
     intent = ask.intent
     loaded = None if bundle is None else bundle.loaded
-    if bundle is None:
-        verdict = NO_POLICY
-    elif loaded is None:
-        verdict = failed([bundle.problem])
-    else:
-        verdict = judge(loaded, intent, judged, now, caller=context.actor, approved=ask.approval_id is not None)
+    approved = ask.approval_id is not None
+    verdict = judged_on(bundle, intent, judged, sight, now, caller=context.actor, approved=approved)
     bound = binding_context(intent, frozenset() if loaded is None else loaded.context_members)
     texts = CanonicalIntent(intent)
     decision = DecisionRecorded(
@@ -82,6 +105,8 @@ def make_decision(
         evaluated_at=now,
         approval_id=ask.approval_id,
         errors=verdict.errors,
+        estate=sight.estate,
+        barred=verdict.barred,
     )
     return decision, verdict
 
@@ -96,6 +121,7 @@ def verdict_of(decision: DecisionRecorded) -> Verdict:
         approval_path=decision.approval_path,
         errors=decision.errors,
         judged=decision.judged,
+        barred=decision.barred,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -27,10 +27,11 @@ from quarterdeck_domain.policy.values import (
     Verdict,
 )
 from quarterdeck_policy.annotations import Annotations, read_annotations
-from quarterdeck_policy.cedar_request import RESERVED, NotMappable, cedar_request
+from quarterdeck_policy.cedar_request import RESERVED, NotMappable, Uid, cedar_request, cedar_type
 from quarterdeck_policy.cedar_text import PolicyText, Unreadable, check_nesting, members_read, split_policies
 from quarterdeck_policy.errors import InvalidBundle
-from quarterdeck_policy.slicing import Family, Scope, Slicer, read_scope
+from quarterdeck_policy.shelf import Shelf
+from quarterdeck_policy.slicing import Family, Scope, Slice, Slicer, read_scope
 
 MAX_DETERMINING: Final = 64
 MAX_OBLIGATIONS: Final = 16
@@ -43,6 +44,7 @@ NO_POLICY: Final = Verdict(outcome="deny", reason="no policy is in force")
 NOTHING_PERMITS: Final = "no policy permits this"
 FAILED: Final = "policy could not be evaluated"
 
+_UNREGISTERED: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {}
 _AT_POLICY: Final = re.compile(r"error while evaluating policy `policy([0-9]+)`")
 _MISSING: Final = re.compile(r"does not have the attribute `([A-Za-z_][A-Za-z0-9_]*)`")
 _TYPES: Final = re.compile(r"type error: expected [a-z][a-z ,()]*, got [a-z]+")
@@ -104,6 +106,7 @@ class LoadedBundle:
         read = members_read(policies)
         self.context_members = None if read is None else read - RESERVED
         """Members of the request's own context that policies read; None if one uses the context as a whole."""
+        self._shelf = Shelf(entities) if any(policy.reads_estate for policy in policies) else None
 
     def __len__(self) -> int:
         """Return the number of policies."""
@@ -117,21 +120,29 @@ class LoadedBundle:
         caller: Actor | None = None,
         subject: SubjectFacts = UNKNOWN_SUBJECT,
         approved: bool = False,
+        estate: Mapping[tuple[str, str], Mapping[str, Any]] = _UNREGISTERED,
     ) -> Verdict:
         """Return the verdict on an intent. Never raises: what goes wrong is an error in a verdict that denies.
 
         `now`: the database's clock, shown to policy only if `reads_clock`. `caller`: who asks, verified.
         `approved`: an approval that applies to this intent was presented; what would ask for one, permits.
+        `estate`: what the log says of the subject and the resource, by type and id; see `estate.ATTRIBUTES`.
         """
         try:
             request = cedar_request(intent, caller=caller, subject=subject, now=now if self.reads_clock else None)
-            slices = self._slicer.slices(request.principal, request.action, request.resource)
+            own = (request.principal, request.action, request.resource)
+            said = {
+                (cedar_type(entity.type), entity.id): estate[entity.type, entity.id]
+                for entity in (intent.subject, intent.resource)
+                if (entity.type, entity.id) in estate
+            }
+            slices = self._slicer.slices(*own)
             satisfied: list[int] = []
             errors: list[str] = []
             for numbers in slices:
                 chosen = self._slicer.slice(numbers)
                 asked = request.as_dict(chosen.context_members)
-                result = cedarpy.is_authorized(asked, chosen.policies, self._entities)
+                result = cedarpy.is_authorized(asked, chosen.policies, self._entities_for(chosen, own, said))
                 errors.extend(self._plain(error, numbers) for error in result.diagnostics.errors)
                 satisfied.extend(self._satisfied(result, numbers))
             if errors:
@@ -146,6 +157,13 @@ class LoadedBundle:
             if not _is_panic(error):
                 raise
             return failed(["evaluation failed: Cedar panicked"])
+
+    def _entities_for(
+        self, chosen: Slice, own: Sequence[Uid], said: Mapping[Uid, Mapping[str, Any]]
+    ) -> cedarpy.Entities:
+        if self._shelf is None or not said or not chosen.reads_estate:
+            return self._entities
+        return self._shelf.entities(own, chosen.entities_named, said)
 
     def _satisfied(self, result: cedarpy.AuthzResult, numbers: Sequence[int]) -> list[int]:
         # Cedar names policies by their place in the slice.

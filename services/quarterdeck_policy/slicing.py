@@ -45,6 +45,10 @@ class Slice(msgspec.Struct, frozen=True, kw_only=True):
     policies: PolicySet
     context_members: frozenset[str] | None
     """Members of `context` they read; None if one uses the context as a whole."""
+    reads_estate: bool
+    """Whether one could read what the estate says of an entity."""
+    entities_named: frozenset[Uid] | None
+    """The entities that their conditions name; None if that cannot be told."""
 
 
 class Family:
@@ -161,6 +165,8 @@ class Slicer:
         parsed = Slice(
             policies=PolicySet.from_str("\n".join(policy.text for policy in policies)),
             context_members=members_read(policies),
+            reads_estate=any(policy.reads_estate for policy in policies),
+            entities_named=_all_named(policies),
         )
         self._cache[numbers] = parsed
         self._cached_policies += len(numbers)
@@ -168,6 +174,15 @@ class Slicer:
             evicted, _ = self._cache.popitem(last=False)
             self._cached_policies -= len(evicted)
         return parsed
+
+
+def _all_named(policies: Sequence[PolicyText]) -> frozenset[Uid] | None:
+    found: frozenset[Uid] = frozenset()
+    for policy in policies:
+        if policy.entities_named is None:
+            return None
+        found |= policy.entities_named
+    return found
 
 
 def read_scope(policy: Mapping[str, Any]) -> Scope:

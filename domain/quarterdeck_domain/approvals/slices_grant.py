@@ -21,16 +21,19 @@ from quarterdeck_domain.approvals.events import (
 from quarterdeck_domain.approvals.values import REEVALUATION_WINDOW, EffectFold, GrantFold
 from quarterdeck_domain.checks import MAX_COMMENT, legible, line
 from quarterdeck_domain.errors import NotAllowed, NotFound, WrongState
+from quarterdeck_domain.estate.asset import ASSET_EVENTS
+from quarterdeck_domain.estate.events import ESTATE_EVENTS, EXPOSED, RelationDeclared, RelationWithdrawn
 from quarterdeck_domain.events import Actor, RecordedEvent
 from quarterdeck_domain.policy.events import BundleModeChanged, DecisionRecorded
-from quarterdeck_domain.slices import Decision, boundary
+from quarterdeck_domain.slices import Decision, Slice, boundary
 
 
 class RedeemGrant(CommandSlice):
     """Use a grant, once: from here on its effect counts as started.
 
     `decision_id` is the re-evaluation of the same action with the approval presented: a permit, recorded for the
-    redeemer after the grant was minted, no older than five minutes, by the policy that is in force.
+    redeemer after the grant was minted, no older than five minutes, by the policy that is in force, and nothing of the
+    estate that it saw has changed since.
     """
 
     def __init__(
@@ -51,15 +54,33 @@ class RedeemGrant(CommandSlice):
         self._grant = GrantFold(grant_id)
         self._decision: DecisionRecorded | None = None
         self._decision_event: RecordedEvent | None = None
-        self._policy_changed = 0
+        self._changed = 0
+        self._estate: tuple[str, ...] = ()
 
     def consistency_boundary(self) -> DCBQuery:
         return boundary(
             *self._grant.needs(),
             ((DecisionRecorded,), (f"decision:{self.decision_id}",)),
             ((BundleModeChanged,), ()),
+            *((ASSET_EVENTS, (f"asset:{name}",)) for name in self._estate),
+            *(((RelationDeclared, RelationWithdrawn), (f"{EXPOSED}:{name}",)) for name in self._estate),
             *self.house(),
         )
+
+    def widened(self) -> Slice | None:
+        """Return the same command, watching the objects of the estate that its decision saw."""
+        if self._decision is None or self._decision.estate == self._estate:
+            return None
+        wider = RedeemGrant(
+            grant_id=self._grant.grant_id,
+            effect_id=self.effect_id,
+            effect_class=self.effect_class,
+            action_digest=self.action_digest,
+            decision_id=self.decision_id,
+            actor=self.actor,
+        )
+        wider._estate = self._decision.estate
+        return wider
 
     def apply(self, event: RecordedEvent) -> None:
         super().apply(event)
@@ -68,7 +89,9 @@ class RedeemGrant(CommandSlice):
             case DecisionRecorded(decision_id=self.decision_id) as decision:
                 self._decision, self._decision_event = decision, event
             case BundleModeChanged():
-                self._policy_changed = event.position
+                self._changed = event.position
+            case payload if isinstance(payload, ESTATE_EVENTS):
+                self._changed = event.position
             case _:
                 pass
 
@@ -116,9 +139,10 @@ class RedeemGrant(CommandSlice):
             raise NotAllowed(
                 f"the policy in force answers {decision.outcome}", decision_id=self.decision_id, reason=decision.reason
             )
-        if now >= event.recorded_at + REEVALUATION_WINDOW or self._policy_changed > decision.estate_position:
+        if now >= event.recorded_at + REEVALUATION_WINDOW or self._changed > decision.estate_position:
             raise WrongState(
-                "policy or time has moved on since that decision; evaluate again", decision_id=self.decision_id
+                "policy, the estate or time has moved on since that decision; evaluate again",
+                decision_id=self.decision_id,
             )
 
 

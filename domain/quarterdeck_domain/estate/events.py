@@ -6,9 +6,10 @@ Facts are recorded flat (`owner`, `attributes.family`) and say what was said, no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from quarterdeck_domain.estate.relations import hierarchy
 from quarterdeck_domain.estate.values import Confidence, relation_id
@@ -16,8 +17,24 @@ from quarterdeck_domain.events import Event
 
 DriftInput = Literal["model", "prompt", "retrieval", "tools", "input_mix"]
 
+ACTS_AS: Final = "acts-as"
+"""The prefix of tags that say as which principal an object acts: `acts-as:prn_…`."""
+EXPOSED: Final = "exposed"
+"""The prefix of tags of the relations by which servers expose an object: `exposed:tool:crm/refund`."""
+TAGGED: Final = re.compile(r"[!-~]{1,200}")
+"""The ids that such tags are made of."""
 
-class AssetRegistered(Event, frozen=True, kw_only=True):
+
+class _WithFacts(Event, frozen=True, kw_only=True):
+    def tags(self) -> tuple[str, ...]:
+        """Return the tags of the object, and of the principal that it is said to act as."""
+        said: dict[str, Any] = getattr(self, "facts", None) or getattr(self, "adopted", {})
+        principal = said.get("attributes.principal")
+        known = isinstance(principal, str) and TAGGED.fullmatch(principal) is not None
+        return tuple(sorted({*super().tags(), *((f"{ACTS_AS}:{principal}",) if known else ())}))
+
+
+class AssetRegistered(_WithFacts, frozen=True, kw_only=True):
     """An object is part of the estate, with what is known of it. `source` says where from."""
 
     type = "asset.registered"
@@ -33,7 +50,7 @@ class AssetRegistered(Event, frozen=True, kw_only=True):
     """The bulk apply or import it was part of."""
 
 
-class AssetChanged(Event, frozen=True, kw_only=True):
+class AssetChanged(_WithFacts, frozen=True, kw_only=True):
     """Something else is true of an object. What was unset is None in `facts`."""
 
     type = "asset.changed"
@@ -97,7 +114,7 @@ class AssetRetired(Event, frozen=True, kw_only=True):
     run: str | None = None
 
 
-class AssetsMerged(Event, frozen=True, kw_only=True):
+class AssetsMerged(_WithFacts, frozen=True, kw_only=True):
     """Two objects were one: what is known of the survivor wins, the other's name stays as an alias of it."""
 
     type = "asset.merged"
@@ -141,10 +158,14 @@ class _RelationEvent(Event, frozen=True, kw_only=True):
     run: str | None = None
 
     def tags(self) -> tuple[str, ...]:
-        """Return the tags of both ends, of the relation itself, and of the hierarchy it is part of."""
+        """Return the tags of both ends, of the relation itself, of the hierarchy it is part of, and of what a server
+        exposes."""
         mine = {f"relation:{relation_id(self.source, self.relation, self.target)}"}
-        ranked = hierarchy(self.source, self.relation, self.target)
-        return tuple(sorted({*super().tags(), *mine, *((f"hierarchy:{ranked}",) if ranked else ())}))
+        if ranked := hierarchy(self.source, self.relation, self.target):
+            mine.add(f"hierarchy:{ranked}")
+        if self.relation == "exposes":
+            mine.add(f"{EXPOSED}:{self.target}")
+        return tuple(sorted({*super().tags(), *mine}))
 
 
 class RelationDeclared(_RelationEvent, frozen=True, kw_only=True):

@@ -32,6 +32,16 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """`@id` of the policies that decided about this one."""
 
 
+class Barred(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An object of the estate that nobody may use or be: whatever names it is denied, whatever policy says."""
+
+    asset: str
+    """What is in quarantine or retired, `kind:name`."""
+    lifecycle: Literal["quarantined", "retired"]
+    named: str
+    """What the request named: the object itself, an older name of it, a principal, or a tool that it exposes."""
+
+
 class BundlePublished(Event, frozen=True, kw_only=True):
     """A policy bundle exists: Cedar policies, and the Cedar schema and entities they are read with.
 
@@ -125,11 +135,17 @@ class DecisionRecorded(Event, frozen=True, kw_only=True):
     estate_position: int
     """Position of the log that the decision had seen."""
     evaluated_at: datetime | None = None
-    """The database's time that policy was shown; None where no policy of the bundle asks for it."""
+    """The database's time that policy was shown, and as of which dated facts of the estate were seen; None where no
+    policy of the bundle asks for it and no date counts."""
     approval_id: str | None = None
     """The approval presented on re-evaluation, after it was found to apply."""
     errors: tuple[str, ...] = ()
     """Evaluation errors: any makes the outcome `deny`."""
+    estate: tuple[str, ...] = ()
+    """The objects of the estate that the request named or that stand behind those (a tool's server), as they are called
+    at `estate_position`. What is not registered is not here."""
+    barred: tuple[Barred, ...] = ()
+    """Those of them that may not be used: any makes the outcome `deny`, and no policy was asked."""
 
 
 EVENTS = (BundlePublished, BundleContinued, BundleModeChanged, DecisionRecorded)

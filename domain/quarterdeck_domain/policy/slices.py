@@ -11,6 +11,7 @@ from eventsourcing.dcb.api import DCBQuery
 from quarterdeck_domain.access.events import TenantClosed
 from quarterdeck_domain.access.values import CommandSlice
 from quarterdeck_domain.errors import InvalidInput, NotFound, WrongState
+from quarterdeck_domain.estate.events import ESTATE_EVENTS
 from quarterdeck_domain.events import Actor, RecordedEvent
 from quarterdeck_domain.ids import check_id
 from quarterdeck_domain.policy.events import BundleMode, BundleModeChanged, BundlePublished, DecisionRecorded
@@ -24,8 +25,12 @@ from quarterdeck_domain.policy.values import (
 )
 from quarterdeck_domain.slices import Decision, Slice, boundary
 
-DECISION_BASIS: Final = boundary(((BundleModeChanged, TenantClosed, *SUBJECT_EVENTS), ()))
-"""Every event that could change a decision: which bundle is in force, who the principals are, the tenant's end."""
+POLICY_BASIS: Final = boundary(((BundleModeChanged, TenantClosed, *SUBJECT_EVENTS), ()))
+"""Which bundle is in force, who the principals are, the tenant's end."""
+ESTATE_BASIS: Final = boundary((ESTATE_EVENTS, ()))
+"""What the estate's objects are, and which server exposes which of them."""
+DECISION_BASIS: Final = boundary(((BundleModeChanged, TenantClosed, *SUBJECT_EVENTS, *ESTATE_EVENTS), ()))
+"""Every event that could change a decision."""
 
 
 class PublishBundle(CommandSlice):
@@ -153,11 +158,11 @@ class RecordDecision(Slice):
         """Record them.
 
         Raises:
-            WrongState: policy or principals have changed since: evaluate again.
+            WrongState: policy, principals or the estate have changed since: evaluate again.
         """
         if self._moved_at is not None:
             raise WrongState(
-                "policy or principals have changed since this was evaluated; evaluate again",
+                "policy, principals or the estate have changed since this was evaluated; evaluate again",
                 estate_position=self._estate_position,
                 changed_at=self._moved_at,
             )

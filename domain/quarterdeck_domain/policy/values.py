@@ -19,7 +19,15 @@ from quarterdeck_domain.access.events import (
 )
 from quarterdeck_domain.errors import InvalidInput, NotCanonical
 from quarterdeck_domain.events import Event
-from quarterdeck_domain.policy.events import BundleContinued, BundleField, BundlePublished, Judged, Obligation, Outcome
+from quarterdeck_domain.policy.events import (
+    Barred,
+    BundleContinued,
+    BundleField,
+    BundlePublished,
+    Judged,
+    Obligation,
+    Outcome,
+)
 
 BUNDLE_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 MAX_BUNDLE_CHARACTERS: Final = 1_000_000
@@ -56,6 +64,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[str, ...] = ()
     judged: tuple[Judged, ...] = ()
     """Each member of a chain, where there is one; see `DecisionRecorded.judged`."""
+    barred: tuple[Barred, ...] = ()
+    """Objects of the estate that may not be used, if it is denied because of them."""
 
 
 class SubjectFacts(msgspec.Struct, frozen=True, kw_only=True):

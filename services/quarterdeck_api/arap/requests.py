@@ -9,11 +9,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from quarterdeck_api.arap.actors import verify_chain
 from quarterdeck_api.arap.all_or_none import AllOrNone
 from quarterdeck_api.arap.binding import bind
 from quarterdeck_api.arap.callbacks import check_callback
-from quarterdeck_api.arap.errors import DuplicateRequest, InvalidTaskState, on_the_wire
+from quarterdeck_api.arap.errors import DuplicateRequest, InvalidTaskState, NotRequestable, on_the_wire
 from quarterdeck_api.arap.submission import Item, Submission, parse_submission
 from quarterdeck_api.arap.tasks import Task, read_task, status_endpoint
 from quarterdeck_api.auth.caller import Caller
@@ -36,6 +38,7 @@ from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_domain.slices import Slice
 from quarterdeck_ledger.errors import IdReused
 from quarterdeck_ledger.interface import Context
+from quarterdeck_policy.estate import refusal
 from quarterdeck_runtime.telemetry import current_traceparent
 
 MAX_CODE: Final = 100
@@ -46,7 +49,8 @@ async def submit(services: Services, caller: Caller, body: Mapping[str, Any], ke
 
     Raises:
         InvalidInput: malformed, or a callback that is refused.
-        InvalidDenialBinding, NotRequestable, ExpiredDenial: see `binding`.
+        InvalidDenialBinding, NotRequestable, ExpiredDenial: see `binding`; nor is requestable what names something in
+            quarantine or retired.
         DuplicateRequest: the key was used with another body.
         NotAllowed: the caller may not ask this, or cannot prove the actors it names.
         AlreadyRequested: the same action of the same requester is open; the error names its task.
@@ -78,6 +82,7 @@ async def _submit_anew(services: Services, caller: Caller, body: Mapping[str, An
     decisions = [await bind(services, caller, item, submission.actors, now) for item in submission.items]
     if len({decision.action_digest for decision in decisions}) != len(decisions):
         raise InvalidInput("two items ask for the same action", field="items")
+    await _check_estate(services, caller, submission)
     command = _command(caller, submission, decisions, fresh_id(), services.settings.oidc_issuer)
     try:
         executed = await services.ledger.execute(command, context)
@@ -137,6 +142,14 @@ async def _check(services: Services, caller: Caller, submission: Submission) -> 
     verify_chain(caller, submission.actors, name)
     if submission.callback is not None:
         await check_callback(submission.callback.endpoint, services.settings.webhook_allow)
+
+
+async def _check_estate(services: Services, caller: Caller, submission: Submission) -> None:
+    """Ask nobody about what nobody may use: an approval of it could not be redeemed."""
+    for item in submission.items:
+        if found := await services.decisions.barred(caller.tenant, item.intent, caller.actor):
+            shown = [msgspec.to_builtins(bar) for bar in found]
+            raise NotRequestable(refusal(found).reason, reason=shown[0]["lifecycle"], barred=shown)
 
 
 def _command(

@@ -1,7 +1,7 @@
 """What a recorded decision looks like to whoever asked: AuthZEN's decision, its context, and how to ask a human.
 
 Policy ids, bundle and error texts stay in the log: the answer has a machine-readable `reason` and the text that the
-policy's author wrote for people.
+policy's author wrote for people. Where the estate bars what was named, `barred` says what, and no approval helps.
 
 Source: AuthZEN Authorization API 1.0, 'Decision Context'; AuthZEN obligations profile, 'The Obligation Object';
 ARAP draft, 'Requestable Denial Context' and 'Completion Semantics'.
@@ -58,6 +58,11 @@ def obligations(decision: DecisionRecorded) -> list[dict[str, Any]]:
     return [{"id": item.id, "type": item.type, "properties": dict(item.properties)} for item in decision.obligations]
 
 
+def barred(decision: DecisionRecorded) -> list[dict[str, str]]:
+    """Return what may not be used, and what the request named it by."""
+    return [{"asset": bar.asset, "lifecycle": bar.lifecycle, "named": bar.named} for bar in decision.barred]
+
+
 def failed_item(error: InvalidInput) -> dict[str, Any]:
     """Return the decision on an item of a batch that could not be evaluated."""
     return {
@@ -82,7 +87,11 @@ def _denied(
     context: dict[str, Any] = {"reason": _reason(decision, requestable)}
     if decision.reason:
         context["reason_user"] = {"403": decision.reason}
-    if reference is not None:
+    if decision.barred:
+        context["barred"] = barred(decision)
+        if reference is not None:
+            context["next_action"] = "none"
+    elif reference is not None:
         # An approval that applied was given to policy, and policy still says no.
         why_not = reference.why_not or "policy_denied"
         context["reason"] = why_not
@@ -101,6 +110,8 @@ def _reason(decision: DecisionRecorded, requestable: bool) -> str:
         return "approval_required" if requestable else "approval_path_missing"
     if decision.errors:
         return "evaluation_failed"
+    if decision.barred:
+        return decision.barred[0].lifecycle
     return "denied" if decision.bundle_id is not None else "no_policy"
 
 

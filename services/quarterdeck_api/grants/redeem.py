@@ -15,7 +15,7 @@ import msgspec
 
 from quarterdeck_api.auth.caller import Caller
 from quarterdeck_api.authzen import tokens
-from quarterdeck_api.authzen.answers import obligations
+from quarterdeck_api.authzen.answers import barred, obligations
 from quarterdeck_api.authzen.reevaluation import applicable
 from quarterdeck_api.authzen.state import GrantState, read_approval, read_decision
 from quarterdeck_api.authzen.wire import bounded_object, bounded_text, issuer, request_fingerprint
@@ -88,7 +88,7 @@ async def redeem(services: Services, caller: Caller, body: Mapping[str, Any], ke
         DigestMismatch: the intent is not what was approved.
         WrongState: it was redeemed or revoked; the error says when.
         GrantExpired: its time is over.
-        NotAllowed: the policy in force says no now.
+        NotAllowed: the policy in force says no now, or something it names is in quarantine or retired.
     """
     context = Context(
         tenant=caller.tenant,
@@ -201,6 +201,13 @@ async def _decide_anew(services: Services, caller: Caller, intent: Intent, appro
         except AppendConflict:
             await pause(attempt)
             continue
+        if decided.decision.barred:
+            raise NotAllowed(
+                f"{decided.decision.reason}; the grant is not used up",
+                evaluation_id=decided.decision.decision_id,
+                reason=decided.decision.barred[0].lifecycle,
+                barred=barred(decided.decision),
+            )
         if decided.decision.outcome != "permit":
             raise NotAllowed(
                 "the policy in force does not permit this now; the grant is not used up",

@@ -1,0 +1,259 @@
+"""From the events of the estate to what is known of a name, as of a position and a moment. Pure: events in, facts out.
+
+`Looking` is told the names, says which events it must see, in rounds, and then what is known of each. Who decides reads
+them from the log (`sight`); who explains a decision gives it the events of a slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from eventsourcing.dcb.api import DCBQuery
+
+from quarterdeck_domain.estate.asset import ASSET_EVENTS, AssetFold
+from quarterdeck_domain.estate.drift import DIGEST, PINNED
+from quarterdeck_domain.estate.events import (
+    ACTS_AS,
+    EXPOSED,
+    AssetChanged,
+    AssetQuarantined,
+    AssetRegistered,
+    AssetReleased,
+    AssetRetired,
+    AssetsMerged,
+    RelationDeclared,
+    RelationWithdrawn,
+)
+from quarterdeck_domain.events import Event, RecordedEvent
+from quarterdeck_domain.policy.events import Barred
+from quarterdeck_domain.slices import boundary
+from quarterdeck_policy.estate import ATTRIBUTES, TANGLED, Known
+
+MAX_READ: Final = 256
+"""How many names may hang on those of one request: what is more tangled cannot be judged, and is denied."""
+_ASSET: Final = "asset"
+_SERVED: Final = frozenset({"tool", "prompt"})
+_TYPES: Final[Mapping[str, tuple[type[Event], ...]]] = {
+    _ASSET: ASSET_EVENTS,
+    EXPOSED: (RelationDeclared, RelationWithdrawn),
+    ACTS_AS: (AssetRegistered, AssetChanged, AssetsMerged),
+}
+
+
+class Looking:
+    """The events of the estate that a decision needs, and what they say."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        """Take the names that are looked up: `asset:kind:name` and `acts-as:<principal>`."""
+        self._names = tuple(names)
+        self._asking: frozenset[str] = frozenset()
+        self._asked: set[str] = set()
+        self._tangled = False
+        self._objects: dict[str, _Object] = {}
+        self._exposed: dict[str, _Exposed] = {}
+        self._acting: dict[str, set[str]] = {}
+
+    def wanted(self) -> DCBQuery | None:
+        """Return the query of the events to be given next, in order; None once all is known."""
+        missing: dict[str, None] = {}
+        for name in self._names:
+            for tag in self._tags(name):
+                if tag not in self._asked:
+                    missing[tag] = None
+        self._tangled = self._tangled or len(self._asked) + len(missing) > MAX_READ
+        if not missing or self._tangled:
+            return None
+        self._asking = frozenset(missing)
+        self._asked |= self._asking
+        return boundary(*((_TYPES[tag.partition(":")[0]], (tag,)) for tag in missing))
+
+    def take(self, events: Iterable[RecordedEvent]) -> None:
+        """Fold the events of the last query."""
+        for event in events:
+            # What was asked for in another round has seen this event then.
+            for tag in self._asking.intersection(event.tags):
+                kind, _, name = tag.partition(":")
+                if kind == _ASSET:
+                    self._objects.setdefault(name, _Object(name)).apply(event)
+                elif kind == EXPOSED:
+                    self._exposed.setdefault(name, _Exposed(name)).apply(event)
+                else:
+                    acting = getattr(event.payload, "asset", None) or getattr(event.payload, "survivor", "")
+                    self._acting.setdefault(name, set()).add(str(acting))
+
+    def found(self, moment: datetime) -> dict[str, Known]:
+        """Return what is known of each name at a moment."""
+        return {name: self._known(name, moment) for name in self._names}
+
+    def _known(self, name: str, moment: datetime) -> Known:
+        if self._tangled:
+            return Known(problem=TANGLED)
+        kind, _, named = name.partition(":")
+        candidates = [named] if kind == _ASSET else self._acting_as(named, moment)
+        mine = [found for candidate in candidates if (found := self._survivor(candidate)) is not None]
+        servers = [server for item in mine for server in self._servers(item, moment)]
+        in_use = [item for item in mine if item.lifecycle(moment) != "retired"]
+        serving = [item for item in servers if item.lifecycle(moment) != "retired"]
+        tags = frozenset(self._tags(name))
+        since, until = self._period(tags, moment)
+        barred = [bar for item in mine if (bar := item.barred(named, moment, spared=bool(in_use))) is not None]
+        barred += [bar for item in servers if (bar := item.barred(named, moment, spared=bool(serving))) is not None]
+        return Known(
+            assets=tuple(dict.fromkeys(item.asset for item in (*mine, *servers))),
+            attributes=next((said for item in (*in_use, *mine) if (said := item.attributes(moment))), {}),
+            barred=tuple(dict.fromkeys(barred)),
+            tags=tags,
+            since=since,
+            until=until,
+        )
+
+    def _tags(self, name: str) -> Iterator[str]:
+        """Yield the tags of everything that a name hangs on, as far as it is known."""
+        yield name
+        kind, _, named = name.partition(":")
+        for candidate in [named] if kind == _ASSET else sorted(self._acting.get(named, ())):
+            for alias in self._chain(candidate):
+                yield f"{_ASSET}:{alias}"
+            if candidate.partition(":")[0] in _SERVED:
+                for alias in self._all_names(candidate):
+                    yield f"{_ASSET}:{alias}"
+                    yield f"{EXPOSED}:{alias}"
+                    for server in sorted(self._exposed[alias].servers if alias in self._exposed else ()):
+                        for other in self._chain(server):
+                            yield f"{_ASSET}:{other}"
+
+    def _chain(self, asset: str) -> list[str]:
+        """Return what an object was called, from a name to its last survivor."""
+        names = [asset]
+        while (found := self._objects.get(names[-1])) is not None and found.merged_into is not None:
+            if found.merged_into in names:
+                break
+            names.append(found.merged_into)
+        return names
+
+    def _all_names(self, asset: str) -> list[str]:
+        """Return every name of the object that a name belongs to."""
+        names = dict.fromkeys(reversed(self._chain(asset)))
+        waiting = list(names)
+        while waiting:
+            found = self._objects.get(waiting.pop())
+            for alias in sorted(found.aliases if found is not None else ()):
+                if alias not in names:
+                    names[alias] = None
+                    waiting.append(alias)
+        return list(names)
+
+    def _survivor(self, asset: str) -> _Object | None:
+        found = self._objects.get(self._chain(asset)[-1])
+        return found if found is not None and found.known else None
+
+    def _acting_as(self, principal: str, moment: datetime) -> list[str]:
+        return [
+            asset
+            for asset in sorted(self._acting.get(principal, ()))
+            if (found := self._objects.get(asset)) is not None
+            and found.facts(moment).get("attributes.principal") == principal
+        ]
+
+    def _servers(self, served: _Object, moment: datetime) -> list[_Object]:
+        if served.kind not in _SERVED:
+            return []
+        exposed = [self._exposed[name] for name in self._all_names(served.asset) if name in self._exposed]
+        servers = dict.fromkeys(server for item in exposed for server in item.at(moment))
+        found = (self._survivor(server) for server in servers)
+        return [item for item in found if item is not None]
+
+    def _period(self, tags: Iterable[str], moment: datetime) -> tuple[datetime | None, datetime | None]:
+        since: datetime | None = None
+        until: datetime | None = None
+        for tag in tags:
+            kind, _, name = tag.partition(":")
+            found = self._objects.get(name) if kind == _ASSET else self._exposed.get(name)
+            for edge in found.edges if found is not None else ():
+                if edge <= moment:
+                    since = edge if since is None else max(since, edge)
+                else:
+                    until = edge if until is None else min(until, edge)
+        return since, until
+
+
+class _Object(AssetFold):
+    """One object. Quarantine ends with a release and with nothing else, whatever a dated fact says."""
+
+    def __init__(self, asset: str) -> None:
+        super().__init__(asset)
+        self.aliases: set[str] = set()
+        self.edges: set[datetime] = set()
+        self._state: Literal["quarantined", "retired"] | None = None
+
+    def apply(self, event: RecordedEvent) -> None:
+        super().apply(event)
+        match event.payload:
+            case AssetQuarantined(asset=self.asset):
+                self._state = "quarantined"
+            case AssetRetired(asset=self.asset):
+                self._state = "retired"
+            case AssetReleased(asset=self.asset):
+                self._state = None
+            case AssetsMerged(survivor=self.asset, merged=merged):
+                self.aliases.add(merged)
+            case _:
+                pass
+        for edge in (getattr(event.payload, "valid_from", None), getattr(event.payload, "valid_to", None)):
+            if edge is not None:
+                self.edges.add(edge)
+
+    def lifecycle(self, moment: datetime) -> str | None:
+        """Return its state at a moment; None before it begins."""
+        said: str | None = self._state or self.facts(moment).get("lifecycle")
+        return said
+
+    def barred(self, named: str, moment: datetime, *, spared: bool) -> Barred | None:
+        """Return why it may not be used, if so. `spared`: something else of that name is in use, so that retiring this
+        one ended nothing."""
+        match self.lifecycle(moment):
+            case "quarantined":
+                return Barred(asset=self.asset, lifecycle="quarantined", named=named)
+            case "retired" if not spared:
+                return Barred(asset=self.asset, lifecycle="retired", named=named)
+            case _:
+                return None
+
+    def attributes(self, moment: datetime) -> dict[str, Any]:
+        """Return what policy sees of it at a moment; nothing before it begins."""
+        facts = self.facts(moment)
+        lifecycle = self.lifecycle(moment)
+        if lifecycle is None:
+            return {}
+        said: dict[str, Any] = {name: facts.get(name) for name in ATTRIBUTES}
+        pinned, digest = facts.get(PINNED), facts.get(DIGEST)
+        said |= {"lifecycle": lifecycle, "digest": digest, "as_pinned": None if pinned is None else digest == pinned}
+        return {name: value for name, value in said.items() if value not in (None, [], ())}
+
+
+class _Exposed:
+    """The servers that expose one thing. An exposure whose beginning lies ahead counts already."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.servers: set[str] = set()
+        self.edges: set[datetime] = set()
+        self._until: dict[str, datetime | None] = {}
+
+    def apply(self, event: RecordedEvent) -> None:
+        payload = event.payload
+        if not isinstance(payload, RelationDeclared | RelationWithdrawn) or not payload.source.startswith(
+            "mcp_server:"
+        ):
+            return
+        self.servers.add(payload.source)
+        if payload.valid_to is not None:
+            self.edges.add(payload.valid_to)
+        ends = payload.valid_to
+        self._until[payload.source] = ends if isinstance(payload, RelationDeclared) else ends or event.recorded_at
+
+    def at(self, moment: datetime) -> list[str]:
+        """Return the servers that expose it at a moment."""
+        return sorted(name for name, until in self._until.items() if until is None or moment < until)

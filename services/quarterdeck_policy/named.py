@@ -1,0 +1,101 @@
+"""Which names a request has for objects of the estate; `estate` finds out which of them are registered. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from quarterdeck_domain.estate.events import ACTS_AS, TAGGED
+from quarterdeck_domain.estate.kinds import KINDS
+from quarterdeck_domain.intent import Intent
+from quarterdeck_policy.chain import Member
+from quarterdeck_policy.estate import Names
+
+MAX_LISTED: Final = 8
+"""How many tools, servers or links of a claimed chain are looked at; whoever claims more is told nothing more."""
+_SERVED: Final = ("tool", "prompt", "dataset")
+
+
+def names_of(intent: Intent, judged: Sequence[Member]) -> Names:
+    """Return the names in a request: of everyone who is judged, of the resource, and of what else it says it uses."""
+    servers = tuple(_servers(intent))
+    entities: dict[tuple[str, str], tuple[str, ...]] = {}
+    for member in judged:
+        one = member.entity
+        entities[one.type, one.id] = (*_asset(one.type, one.id), *_acting(one.id))
+    resource = intent.resource
+    mine = dict.fromkeys((*_asset(resource.type, resource.id), *_served(resource.type, resource.id, servers)))
+    if kind_of(resource.type) == "agent":
+        mine |= dict.fromkeys(_acting(resource.id))
+    entities[resource.type, resource.id] = tuple(
+        dict.fromkeys((*entities.get((resource.type, resource.id), ()), *mine))
+    )
+    others = [*_called("tool", intent.action.name, servers)]
+    context = intent.context or {}
+    for tool in _listed(context.get("tool")):
+        others += _called("tool", tool, servers)
+    for server in servers:
+        others += _asset("mcp_server", server)
+    for actor in _claimed(intent):
+        others += (*_asset("agent", actor), *_acting(actor))
+    return Names(entities=entities, others=tuple(dict.fromkeys(others)))
+
+
+def kind_of(entity_type: str) -> str | None:
+    """Return the kind of object that a type of AuthZEN is, if it is one: `mcp-server` is `mcp_server`."""
+    kind = entity_type.lower().replace("-", "_")
+    return kind if kind in KINDS else None
+
+
+def _asset(entity_type: str, name: str) -> Iterator[str]:
+    kind = kind_of(entity_type)
+    if kind is not None and TAGGED.fullmatch(name):
+        yield f"asset:{kind}:{name}"
+
+
+def _acting(principal: str) -> Iterator[str]:
+    if TAGGED.fullmatch(principal):
+        yield f"{ACTS_AS}:{principal}"
+
+
+def _called(kind: str, name: str, servers: Sequence[str]) -> Iterator[str]:
+    """Yield what a text names: `kind:name`, or the name of something of a kind, alone or with its server."""
+    named, colon, rest = name.partition(":")
+    if colon and kind_of(named) is not None:
+        kind, name = named, rest
+    yield from _asset(kind, name)
+    yield from _served(kind, name, servers)
+
+
+def _served(entity_type: str, name: str, servers: Sequence[str]) -> Iterator[str]:
+    if kind_of(entity_type) in _SERVED:
+        for server in servers:
+            yield from _asset(entity_type, f"{server}/{name}")
+
+
+def _servers(intent: Intent) -> Iterator[str]:
+    for said in (intent.context, intent.resource.properties):
+        for name in _listed((said or {}).get("mcp_server")):
+            kind, colon, rest = name.partition(":")
+            yield rest if colon and kind_of(kind) == "mcp_server" else name
+
+
+def _listed(value: Any) -> Iterator[str]:
+    """Yield the names in a claim: a text, an entity, or a list of them."""
+    for item in value[:MAX_LISTED] if isinstance(value, list) else (value,):
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict) and isinstance(item.get("id"), str):
+            named = item.get("type")
+            yield f"{named}:{item['id']}" if isinstance(named, str) and kind_of(named) else item["id"]
+
+
+def _claimed(intent: Intent) -> Iterator[str]:
+    """Yield whom the subject says it is acted for by (RFC 8693 section 4.1); an enforcement point may know."""
+    actor: Any = (intent.subject.properties or {}).get("act")
+    for _ in range(MAX_LISTED):
+        if not isinstance(actor, dict):
+            return
+        if isinstance(actor.get("sub"), str):
+            yield actor["sub"]
+        actor = actor.get("act")

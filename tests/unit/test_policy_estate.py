@@ -1,0 +1,489 @@
+"""What decisions see of the estate: facts as attributes, and what is in quarantine or retired is denied always.
+
+Serves C02, 3 (rug-pull), DC-02, S0-35.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from eventsourcing.dcb.api import DCBAppendCondition
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quarterdeck_domain.access.events import PrincipalRegistered
+from quarterdeck_domain.access.values import SYSTEM
+from quarterdeck_domain.estate.events import (
+    AssetChanged,
+    AssetQuarantined,
+    AssetRegistered,
+    AssetReleased,
+    AssetRetired,
+    AssetsMerged,
+    RelationDeclared,
+    RelationWithdrawn,
+)
+from quarterdeck_domain.events import Actor, Event, NewEvent, RecordedEvent
+from quarterdeck_domain.ids import make_id
+from quarterdeck_domain.intent import Action, Entity, Intent
+from quarterdeck_domain.policy.events import Barred, DecisionRecorded
+from quarterdeck_domain.policy.slices import ChangeBundleMode, PublishBundle
+from quarterdeck_domain.policy.values import BundleText
+from quarterdeck_ledger.errors import Unavailable
+from quarterdeck_ledger.interface import Appended, Context
+from quarterdeck_ledger.keys import MemoryKeyStore
+from quarterdeck_ledger.ledger import EventLedger
+from quarterdeck_ledger.memory import MemoryStore
+from quarterdeck_policy import estate as estate_module
+from quarterdeck_policy import looking as looking_module
+from quarterdeck_policy import sight as sight_module
+from quarterdeck_policy.decision_point import DecisionPoint
+from quarterdeck_policy.decisions import Ask, Decided, verdict_of
+from quarterdeck_policy.engine import Engine
+from quarterdeck_policy.named import names_of
+
+ADMIN = Actor(principal="prn_admin", kind="human")
+CALLER = Actor(principal="prn_door", kind="service")
+BOT = make_id("prn", uuid.UUID(int=7))
+PERMIT = '@id("yes") permit(principal, action, resource);'
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, 9, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class House(EventLedger):
+    """A log in memory with somebody who decides, and hooks where others may come in between."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        super().__init__(MemoryStore(self.clock), MemoryKeyStore())
+        self.point = DecisionPoint(self)
+        self.reads = 0
+        self.before_append: list[Any] = []
+        self.down = False
+
+    async def append(
+        self,
+        tenant: str,
+        events: Sequence[NewEvent],
+        condition: DCBAppendCondition | None = None,
+        *,
+        not_after: datetime | None = None,
+    ) -> Appended:
+        if self.before_append:
+            await self.before_append.pop(0)()
+        return await super().append(tenant, events, condition, not_after=not_after)
+
+    async def read(self, *arguments: Any, **named: Any) -> list[RecordedEvent]:
+        self.reads += 1
+        if self.down:
+            raise Unavailable("the database does not answer")
+        return await super().read(*arguments, **named)
+
+    async def note(self, *payloads: Event) -> None:
+        events = [NewEvent(id=uuid.uuid4(), payload=payload, actor=ADMIN) for payload in payloads]
+        await super().append("acme", events)
+
+    async def enforce(self, policies: str, entities: str = "[]") -> None:
+        bundle_id = make_id("bnd", uuid.uuid4())
+        text = BundleText(policies=policies, entities=entities)
+        await self.execute(PublishBundle(bundle_id, "main", text, actor=SYSTEM), by(ADMIN))
+        await self.execute(ChangeBundleMode(bundle_id, "enforced", "test", actor=SYSTEM), by(ADMIN))
+
+    async def decide(self, intent: Intent, actor: Actor = CALLER) -> DecisionRecorded:
+        decided = await self.point.decide(by(actor), intent)
+        assert await self.point.redecide(decided.event) == decided.verdict == verdict_of(decided.decision)
+        # Somebody who has just come, and knows nothing, decides the same.
+        again = await DecisionPoint(self).redecide(decided.event)
+        assert again == decided.verdict
+        return decided.decision
+
+
+@pytest.fixture
+async def house() -> House:
+    made = House()
+    await made.enforce(PERMIT)
+    return made
+
+
+def by(actor: Actor = CALLER) -> Context:
+    return Context(tenant="acme", actor=actor, command_id=uuid.uuid4())
+
+
+def ask(
+    resource: str = "tool:crm/refund",
+    *,
+    subject: str = "agent:bot",
+    action: str = "call",
+    context: dict[str, Any] | None = None,
+    **properties: Any,
+) -> Intent:
+    kind, _, name = resource.partition(":")
+    who, _, whose = subject.partition(":")
+    return Intent(
+        subject=Entity(type=who, id=whose),
+        action=Action(name=action),
+        resource=Entity(type=kind, id=name, properties=properties or None),
+        context=context,
+    )
+
+
+def registered(asset: str, **facts: Any) -> AssetRegistered:
+    said = {name.replace("__", "."): value for name, value in facts.items()}
+    return AssetRegistered(asset=asset, facts={"lifecycle": "live"} | said, source="test")
+
+
+def quarantined(asset: str) -> AssetQuarantined:
+    return AssetQuarantined(asset=asset, reason="it changed", previous_lifecycle="live")
+
+
+def released(asset: str) -> AssetReleased:
+    return AssetReleased(asset=asset, lifecycle="live", reason="it was looked at")
+
+
+def exposes(server: str, asset: str) -> RelationDeclared:
+    return RelationDeclared(source=server, relation="exposes", target=asset)
+
+
+TOOL = "tool:crm/refund"
+SERVER = "mcp_server:crm"
+CALLED = {
+    "the resource": ask(),
+    "the resource, its kind written otherwise": ask("Tool:crm/refund"),
+    "the action": ask("order:A-1", action="crm/refund"),
+    "the action with its kind": ask("order:A-1", action="tool:crm/refund"),
+    "the action and its server": ask("order:A-1", action="refund", context={"mcp_server": "crm"}),
+    "context.tool": ask("order:A-1", context={"tool": "crm/refund"}),
+    "context.tool as an entity": ask("order:A-1", context={"tool": {"type": "tool", "id": "crm/refund"}}),
+    "context.tool and its server": ask("order:A-1", context={"tool": ["other", "refund"], "mcp_server": SERVER}),
+    "the resource and its server": ask("tool:refund", mcp_server="crm"),
+    "the subject": ask("order:A-1", subject=TOOL),
+}
+
+
+@pytest.mark.parametrize("how", CALLED)
+async def test_what_names_something_in_quarantine_is_denied_however_it_names_it(house: House, how: str) -> None:
+    await house.note(registered(TOOL))
+    assert (await house.decide(CALLED[how])).outcome == "permit"
+    await house.note(quarantined(TOOL))
+    denied = await house.decide(CALLED[how])
+    assert (denied.outcome, denied.determining, denied.errors) == ("deny", (), ())
+    assert denied.barred == (Barred(asset=TOOL, lifecycle="quarantined", named=TOOL),)
+    assert denied.reason == f"{TOOL} is in quarantine until somebody has looked at it and releases it"
+    assert (await house.decide(ask("tool:crm/lookup"))).outcome == "permit"
+    await house.note(released(TOOL))
+    assert (await house.decide(CALLED[how])).outcome == "permit"
+
+
+async def test_a_tool_stands_and_falls_with_the_server_that_exposes_it(house: House) -> None:
+    await house.note(registered(TOOL), registered(SERVER), registered("mcp_server:old"))
+    await house.note(exposes(SERVER, TOOL), exposes("mcp_server:old", TOOL))
+    permitted = await house.decide(ask())
+    assert (permitted.outcome, permitted.estate) == ("permit", (TOOL, SERVER, "mcp_server:old"))
+    await house.note(AssetRetired(asset="mcp_server:old"))
+    assert (await house.decide(ask())).outcome == "permit"
+    await house.note(quarantined(SERVER))
+    denied = await house.decide(ask())
+    assert denied.barred[0] == Barred(asset=SERVER, lifecycle="quarantined", named=TOOL)
+    assert denied.reason.startswith(f"{SERVER}, on which {TOOL} stands, is in quarantine")
+    await house.note(RelationWithdrawn(source=SERVER, relation="exposes", target=TOOL))
+    assert (await house.decide(ask())).barred == (Barred(asset="mcp_server:old", lifecycle="retired", named=TOOL),)
+    await house.note(RelationWithdrawn(source="mcp_server:old", relation="exposes", target=TOOL))
+    assert (await house.decide(ask())).outcome == "permit"
+
+
+async def test_an_agent_is_known_by_the_principal_it_acts_as(house: House) -> None:
+    await house.note(PrincipalRegistered(principal_id=BOT, kind="agent", display_name="Bot"))
+    await house.note(registered("agent:support", attributes__principal=BOT))
+    mine = ask(subject=f"agent:{BOT}")
+    assert (await house.decide(mine)).estate == ("agent:support",)
+    await house.note(quarantined("agent:support"))
+    assert (await house.decide(mine)).barred == (Barred(asset="agent:support", lifecycle="quarantined", named=BOT),)
+    # Whoever it acts for, and whatever somebody calls it: it is denied.
+    acting = Actor(principal=BOT, kind="agent", on_behalf_of=("prn_ann",))
+    for intent, actor in (
+        (ask(subject="user:prn_ann"), acting),
+        (ask(subject=f"user:{BOT}"), CALLER),
+        (ask("agent:" + BOT), CALLER),
+    ):
+        assert (await house.decide(intent, actor)).outcome == "deny"
+    claimed = acted_for_by_bot(ask(subject="user:prn_ann"))
+    assert (await house.decide(claimed)).outcome == "deny"
+    # Another agent takes its place under the same principal; the old one is retired.
+    await house.note(released("agent:support"), AssetRetired(asset="agent:support"))
+    assert (await house.decide(mine)).barred[0].lifecycle == "retired"
+    await house.note(registered("agent:support-2", attributes__principal=BOT))
+    assert (await house.decide(mine)).outcome == "permit"
+    # The first lets go of the principal: nothing of it counts any more.
+    await house.note(AssetChanged(asset="agent:support", facts={"attributes.principal": None}, source="test"))
+    assert (await house.decide(mine)).estate == ("agent:support-2",)
+
+
+def acted_for_by_bot(intent: Intent) -> Intent:
+    subject = Entity(type=intent.subject.type, id=intent.subject.id, properties={"act": {"sub": BOT}})
+    return Intent(subject=subject, action=intent.action, resource=intent.resource, context=intent.context)
+
+
+async def test_what_was_merged_is_known_by_every_name_it_had(house: House) -> None:
+    names = [f"tool:refund-{number}" for number in range(4)]
+    await house.note(*map(registered, names), registered(SERVER), exposes(SERVER, names[0]))
+    for one, other in itertools.pairwise(names):
+        await house.note(AssetsMerged(survivor=other, merged=one))
+    for name in names:
+        assert (await house.decide(ask(name))).estate == (names[-1], SERVER)
+    await house.note(quarantined(SERVER))
+    for name in names:
+        assert (await house.decide(ask(name))).barred[0].asset == SERVER
+    await house.note(released(SERVER), quarantined(names[-1]))
+    for name in names:
+        denied = await house.decide(ask(name))
+        assert denied.barred == (Barred(asset=names[-1], lifecycle="quarantined", named=name),)
+
+
+async def test_a_quarantine_holds_without_any_policy_and_a_dated_fact_does_not_end_it(house: House) -> None:
+    draft = AssetRegistered(asset=TOOL, facts={"lifecycle": "draft"}, source="test")
+    tomorrow = house.clock.now + timedelta(days=1)
+    await house.note(draft, AssetChanged(asset=TOOL, facts={"lifecycle": "live"}, source="t", valid_from=tomorrow))
+    await house.note(quarantined(TOOL))
+    assert (await house.decide(ask())).outcome == "deny"
+    house.clock.now = tomorrow + timedelta(hours=1)
+    assert (await house.decide(ask())).barred != ()
+    bare = House()
+    await bare.note(registered(TOOL), quarantined(TOOL))
+    denied = await bare.decide(ask())
+    assert (denied.bundle_id, denied.barred[0].lifecycle) == (None, "quarantined")
+
+
+async def test_policy_sees_the_facts_of_principal_and_resource_and_no_claim_replaces_them(house: House) -> None:
+    policies = (
+        '@id("safe") permit(principal, action, resource) when { resource has classification && '
+        'resource.classification == "public" && resource.tier == 2 && resource.environments.contains("prod") && '
+        'resource.as_pinned && principal has team && principal.team == "support" && resource.lifecycle == "live" };'
+    )
+    await house.enforce(policies)
+    digest = "sha256:" + "a" * 64
+    facts = {"tier": 2, "environments": ["prod"], "attributes__digest": digest, "attributes__pinned": digest}
+    await house.note(registered("agent:bot", team="support"), registered(TOOL, classification="public", **facts))
+    assert (await house.decide(ask())).determining == ("safe",)
+    assert (await house.decide(ask("tool:other", classification="public", tier=2))).outcome == "deny"
+    await house.note(AssetChanged(asset=TOOL, facts={"classification": "restricted"}, source="test"))
+    claims = ask(classification="public", lifecycle="live", tier=2)
+    assert (await house.decide(claims)).outcome == "deny"
+    await house.note(AssetChanged(asset=TOOL, facts={"classification": "public"}, source="test"))
+    assert (await house.decide(ask())).outcome == "permit"
+    await house.note(AssetChanged(asset=TOOL, facts={"attributes.digest": "sha256:" + "b" * 64}, source="test"))
+    assert (await house.decide(ask())).outcome == "deny"
+
+
+async def test_the_bundles_entities_stay_what_the_bundle_says(house: House) -> None:
+    entities = """[
+      {"uid": {"type": "agent", "id": "bot"}, "attrs": {"boss": {"__entity": {"type": "user", "id": "ann"}}},
+       "parents": [{"type": "team", "id": "inner"}]},
+      {"uid": {"type": "team", "id": "inner"}, "attrs": {}, "parents": [{"type": "team", "id": "all"}]},
+      {"uid": {"type": "user", "id": "ann"}, "attrs": {"level": 3}, "parents": []},
+      {"uid": {"type": "house", "id": "x"}, "attrs": {"open": true}, "parents": []},
+      {"uid": {"type": "tool", "id": "crm/refund"}, "attrs": {"tier": 9}, "parents": []}
+    ]"""
+    policies = (
+        '@id("all") permit(principal in team::"all", action, resource) when { principal.boss.level == 3 && '
+        'house::"x".open && resource.tier == 9 && resource.risk == "low" && principal.lifecycle == "live" };'
+    )
+    await house.enforce(policies, entities)
+    await house.note(registered("agent:bot"), registered(TOOL, tier=1, risk="low"))
+    decided = await house.decide(ask())
+    assert (decided.outcome, decided.errors) == ("permit", ())
+
+
+async def test_dated_facts_hold_as_of_the_clock_and_the_decision_says_which(house: House) -> None:
+    await house.enforce('@id("low") permit(principal, action, resource) when { resource.risk == "low" };')
+    tomorrow = house.clock.now + timedelta(days=1)
+    await house.note(registered(TOOL, risk="low"))
+    assert (await house.decide(ask())).evaluated_at is None
+    change = AssetChanged(asset=TOOL, facts={"risk": "high"}, source="t", valid_from=tomorrow)
+    await house.note(change)
+    before = await house.decide(ask())
+    assert (before.outcome, before.evaluated_at) == ("permit", house.clock.now)
+    house.clock.now = tomorrow
+    after = await house.decide(ask())
+    assert (after.outcome, after.evaluated_at) == ("deny", tomorrow)
+    # Now that nothing lies ahead, no date counts any more.
+    assert (await house.decide(ask())).evaluated_at is None
+
+
+async def test_a_quarantine_between_reading_and_recording_is_seen(house: House) -> None:
+    await house.note(registered(TOOL))
+
+    async def shut() -> None:
+        await house.note(quarantined(TOOL))
+
+    assert (await house.decide(ask())).outcome == "permit"
+    house.before_append.append(shut)
+    assert (await house.decide(ask())).barred != ()
+
+
+async def test_registering_the_first_object_and_shutting_it_is_seen(house: House) -> None:
+    async def shut() -> None:
+        await house.note(registered(TOOL), quarantined(TOOL))
+
+    assert (await house.decide(ask())).estate == ()
+    house.before_append.append(shut)
+    assert (await house.decide(ask())).barred != ()
+
+
+async def test_if_the_estate_cannot_be_read_nothing_is_decided(house: House) -> None:
+    await house.note(registered(TOOL))
+    await house.decide(ask("tool:other"))
+    house.down = True
+    with pytest.raises(Unavailable):
+        await house.point.decide(by(), ask())
+    house.down = False
+    assert (await house.decide(ask())).outcome == "permit"
+
+
+async def test_names_are_read_once_and_again_only_when_something_of_them_changed(house: House) -> None:
+    await house.note(registered(TOOL), registered("tool:other"))
+    for _ in range(2):
+        await house.point.decide(by(), ask())
+    house.reads = 0
+    await house.point.decide(by(), ask())
+    assert house.reads == 0
+    await house.note(AssetChanged(asset="tool:other", facts={"risk": "low"}, source="test"))
+    await house.point.decide(by(), ask())
+    assert house.reads == 2  # what changed, of policy and of the estate; nothing of this tool
+    await house.note(AssetChanged(asset=TOOL, facts={"risk": "low"}, source="test"))
+    house.reads = 0
+    await house.point.decide(by(), ask())
+    assert house.reads == 3
+
+
+async def test_after_a_great_many_changes_everything_is_read_anew(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sight_module, "MAX_CHANGES", 5)
+    await house.note(registered(TOOL))
+    await house.decide(ask())
+    many = [registered(f"tool:t{number}") for number in range(8)]
+    await house.note(*many, quarantined(TOOL))
+    assert (await house.decide(ask())).barred != ()
+
+
+async def test_what_hangs_on_too_much_is_denied_and_spoils_nothing_for_others(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looking_module, "MAX_READ", 20)
+    await house.note(registered(TOOL), registered("tool:fine"))
+    await house.note(*(registered(f"mcp_server:s{number}") for number in range(30)))
+    await house.note(*(exposes(f"mcp_server:s{number}", TOOL) for number in range(30)))
+    denied = await house.decide(ask(context={"tool": "fine"}))
+    assert (denied.outcome, denied.errors) == ("deny", (estate_module.TANGLED,))
+    assert (await house.decide(ask("tool:fine"))).outcome == "permit"
+
+
+async def test_a_batch_sees_it_too(house: House) -> None:
+    await house.note(registered(TOOL), quarantined(TOOL))
+    asks = [Ask(intent=ask("order:1")), Ask(intent=ask()), Ask(intent=ask("order:2"))]
+    decided = await house.point.decide_many(by(), asks)
+    assert [item.decision.outcome for item in decided if isinstance(item, Decided)] == ["permit", "deny", "permit"]
+    first = await house.point.decide_many(by(), asks, "deny_on_first_deny")
+    assert len(first) == 2
+
+
+async def test_what_would_wait_in_vain_is_told_without_a_decision(house: House) -> None:
+    await house.note(registered(TOOL), quarantined(TOOL))
+    assert [bar.asset for bar in await house.point.barred("acme", ask(), CALLER)] == [TOOL]
+    assert await house.point.barred("acme", ask("tool:other"), CALLER) == ()
+
+
+TEXTS = st.text(max_size=12) | st.sampled_from(["tool:x", "mcp_server:crm", "::", "tool:", "agent:é", "a b"])
+CLAIMS = st.recursive(
+    st.none() | st.booleans() | TEXTS | st.integers(),
+    lambda inner: st.lists(inner, max_size=12) | st.dictionaries(st.sampled_from(["type", "id", "sub", "act"]), inner),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=300)
+@given(TEXTS, TEXTS, TEXTS, CLAIMS, CLAIMS, CLAIMS)
+def test_whatever_a_request_claims_its_names_are_few_and_can_be_tags(
+    kind: str, name: str, action: str, tool: Any, server: Any, act: Any
+) -> None:
+    intent = Intent(
+        subject=Entity(type=kind or "agent", id=name, properties={"act": act}),
+        action=Action(name=action),
+        resource=Entity(type="tool", id=name, properties={"mcp_server": server}),
+        context={"tool": tool, "mcp_server": server},
+    )
+    names = names_of(intent, ()).every()
+    assert len(names) < looking_module.MAX_READ
+    assert all(item.isascii() and item.isprintable() and " " not in item and len(item) < 250 for item in names)
+    looking_module.Looking(names).found(datetime.now(UTC))
+
+
+EVENTS = st.lists(
+    st.sampled_from(
+        [
+            *(lambda name: [quarantined(name), released(name), AssetRetired(asset=name)])("tool:a"),
+            *(lambda name: [quarantined(name), released(name), AssetRetired(asset=name)])("tool:b"),
+            *(lambda name: [quarantined(name), released(name)])(SERVER),
+            exposes(SERVER, "tool:a"),
+            RelationWithdrawn(source=SERVER, relation="exposes", target="tool:a"),
+            AssetsMerged(survivor="tool:b", merged="tool:a"),
+        ]
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(EVENTS, st.sampled_from(["tool:a", "tool:b"]))
+def test_decisions_agree_with_a_naive_fold_at_every_position(events: list[Event], named: str) -> None:
+    async def run() -> None:
+        house = House()
+        await house.enforce(PERMIT)
+        await house.note(registered("tool:a"), registered("tool:b"), registered(SERVER))
+        state: dict[str, str] = {}
+        exposed, merged = False, False
+        for event in (None, *events):
+            if event is not None:
+                await house.note(event)
+            match event:
+                case AssetQuarantined(asset=asset):
+                    state[asset] = "quarantined"
+                case AssetRetired(asset=asset):
+                    state[asset] = "retired"
+                case AssetReleased(asset=asset):
+                    state.pop(asset, None)
+                case RelationDeclared() | RelationWithdrawn():
+                    exposed = isinstance(event, RelationDeclared)
+                case AssetsMerged():
+                    merged = True
+                case _:
+                    pass
+            asset = "tool:b" if merged else named
+            through = exposed and (asset == "tool:a" or merged)
+            barred = asset in state or (through and SERVER in state)
+            assert ((await house.decide(ask(named))).outcome == "deny") == barred
+
+    asyncio.run(run())
+
+
+def test_no_bundle_is_read_wrongly_for_the_entities_it_names() -> None:
+    text = BundleText(
+        policies='@id("a") permit(principal, action, resource) when { A::B::"x\\u{41}".lifecycle == "live" };'
+        '@id("b") permit(principal, action, resource) when { A::B::"y".tier == 1 && ["team"].contains("team") };'
+    )
+    loaded = Engine().load(text)
+    said = {("agent", "bot"): {"lifecycle": "live"}}
+    intent = ask("order:1")
+    assert loaded.evaluate(intent, estate=said).outcome == "deny"  # neither entity exists: an error, and that denies
