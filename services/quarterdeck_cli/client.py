@@ -154,6 +154,20 @@ class Api:
         done: dict[str, Any] = self.post(f"/v1/commands/{name}", body)
         return done
 
+    def settle(self, position: int, tries: int = 1) -> None:
+        """Wait, a few seconds at most, until questions are answered with everything up to a position: so that the next
+        command sees what this one did. Where that takes longer, nobody is kept waiting."""
+        import httpx
+
+        body = {"query": "query Seen($p: Position) { now(atLeast: $p) { position } }", "variables": {"p": position}}
+        for _ in range(tries):
+            try:
+                answer = self._http.post("/graphql", json=body).json()
+            except (httpx.HTTPError, ValueError):
+                return
+            if isinstance(answer, dict) and not answer.get("errors"):
+                return
+
     def query(self, document: str, **variables: Any) -> dict[str, Any]:
         """Return the data that answers a GraphQL question."""
         answer = self._send("POST", "/graphql", json={"query": document, "variables": variables}).json()

@@ -60,7 +60,7 @@ def register(
     """Let an object be part of the estate. A name is enough; --set says what is known of it."""
     with Api(json=json) as api:
         body = {"asset": plain(asset), "facts": _facts(api, asset, set), "source": source, "valid_from": valid_from}
-        done = api.command("register_asset", **body)
+        done = _run(api, "register_asset", **body)
     _said(done, json, f"{visible(plain(asset))} is part of the estate", f"quarterdeck estate show {plain(asset)}")
 
 
@@ -80,7 +80,7 @@ def change(
         raise typer.BadParameter("say what changes: --set owner=support-rota, or --unset owner", param_hint="--set")
     with Api(json=json) as api:
         body = {"asset": plain(asset), "set": _facts(api, asset, set), "unset": unset, "reason": reason}
-        done = api.command("change_asset", **body, source=source, valid_from=valid_from, valid_to=valid_to)
+        done = _run(api, "change_asset", **body, source=source, valid_from=valid_from, valid_to=valid_to)
     _said(done, json, f"{visible(plain(asset))} is changed")
 
 
@@ -96,7 +96,7 @@ def transfer(
 ) -> None:
     """Let somebody else answer for an object."""
     with Api(json=json) as api:
-        done = api.command("transfer_asset", asset=plain(asset), owner=owner, team=team, reason=reason)
+        done = _run(api, "transfer_asset", asset=plain(asset), owner=owner, team=team, reason=reason)
     _said(done, json, f"{visible(owner)} answers for {visible(plain(asset))}")
 
 
@@ -104,7 +104,7 @@ def transfer(
 def promote(asset: AssetId, reason: NeededWhy, json: AsJson = False) -> None:
     """Name an object a tier-one dependency: the business does not run without it."""
     with Api(json=json) as api:
-        done = api.command("promote_asset", asset=plain(asset), reason=reason)
+        done = _run(api, "promote_asset", asset=plain(asset), reason=reason)
     _said(done, json, f"{visible(plain(asset))} is a tier-one dependency")
 
 
@@ -119,7 +119,7 @@ def deprecate(
     """Say that an object is on its way out."""
     after = None if successor is None else plain(successor)
     with Api(json=json) as api:
-        done = api.command("deprecate_asset", asset=plain(asset), successor=after, sunset=sunset, reason=reason)
+        done = _run(api, "deprecate_asset", asset=plain(asset), successor=after, sunset=sunset, reason=reason)
     _said(done, json, f"{visible(plain(asset))} is on its way out")
 
 
@@ -127,7 +127,7 @@ def deprecate(
 def retire(asset: AssetId, reason: Why = "", json: AsJson = False) -> None:
     """Say that an object is no longer in use. Its relations stay, shown as leading to something retired."""
     with Api(json=json) as api:
-        done = api.command("retire_asset", asset=plain(asset), reason=reason)
+        done = _run(api, "retire_asset", asset=plain(asset), reason=reason)
     _said(done, json, f"{visible(plain(asset))} is retired")
 
 
@@ -142,7 +142,7 @@ def merge(
 ) -> None:
     """Say that two objects are one. What is known of the survivor wins."""
     with Api(json=json) as api:
-        done = api.command("merge_assets", survivor=plain(survivor), merged=plain(merged), reason=reason)
+        done = _run(api, "merge_assets", survivor=plain(survivor), merged=plain(merged), reason=reason)
     _said(done, json, f"{visible(plain(merged))} is an alias of {visible(plain(survivor))}")
 
 
@@ -150,7 +150,7 @@ def merge(
 def quarantine(asset: AssetId, reason: NeededWhy, json: AsJson = False) -> None:
     """Keep an object from being used until somebody has looked at it."""
     with Api(json=json) as api:
-        done = api.command("quarantine_asset", asset=plain(asset), reason=reason)
+        done = _run(api, "quarantine_asset", asset=plain(asset), reason=reason)
     then = f"quarterdeck estate release {plain(asset)} -m …   lets it be used again"
     _said(done, json, f"{visible(plain(asset))} is in quarantine", then)
 
@@ -159,7 +159,7 @@ def quarantine(asset: AssetId, reason: NeededWhy, json: AsJson = False) -> None:
 def release(asset: AssetId, reason: NeededWhy, json: AsJson = False) -> None:
     """Let an object in quarantine be used again, having looked at it."""
     with Api(json=json) as api:
-        done = api.command("release_asset", asset=plain(asset), reason=reason)
+        done = _run(api, "release_asset", asset=plain(asset), reason=reason)
     _said(done, json, f"{visible(plain(asset))} may be used again")
 
 
@@ -178,7 +178,7 @@ def relate(
     ends = {"source": plain(source), "relation": relation, "target": plain(target)}
     with Api(json=json) as api:
         said = {"environment": environment, "evidence": evidence, "valid_from": valid_from, "valid_to": valid_to}
-        done = api.command("relate_assets", **ends, **said)
+        done = _run(api, "relate_assets", **ends, **said)
     _said(done, json, f"{' '.join(map(visible, ends.values()))}")
 
 
@@ -194,7 +194,7 @@ def unrelate(
     """Take back a declared relation."""
     ends = {"source": plain(source), "relation": relation, "target": plain(target)}
     with Api(json=json) as api:
-        done = api.command("unrelate_assets", **ends, reason=reason, valid_to=valid_to)
+        done = _run(api, "unrelate_assets", **ends, reason=reason, valid_to=valid_to)
     _said(done, json, f"withdrawn: {' '.join(map(visible, ends.values()))}")
 
 
@@ -212,7 +212,7 @@ def note_drift(
     """Note that an input of behaviour is not what was pinned. `estate drift` lists what was noted."""
     said = {"input": input, "field": field, "expected": expected, "found": found, "evidence": evidence}
     with Api(json=json) as api:
-        done = api.command("detect_drift", asset=plain(asset), **said, quarantine=quarantine)
+        done = _run(api, "detect_drift", asset=plain(asset), **said, quarantine=quarantine)
     _said(done, json, f"noted: {visible(field)} of {visible(plain(asset))}", "quarterdeck estate drift")
 
 
@@ -225,8 +225,14 @@ def accept_drift(
 ) -> None:
     """Take what was found as the new pin, having read it."""
     with Api(json=json) as api:
-        done = api.command("accept_drift", asset=plain(asset), drift_id=drift_id, reason=reason)
+        done = _run(api, "accept_drift", asset=plain(asset), drift_id=drift_id, reason=reason)
     _said(done, json, f"what was found is the new pin of {visible(plain(asset))}")
+
+
+def _run(api: Api, name: str, **body: Any) -> dict[str, Any]:
+    done = api.command(name, **body)
+    api.settle(int(done["position"]))
+    return done
 
 
 def _facts(api: Api, asset: str, pairs: Sequence[str]) -> dict[str, Any]:

@@ -24,6 +24,8 @@ from quarterdeck_cli.text import visible
 WOULD_CHANGE: Final = 4
 """The exit code of `--dry-run --exit-code` where something would change: 1 to 3 keep their meaning."""
 TRIES: Final = 5
+SETTLING: Final = 10
+"""How often is asked whether questions are answered with what was applied already."""
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: apply whatever the plan is.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")]
@@ -104,6 +106,7 @@ def carry_out(api: Api, document: Document, choices: Choices) -> bool:
             _agree(document)
         done = _apply(api, document, found, choices)
         if not isinstance(done, Changed):
+            api.settle(int(done["position"]), SETTLING)
             _said(document, found, done, choices)
             return done.get("run") is not None
         typer.secho(f"{visible(done.message)}; this is the plan now:", fg=typer.colors.YELLOW, err=True)

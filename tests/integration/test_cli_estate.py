@@ -327,6 +327,19 @@ async def test_as_of_then(filled: Journey, tmp_path: Path) -> None:
     }
 
 
+async def test_what_was_recorded_late(filled: Journey) -> None:
+    """As of a day before anything was recorded: nothing then, and something by what is known since."""
+    words = ("estate", "register", "dataset:late", "--set", "tier=2", "--valid-from", "2026-01-01")
+    assert (await filled.cli(*words, by="otto"))[0] == 0
+    known = str(await filled.house.position())
+    then = ("--at", "2026-03-01")
+    assert (await parsed(filled, "estate", "list", *then))["assets"] == []
+    found = await parsed(filled, "estate", "list", *then, "--known-at", known)
+    assert [(item["id"], item["tier"]) for item in found["assets"]] == [("dataset:late", 2)]
+    assert (await parsed(filled, "estate", "show", "dataset:late", *then, "--known-at", known))["tier"] == 2
+    assert (await refused(filled, "estate", "list", "--known-at", known, by="audra", code=2))["code"] == "usage"
+
+
 async def test_what_is_taken_away_comes_back_unchanged(filled: Journey, tmp_path: Path) -> None:
     """An export changes nothing when it is applied; a bill has the same bytes for the same position."""
     file = tmp_path / "all.yaml"
