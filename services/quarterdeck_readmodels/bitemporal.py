@@ -77,7 +77,8 @@ def _declared(known: Relation, then: Relation | None, moment: datetime) -> dict[
             return None
         return {name: getattr(then, name) for name in (*_NOBODY, "declared", "environment")}
     here = stamp(moment)
-    begun = [item for item in known.intervals if item[0] <= here]
+    # One that ended before it began never held.
+    begun = [item for item in known.intervals if item[0] <= here and (item[1] is None or item[0] < item[1])]
     if not begun:
         return None
     covering = [item for item in begun if _covers(item, here)]
