@@ -14,7 +14,7 @@ import contextlib
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Self, TypeVar
 
 import msgspec
@@ -25,6 +25,7 @@ from quarterdeck_graphql.moments import recorded_at
 from quarterdeck_graphql.personal import Remembered, shown
 from quarterdeck_readmodels.access import ApiKey, Principal, Tenant
 from quarterdeck_readmodels.approvals import Approval, Effect, Grant, VoteRecord
+from quarterdeck_readmodels.calling import CallableTool, callable_tools
 from quarterdeck_readmodels.held import View, held_at
 from quarterdeck_readmodels.policy import DecisionRecord
 from quarterdeck_readmodels.reader import Page
@@ -92,6 +93,7 @@ class At:
         self._moment = moment if view is None else view.moment
         self._loaders: dict[type[Row], DataLoader[str, Any]] = {}
         self._votes: DataLoader[str, list[VoteRecord]] = DataLoader(self._load_votes)
+        self.tools: DataLoader[str, tuple[CallableTool, ...]] = DataLoader(self._load_tools)
 
     @contextlib.asynccontextmanager
     async def record(self) -> AsyncIterator[Rows]:
@@ -196,6 +198,11 @@ class At:
             return [found.get(name) for name in ids]
 
         return load
+
+    async def _load_tools(self, assets: list[str]) -> list[tuple[CallableTool, ...]]:
+        moment = await self.moment()
+        async with self.record() as record:
+            return await callable_tools(record, assets, moment or datetime.min.replace(tzinfo=UTC))
 
     async def _load_votes(self, approvals: list[str]) -> list[list[VoteRecord]]:
         votes: dict[str, list[VoteRecord]] = defaultdict(list)

@@ -10,18 +10,25 @@ import strawberry
 from strawberry.scalars import JSON
 
 from quarterdeck_domain.errors import InvalidInput
-from quarterdeck_domain.estate.reach import Edge, candidates, cut
+from quarterdeck_domain.estate.cuts import candidates, cut
+from quarterdeck_domain.estate.reach import Edge
 from quarterdeck_domain.estate.relations import CONTROL, RELATION_TYPES
 from quarterdeck_graphql.at import At, Shown
 from quarterdeck_graphql.declare import resolver
 from quarterdeck_graphql.enums import Confidence, DriftInput, DriftState, Lifecycle
 from quarterdeck_graphql.limits import PART
-from quarterdeck_graphql.node import Node
+from quarterdeck_graphql.node import Node, check_first
 from quarterdeck_readmodels import estate as rows
-from quarterdeck_readmodels.reaching import MAX_HOPS, Part, around
+from quarterdeck_readmodels.reaching import Part, around
 
 MAX_RELATIONS: Final = 1_000
 MAX_PATHS: Final = 50
+
+
+@strawberry.enum(description="The way in which reach is asked for.")
+class Direction(Enum):
+    FORWARD = strawberry.enum_value("forward", description="What can this object reach?")
+    BACKWARD = strawberry.enum_value("backward", description="What can reach this object?")
 
 
 @strawberry.type(description="An object of the estate.")
@@ -58,16 +65,51 @@ class Asset(Shown, Node):
 
     @resolver("Its relations to others, those that begin at it, or with `incoming` those that lead to it.")
     async def relations(
-        self, incoming: Annotated[bool, strawberry.argument(description="Those that lead to it.")] = False
+        self,
+        incoming: Annotated[bool, strawberry.argument(description="Those that lead to it.")] = False,
+        types: Annotated[list[str] | None, strawberry.argument(description="Only those of these types.")] = None,
     ) -> list[Relation]:
         column = "target" if incoming else "source"
         async with self._at.record() as record:
             found = await record.matching(rows.Relation, column, [self._row.id], most=MAX_RELATIONS)
-        return [Relation.of(row, self._at) for row in found]
+        return [Relation.of(row, self._at) for row in found if types is None or row.relation in types]
+
+    @resolver("What is within reach of it, or with `BACKWARD` what reaches it.")
+    async def reach(
+        self,
+        first: Annotated[int, strawberry.argument(description="How many at most, 1 to 100.")],
+        direction: Annotated[Direction, strawberry.argument(description="Which way.")] = Direction.FORWARD,
+        hops: Annotated[int, strawberry.argument(description="Over how many steps at most, 1 to 12.")] = 6,
+        kinds: Annotated[list[str] | None, strawberry.argument(description="Only objects of these kinds.")] = None,
+    ) -> Reach:
+        return await reach_of(self._at, self._row.id, direction, hops, kinds, check_first(first))
+
+    @resolver("The tools that it can call by itself: by grants it holds, straight, or through a server; by name.")
+    async def callable_tools(self) -> list[CallableTool]:
+        found = await self._at.tools.load(self._row.id)
+        return [
+            CallableTool(
+                tool=Asset.of(item.tool, self._at),
+                grants=[strawberry.ID(f"asset:{name}") for name in item.grants],
+                privileges=list(item.privileges),
+            )
+            for item in found
+        ]
 
     if TYPE_CHECKING:
         _at: At
         _row: rows.Asset
+
+
+@strawberry.type(description="A tool that something can call.")
+class CallableTool:
+    tool: Asset = strawberry.field(description="The tool.")
+    grants: list[strawberry.ID] = strawberry.field(
+        metadata=PART, description="The grants that permit it; none, where it is called without one."
+    )
+    privileges: list[str] = strawberry.field(
+        metadata=PART, description="`read`, `write`, `trigger`, `route`: what the tool can do and the grants permit."
+    )
 
 
 @strawberry.type(description="How one object is related to another.")
@@ -98,7 +140,7 @@ class Relation(Shown, Node):
     def sentence(self) -> str:
         return f"{self._row.source} {RELATION_TYPES[self._row.relation].phrase} {self._row.target}"
 
-    @resolver("The object that it begins at.")
+    @resolver("The object that it begins at.", name="from")
     async def from_(self) -> Asset | None:
         return await load_asset(self._at, self._row.source)
 
@@ -135,12 +177,6 @@ class Drift(Shown, Node):
     if TYPE_CHECKING:
         _at: At
         _row: rows.Drift
-
-
-@strawberry.enum(description="The way in which reach is asked for.")
-class Direction(Enum):
-    FORWARD = strawberry.enum_value("forward", description="What can this object reach?")
-    BACKWARD = strawberry.enum_value("backward", description="What can reach this object?")
 
 
 @strawberry.type(description="An object within reach.")
@@ -266,7 +302,7 @@ async def ways_between(at: At, start: str, end: str, hops: int, first: int) -> W
     source, target = plain(start), plain(end)
     moment = await moment_of(at)
     async with at.record() as record:
-        part = await around(record, source, moment, hops=min(hops, MAX_HOPS))
+        part = await around(record, source, moment, hops=hops)
     found, more = part.graph.paths(source, target, most=first, hops=hops)
     if not found:
         return Ways(paths=[], more=more, cut=None)
@@ -280,13 +316,14 @@ async def ways_between(at: At, start: str, end: str, hops: int, first: int) -> W
         for item in best.candidates
     ]
     return Ways(
-        paths=[_path(at, part, path) for path in found],
+        paths=[path_of(at, part, path) for path in found],
         more=more,
         cut=Cut(steps=steps, exact=best.exact, considered=best.considered),
     )
 
 
-def _path(at: At, part: Part, path: tuple[Edge, ...]) -> Path:
+def path_of(at: At, part: Part, path: tuple[Edge, ...]) -> Path:
+    """Return a path with the controls of everything that it passes."""
     relations = [part.relation(edge) for edge in path]
     passed = [path[0].source, *(edge.target for edge in path)]
     controls = [

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Final
+from typing import Annotated, Final
 
 import strawberry
 from strawberry.scalars import JSON
 
-from quarterdeck_graphql.context import Context
-from quarterdeck_graphql.limits import PART
+from quarterdeck_graphql.context import Context, Info
+from quarterdeck_graphql.declare import resolver
+from quarterdeck_graphql.limits import PART, WEIGHT
 from quarterdeck_graphql.node import Node
 from quarterdeck_graphql.personal import Withheld, show_data
+from quarterdeck_graphql.record import Record, node_at, record_at
 from quarterdeck_graphql.scalars import Position
 from quarterdeck_ledger.entry import Entry
 
@@ -47,7 +49,30 @@ class TimelineEntry(Node):
         metadata=PART, description="The personal fields that are not shown, and why."
     )
 
+    @resolver("The record with this event in it, and nothing later: a frame of the past.", metadata={WEIGHT: 5})
+    async def record(self, info: Info) -> Record:
+        return await record_at(info.context, position=self.position)
 
+    @resolver(
+        "The objects that it concerns, as it left them: those that there were, and you may see, in order of their tags."
+    )
+    async def objects(
+        self,
+        info: Info,
+        kinds: Annotated[
+            list[str] | None, strawberry.argument(description="Only of these kinds, as tags name them: `asset`, …")
+        ] = None,
+    ) -> list[Node]:
+        named = [tag.partition(":") for tag in self.tags if not tag.startswith("actor:")]
+        ids = [
+            f"{kind}:{name}" if kind in _TAGGED else name for kind, _, name in named if kinds is None or kind in kinds
+        ]
+        at = (await record_at(info.context, position=self.position)).at
+        return [found for found in [await node_at(at, name) for name in dict.fromkeys(ids)] if found is not None]
+
+
+_TAGGED: Final = frozenset({"asset", "relation", "path", "tenant", "parked"})
+"""Kinds whose objects' ids are their tags; the ids of others say by themselves what they are of."""
 DATA: Final = ("data", "withheld")
 """The fields for which an entry is unsealed."""
 NAMES_ITS_OWNER: Final = ("policy.decision_recorded", "approval.requested", "grant.minted", "grant.redeemed")

@@ -1,5 +1,8 @@
 """Streams of events: the live timeline, and the past played back at the pace it had.
 
+A replay keeps nothing on the server: whoever listens knows the position and the moment it has come to, and with these
+it goes on in another stream, at another speed, or elsewhere; at another process, too, and the day after.
+
 Each asks again and again whether its caller may still listen; when it may not, the stream ends within seconds. The
 log's index does the filtering, so a listener that waits for one approval does not read the whole log. Pages are small,
 and every event waits for its turn: what a listener does not take stays in the log, not in memory.
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
 from typing import Annotated, Final
 
 import strawberry
@@ -87,22 +91,26 @@ async def play(
     speed: float,
     sleep: Sleep = asyncio.sleep,
     monotonic: Callable[[], float] = time.monotonic,
+    clock: datetime | None = None,
 ) -> AsyncIterator[Entry]:
-    """Yield the matching events of a span with the gaps between them that they had, divided by the speed."""
+    """Yield the matching events of a span with the gaps between them that they had, divided by the speed.
+
+    `clock` is the moment of the past at which it begins: so long the first event waits. None: it does not wait.
+    """
     watch = Watch(context, monotonic)
-    before: Entry | None = None
+    before = clock
     while after < until:
         await watch.check()
         async with context.turns.reading(context.tenant):
             found = await _page(context, selected, after, until)
         for entry in found:
             if before is not None and speed > 0:
-                gap_s = (entry.recorded_at - before.recorded_at).total_seconds() / speed
+                gap_s = (entry.recorded_at - before).total_seconds() / speed
                 await _pause(watch, min(gap_s, MAX_PAUSE_S), sleep)
             await context.turns.take(context.tenant)
             await watch.check()
             yield entry
-            before = entry
+            before = entry.recorded_at
         after = found[-1].position if len(found) == _PAGE else until
 
 
@@ -142,7 +150,11 @@ class Subscription:
         async for entry in follow(context, selected, max(head if after is None else after, selected.after)):
             yield await show_entry(context, entry, with_data=with_data)
 
-    @stream("The past again: each event after the gap it had, divided by `speed`, then the end of the stream.")
+    @stream(
+        "The past again: each event after the gap it had, divided by `speed`, then the end of the stream. To pause, "
+        "complete it. To go on, or at another speed, begin after the position of the last event you had, with `clock`; "
+        "to seek, begin anywhere else."
+    )
     async def replay(
         self,
         info: Info,
@@ -153,6 +165,13 @@ class Subscription:
         speed: Annotated[
             float, strawberry.argument(description="How much faster than it was; 0: as fast as it can be read.")
         ] = 0.0,
+        clock: Annotated[
+            datetime | None,
+            strawberry.argument(
+                description="The moment of the past at which it begins: the first event waits for its own. Left out: "
+                "it does not wait."
+            ),
+        ] = None,
         filter: Annotated[TimelineFilter | None, strawberry.argument(description="Which events.")] = None,
     ) -> AsyncIterator[TimelineEntry]:
         context = info.context
@@ -174,5 +193,5 @@ class Subscription:
                 f"a replay spans at most {MAX_REPLAYED} positions; take the export for more", limit=MAX_REPLAYED
             )
         with_data = selects(info, *DATA)
-        async for entry in play(context, selected, after, until, speed):
+        async for entry in play(context, selected, after, until, speed, clock=clock):
             yield await show_entry(context, entry, with_data=with_data)

@@ -10,7 +10,7 @@ from quarterdeck_cli.client import Api, fail
 from quarterdeck_cli.estate_show import object_tree
 from quarterdeck_cli.estate_words import AssetId, plain, plainly
 from quarterdeck_cli.moments import Asked, At, KnownAt
-from quarterdeck_cli.output import AsJson, console, print_json, show_rows, visible, when
+from quarterdeck_cli.output import AsJson, console, nodes, print_json, show_rows, visible, when
 
 app = typer.Typer()
 
@@ -22,15 +22,13 @@ _RELATION: Final = """relation source target environment declared observed evide
   confidence sentence"""
 _WHOLE: Final = f"""
 {{ position recordedAt
-  node(id: $id) {{ __typename ... on Asset {{
-    {_NODE.strip("{} ")}
-    out: relations {{ {_RELATION} to {{ id title lifecycle owner team }} }}
-    into: relations(incoming: true) {{ {_RELATION} from: from_ {{ id title lifecycle }} }}
-  }} }}
-  drifts(first: 20, filter: {{ asset: [$asset] }}) {{
+  node(id: $id) {{ __typename ... on Asset {{ {_NODE.strip("{} ")} }} }}
+  drifts(first: 20, filter: {{ asset: [$asset], state: [OPEN] }}) {{
     edges {{ node {{ id input fieldName expected found state quarantined detectedAt }} }}
   }}
 }}"""
+MAX_RELATIONS: Final = 500
+"""How many relations of one object are shown, each way."""
 
 Kinds = Annotated[list[str], typer.Option("--kind", help="Only objects of this kind; several times for several.")]
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="How many at most.")]
@@ -101,6 +99,7 @@ def show(asset: AssetId, at: At = None, known_at: KnownAt = None, json: AsJson =
         asked = Asked(api, at, known_at, json=json)
         types = {"id": "ID!", "asset": "String!"}
         answer = asked.ask(_WHOLE, types, id=f"asset:{name}", asset=name)
+        related = _related(asked.pinned(answer["position"]), name) if answer["node"] is not None else {}
     found = answer["node"]
     if found is None or found.pop("__typename") != "Asset":
         then = "" if asked.is_now else " at that moment"
@@ -110,7 +109,7 @@ def show(asset: AssetId, at: At = None, known_at: KnownAt = None, json: AsJson =
             json=json,
             kind="not_found",
         )
-    found["drifts"] = [edge["node"] for edge in answer["drifts"]["edges"]]
+    found |= related | {"drifts": nodes(answer["drifts"])}
     whole = plainly(found) | {"position": answer["position"]}
     if json:
         print_json(whole)
@@ -118,6 +117,19 @@ def show(asset: AssetId, at: At = None, known_at: KnownAt = None, json: AsJson =
     out = console()
     for line in object_tree(whole):
         out.print(line, soft_wrap=True)
+
+
+def _related(asked: Asked, name: str) -> dict[str, Any]:
+    """Return the relations of an object that are there, both ways, and whether there are more."""
+    found: dict[str, Any] = {"more": False}
+    for way, end, other in (("out", "source", "to"), ("into", "target", "from")):
+        node = f"{{ {_RELATION} {other} {{ id title lifecycle owner team }} }}"
+        wanted = {end: [name]}
+        pages = asked.pages("relations", node, {"filter": "RelationFilter"}, limit=MAX_RELATIONS + 1, filter=wanted)
+        relations = list(pages)
+        found["more"] = found["more"] or len(relations) > MAX_RELATIONS
+        found[way] = [item for item in relations[:MAX_RELATIONS] if item["declared"] or item["observed"]]
+    return found
 
 
 @app.command()

@@ -108,7 +108,7 @@ class Auditor:
         Raises:
             StoryFailed: something verifies that must not, or does not and must.
         """
-        self._say("\n 6  Audra proves it, offline", strong=True)
+        self._say("\n 7  Audra proves it, offline", strong=True)
         grown = self._grown()
         self._say(
             f"    The log has {grown['to']} events now. A proof of {grown['hashes']} hashes, and the key she noted:"

@@ -74,6 +74,17 @@ class Door:
         given = {"Authorization": f"Bearer {token}", **(headers or {})}
         return _answer(self._http.get(path, headers=given))
 
+    def upload(self, path: str, content: bytes, media_type: str, token: str) -> bytes:
+        """Return the bytes with which a POST of a file is answered.
+
+        Raises:
+            StoryFailed: it was refused.
+        """
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": media_type}
+        answer = self._http.post(path, content=content, headers=headers)
+        must(answer.is_success, f"POST {path}", answer.text)
+        return answer.content
+
     def read(self, path: str, token: str) -> bytes:
         """Return the bytes that a GET answers with.
 

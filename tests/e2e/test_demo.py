@@ -1,6 +1,6 @@
 """`quarterdeck demo` as a newcomer has it: what it says happens, and whoever keeps the story can come back to it.
 
-Serves DC-01, DC-07; README "Two commands".
+Serves DC-01, DC-07, S0-72; README "Two commands".
 """
 
 from __future__ import annotations
@@ -42,11 +42,19 @@ def test_the_auditor_looks_back_and_proves_it_and_whoever_kept_the_story_comes_b
     assert told["then"]["recordedAt"] <= told["before"] < vote["recordedAt"]
     assert (told["then"]["node"]["status"], told["now"]["node"]["status"]) == ("PENDING", "APPROVED")
     assert [change["objectKind"] for change in told["changes"]] == ["APPROVAL", "VOTE", "GRANT", "EFFECT"]
+    assert told["estate"]["applied"]["counts"]["register"] > 100
+    customers = told["estate"]["customers"]
+    assert [
+        sorted(set(customers[later]) - set(customers[early])) for early, later in (("before", "then"), ("then", "now"))
+    ] == [
+        ["knowledge-curator"],  # it could already, and nobody knew
+        ["campaign-writer"],  # its grant was widened
+    ]
     with operator.up("data") as started:
         link = urlsplit(told["sign_in"])
         assert operator.run("sign-in", f"{started['url']}{link.path}").returncode == 0
         assert "administrator" in operator.parsed("whoami")["roles"]
-        shown = operator.run("log", "tail", "-n", "100")
+        shown = operator.run("log", "tail", "-n", "1000")
         assert all(event["type"] in shown.stdout for event in told["timeline"])
     again = operator.refused("demo", "--data-dir", "data")
     assert "holds a story already" in again["message"]
@@ -58,7 +66,16 @@ def test_the_story_fits_a_terminal_and_says_how_to_keep_it(operator: Operator) -
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line for line in lines if cell_len(line) > 80] == []
-    for said in ("notes the log's public key", "GraphQL", "pending", "approved", "VERIFIED: ", "One byte", "NOT VERIF"):
+    for said in (
+        "notes the log's public key",
+        "GraphQL",
+        "pending",
+        "approved",
+        "VERIFIED: ",
+        "One byte",
+        "NOT VERIF",
+        "campaign-writer",
+    ):
         assert said in done.stdout
     assert lines[-2:] == ["   quarterdeck demo --data-dir story", "   quarterdeck up --data-dir story"]
 

@@ -26,6 +26,7 @@ from quarterdeck_graphql.schema import build_schema
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 GUIDE: Final = Path(__file__).parents[2] / "docs" / "graphql.md"
+QUESTIONS: Final = Path(__file__).with_name("test_saved_questions.py")
 BLOCKS: Final = re.findall(r"^```graphql\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
 
 
@@ -210,6 +211,7 @@ async def test_prove_event(ask: Asker) -> None:
 
 
 SAVED: Final = {name.removeprefix("test_") for name in list(globals()) if name.startswith("test_")} | {
+    *re.findall(r"^async def test_(w\w+|how_\w+|is_\w+|do_\w+|replay_\w+)\(", QUESTIONS.read_text(), re.MULTILINE),
     "cast_vote",
     "watch_timeline",
     "replay",
@@ -217,7 +219,8 @@ SAVED: Final = {name.removeprefix("test_") for name in list(globals()) if name.s
 
 
 async def test_every_saved_operation_is_asked() -> None:
-    """Here; the vote in `test_graphql_commands.py`, the streams below and in `test_graphql_subscriptions.py`."""
+    """Here, and those about the estate in `test_saved_questions.py`; the vote in `test_graphql_commands.py`, the streams
+    below and in `test_graphql_subscriptions.py`."""
     words = {re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=A)(?=[A-Z][a-z])", "_", name).lower() for name in operations()}
     assert words == SAVED
 

@@ -90,10 +90,18 @@ class Time:
         return self.now
 
 
-def playing(found: Sequence[Entry], speed: float, clock: Time, *, looks: int = 10_000) -> AsyncIterator[Entry]:
-    """Play a log to a listener."""
+def playing(
+    found: Sequence[Entry],
+    speed: float,
+    clock: Time,
+    *,
+    looks: int = 10_000,
+    after: int = 0,
+    begin: datetime | None = None,
+) -> AsyncIterator[Entry]:
+    """Play a log to a listener, from a place and a moment of the past on."""
     context = cast(Context, Listener(found, looks=looks))
-    return play(context, SELECTED, 0, len(found), speed, clock.sleep, clock.monotonic)
+    return play(context, SELECTED, after, len(found), speed, clock.sleep, clock.monotonic, begin)
 
 
 async def played(found: Sequence[Entry], speed: float) -> tuple[list[int], list[float]]:
@@ -116,6 +124,22 @@ async def test_the_gaps_are_divided_by_the_speed(speed: float, pauses: list[floa
     positions, slept = await played(entries(0.5, 1.5), speed)
     assert positions == [1, 2, 3]
     assert slept == pytest.approx(pauses)
+
+
+async def test_a_pause_takes_nothing_of_the_gap_it_falls_into() -> None:
+    """Paused two of three seconds after the first event, and gone on twice as fast: half a second is left."""
+    found, clock = entries(3.0, 1.0), Time()
+    stream = playing(found, 2, clock, after=1, begin=START + timedelta(seconds=2))
+    assert [entry.position async for entry in stream] == [2, 3]
+    assert clock.pauses == pytest.approx([0.5, 0.5])
+
+
+async def test_a_clock_that_is_ahead_waits_for_nothing() -> None:
+    """Whoever seeks back with the clock where it was sees the event at once."""
+    found, clock = entries(3.0), Time()
+    stream = playing(found, 1, clock, begin=START + timedelta(days=1))
+    assert (await anext(stream)).position == 1
+    assert clock.pauses == []
 
 
 async def test_an_idle_weekend_is_not_waited_for() -> None:

@@ -1,0 +1,79 @@
+"""Which tools objects can call by themselves: those that grants they hold permit, and those that they call straight or
+through a server. What another agent can call in their place is reach, not this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from quarterdeck_domain.estate.values import LIVE
+from quarterdeck_readmodels.bitemporal import holds
+from quarterdeck_readmodels.estate import Asset, Relation
+from quarterdeck_readmodels.reaching import MAX_RELATIONS
+from quarterdeck_readmodels.reader import Record
+
+_CALLING: Final = frozenset({"holds", "permits", "calls", "exposes"})
+_BETWEEN: Final = frozenset({"tool_grant", "mcp_server"})
+
+
+class CallableTool(msgspec.Struct, frozen=True, kw_only=True):
+    """A tool, the grants that permit it (none: it is called without one), and what may be done with it."""
+
+    tool: Asset
+    grants: tuple[str, ...]
+    privileges: tuple[str, ...]
+
+
+async def callable_tools(record: Record, starts: Sequence[str], moment: datetime) -> list[tuple[CallableTool, ...]]:
+    """Return, for each of several objects, the tools that it can call, in order of name.
+
+    Raises:
+        InvalidInput: more relations than can be answered at once.
+    """
+    assets: dict[str, Asset] = {}
+    edges: dict[str, set[str]] = {}
+    frontier = sorted(set(starts))
+    while frontier:
+        found = await record.matching(Relation, "source", frontier, most=MAX_RELATIONS)
+        taken = [item for item in found if item.relation in _CALLING and holds(item, moment)]
+        for item in taken:
+            edges.setdefault(item.source, set()).add(item.target)
+        fresh = await record.many(Asset, sorted({item.target for item in taken} - assets.keys()))
+        live = {name: asset for name, asset in fresh.items() if asset.lifecycle in LIVE and asset.merged_into is None}
+        assets |= live
+        frontier = sorted(name for name, asset in live.items() if asset.kind in _BETWEEN)
+    return [_of(assets, edges, name) for name in starts]
+
+
+def _of(assets: Mapping[str, Asset], edges: Mapping[str, set[str]], start: str) -> tuple[CallableTool, ...]:
+    permitted: dict[str, set[str | None]] = {}
+    pending: list[tuple[str, str | None]] = [(start, None)]
+    seen = set(pending)
+    while pending:
+        here, grant = pending.pop()
+        for there in edges.get(here, set()) & assets.keys():
+            kind = assets[there].kind
+            if kind == "tool":
+                permitted.setdefault(there, set()).add(grant)
+            step = (there, there if kind == "tool_grant" else grant)
+            if kind in _BETWEEN and step not in seen:
+                seen.add(step)
+                pending.append(step)
+    return tuple(
+        CallableTool(
+            tool=assets[name],
+            grants=tuple(sorted(filter(None, grants))),
+            privileges=_privileges(assets, name, grants),
+        )
+        for name, grants in sorted(permitted.items())
+    )
+
+
+def _privileges(assets: Mapping[str, Asset], tool: str, grants: set[str | None]) -> tuple[str, ...]:
+    able = set(assets[tool].attributes.get("privileges") or ())
+    said = [None if grant is None else assets[grant].attributes.get("privileges") or None for grant in grants]
+    # Without a grant, and with one that does not say what it permits, everything that the tool can do is permitted.
+    return tuple(sorted(able if None in said else able & {name for names in said for name in names or ()}))

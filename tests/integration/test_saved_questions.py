@@ -1,0 +1,456 @@
+"""The questions that people of each role ask of the estate, asked of the demo's. The answers are derived by hand from
+`demo_estate.yaml` and `demo_happenings.py`.
+
+The role questions are those of AI engineers, platform, security, governance, FinOps, leadership, auditors and incident
+commanders that concern the estate; ids in the docstrings and in the operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any, Final
+
+import pytest
+import pytest_asyncio
+from demo_world import DemoWorld, demo_world
+
+from quarterdeck_cli.demo_happenings import CUSTOMERS
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CARE: Final = {"agent:support-triage", "agent:order-assistant"}
+"""Who could reach the customers' profiles from the beginning: by a grant, and by handing over to who has one."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def demo(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DemoWorld]:
+    """The demo's estate, and what happens to it."""
+    async with demo_world(module_database, tmp_path_factory.mktemp("house")) as made:
+        yield made
+
+
+def nodes(connection: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the nodes of a connection."""
+    assert not connection["pageInfo"]["hasNextPage"]
+    return [edge["node"] for edge in connection["edges"]]
+
+
+def name(asset: str) -> str:
+    """Return an id as the file writes it."""
+    return asset.removeprefix("asset:")
+
+
+def by_id(connection: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the nodes of a connection by their ids as the file writes them."""
+    return {name(node["id"]): node for node in nodes(connection)}
+
+
+def reached(found: dict[str, Any]) -> set[str]:
+    """Return what is within reach."""
+    assert found.get("total", len(found["reached"])) == len(found["reached"])
+    return {name(item["asset"]["id"]) for item in found["reached"]}
+
+
+async def moment(demo: DemoWorld, position: int | None = None) -> str:
+    """Return the moment at which only the file was applied, or that of another position."""
+    query = "query($p: Position!) { at(position: $p) { recordedAt } }"
+    found = await demo.here.ask(query, {"p": demo.before if position is None else position})
+    time: str = found["at"]["recordedAt"]
+    return time
+
+
+async def now(demo: DemoWorld) -> str:
+    """Return the moment of the last event."""
+    return await moment(demo, await demo.here.world.position())
+
+
+async def test_which_agents_can_reach(demo: DemoWorld) -> None:
+    """S0-72: the flagship. Now four. On last Tuesday at eight two, as we know now; at ten three, though nobody knew."""
+    known = {"position": await demo.here.world.position()}
+    early, late = (demo.tuesday + timedelta(hours=hours) for hours in (-1, 1))
+    found = await demo.ask("WhichAgentsCanReach", of=CUSTOMERS, time=early.isoformat(), knownAt=known)
+    accesses = {name(item["asset"]["id"]): item for item in found["now"]["reachedBy"]["accesses"]}
+    assert accesses.keys() == CARE | {"agent:campaign-writer", "agent:knowledge-curator"}
+    assert {name(item["asset"]["id"]) for item in found["then"]["reachedBy"]["accesses"]} == CARE
+    writer = accesses["agent:campaign-writer"]
+    assert [tool["id"] for tool in writer["tools"]] == ["asset:tool:crm.find-customer"]
+    assert {(item["on"], item["relation"], item["control"]["id"]) for item in writer["controls"]} == {
+        ("asset:tool:crm.find-customer", "governed_by", "asset:policy_bundle:core"),
+        ("asset:dataset:customer-profiles", "governed_by", "asset:policy_bundle:core"),
+        ("asset:agent:campaign-writer", "excepted_by", "asset:exception_window:campaign-without-gate"),
+    }
+    assert [item["sentence"] for item in writer["path"]["relations"]] == [
+        "agent:campaign-writer holds tool_grant:campaign-audience",
+        "tool_grant:campaign-audience permits the use of tool:crm.find-customer",
+        "tool:crm.find-customer reads dataset:customer-profiles",
+    ]
+    # The others are gated themselves, or hand over to who is.
+    assert [agent for agent, item in accesses.items() if item["ungated"]] == ["agent:campaign-writer"]
+    found = await demo.ask("WhichAgentsCanReach", of=CUSTOMERS, time=late.isoformat(), knownAt=known)
+    then = {name(item["asset"]["id"]) for item in found["then"]["reachedBy"]["accesses"]}
+    assert then == CARE | {"agent:knowledge-curator"}
+    found = await demo.ask(
+        "WhichAgentsCanReach", of=CUSTOMERS, time=late.isoformat(), knownAt={"position": demo.before}
+    )
+    assert {name(item["asset"]["id"]) for item in found["then"]["reachedBy"]["accesses"]} == CARE
+
+
+async def test_which_ways_lead_there(demo: DemoWorld) -> None:
+    """S0-19: by one way before, by two now, and one thing closes both: nobody but the agent itself is on both."""
+    ends = {"from": "agent:support-triage", "to": CUSTOMERS}
+    before = (await demo.ask("WhichWaysLeadThere", **ends, time=await moment(demo)))["at"]["ways"]
+    (path,) = before["paths"]
+    assert {(name(item["on"]), name(item["control"]["id"])) for item in path["controls"]} >= {
+        ("agent:support-triage", "approval_path:default"),
+        ("agent:support-triage", "guardrail:pii-filter"),
+        ("tool_grant:care-crm-read", "policy_bundle:core"),
+    }
+    found = (await demo.ask("WhichWaysLeadThere", **ends, time=await now(demo)))["at"]["ways"]
+    assert [len(path["relations"]) for path in found["paths"]] == [2, 3]
+    assert found["cut"]["exact"]
+    assert len(found["cut"]["steps"]) == 1
+
+
+async def test_what_data_can_it_reach(demo: DemoWorld) -> None:
+    """S0-56: what fraud watch computes with and what it changes; nothing of customers."""
+    found = await demo.ask("WhatDataCanItReach", of="agent:fraud-watch", time=await now(demo))
+    assert reached(found["at"]["reach"]) == {
+        "feature_store:fraud-features",
+        "dataset:payment-records",
+        "dataset:order-history",
+    }
+    # It scores with a model that was made of payments: the same dataset again, by another way.
+    early = await demo.ask("WhatDataCanItReach", of="agent:knowledge-curator", time=await moment(demo))
+    assert reached(early["at"]["reach"]) == {
+        "dataset:support-transcripts",
+        "retrieval_index:help-center",
+        "dataset:help-articles",
+    }
+
+
+async def test_what_was_it_allowed_to_do(demo: DemoWorld) -> None:
+    """S0-92, S0-87: the writer, before its grant was widened and after; a tool in quarantine is none it can call."""
+    before = (await demo.ask("WhatWasItAllowedToDo", of="asset:agent:campaign-writer", time=await moment(demo)))["at"]
+    tools = {name(item["tool"]["id"]): (item["grants"], item["privileges"]) for item in before["node"]["callableTools"]}
+    assert tools == {
+        "tool:audience.preview": (["asset:tool_grant:campaign-audience"], ["read"]),
+        "tool:newsletter.publish": ([], ["trigger"]),
+    }
+    assert before["node"]["controls"] == [
+        {"relation": "excepted_by", "target": "asset:exception_window:campaign-without-gate"}
+    ]
+    after = (await demo.ask("WhatWasItAllowedToDo", of="asset:agent:campaign-writer", time=await now(demo)))["at"]
+    assert {name(item["tool"]["id"]) for item in after["node"]["callableTools"]} == {
+        "tool:crm.find-customer",
+        "tool:newsletter.publish",
+        "tool:export.csv",
+    }
+    assert reached(after["reach"]) - reached(before["reach"]) == {
+        "tool:crm.find-customer",
+        CUSTOMERS,
+        "tool:export.csv",
+    }
+
+
+async def test_which_agents_can_act(demo: DemoWorld) -> None:
+    """S0-23: four write or trigger, three only read; the draft is not live. S0-63: two chain to others."""
+    found = by_id((await demo.ask("WhichAgentsCanAct"))["now"]["assets"])
+    privileges = {
+        agent: {item for tool in node["callableTools"] for item in tool["privileges"]} for agent, node in found.items()
+    }
+    assert privileges == {
+        "agent:support-triage": {"read", "trigger"},
+        "agent:refund-bot": {"read", "write", "trigger"},
+        "agent:order-assistant": {"read"},
+        "agent:campaign-writer": {"read", "trigger"},
+        "agent:fraud-watch": {"trigger"},
+        "agent:people-helper": {"read"},
+        "agent:knowledge-curator": {"write"},
+    }
+    chains = {agent: {name(item["target"]) for item in node["chains"]} for agent, node in found.items()}
+    assert {agent: ends for agent, ends in chains.items() if ends} == {
+        "agent:support-triage": {"agent:refund-bot"},
+        "agent:order-assistant": {"agent:support-triage"},
+        "agent:campaign-writer": {"mcp_server:marketing-suite", "tool:export.csv"},
+    }
+
+
+async def test_which_systems_reach_what(demo: DemoWorld) -> None:
+    """S0-72 for everything that acts: the refund bot's tools and data, and that the writer has no control at all."""
+    found = by_id((await demo.ask("WhichSystemsReachWhat"))["now"]["assets"])
+    assert reached(found["agent:refund-bot"]["reach"]) == {
+        "tool:orders.read",
+        "tool:orders.refund",
+        "dataset:order-history",
+        "dataset:payment-records",
+    }
+    assert {item["relation"] for item in found["agent:refund-bot"]["controls"]} == {
+        "governed_by",
+        "gated_by",
+        "funded_by",
+        "monitored_by",
+    }
+    assert {item["relation"] for item in found["agent:campaign-writer"]["controls"]} == {"excepted_by"}
+    others = by_id((await demo.ask("WhichSystemsReachWhat", kinds=["application"]))["now"]["assets"])
+    assert reached(others["application:web-shop-us"]["reach"]) == set()
+
+
+async def test_which_data_does_retrieval_expose(demo: DemoWorld) -> None:
+    """S0-25: an index that calls itself public holds restricted data, and customers hear it."""
+    found = by_id((await demo.ask("WhichDataDoesRetrievalExpose"))["now"]["assets"])
+    index = found["retrieval_index:help-center"]
+    assert index["classification"] == "public"
+    assert {(name(item["asset"]["id"]), item["asset"]["classification"]) for item in index["exposes"]["reached"]} == {
+        (CUSTOMERS, "restricted"),
+        ("dataset:help-articles", "public"),
+    }
+    outputs = {
+        name(item["asset"]["id"]): [name(end["target"]) for end in item["asset"]["outputs"]]
+        for item in index["to"]["reached"]
+    }
+    assert outputs == {"agent:support-triage": ["output_channel:care-email"], "agent:knowledge-curator": []}
+    assert reached(found["retrieval_index:people-policies"]["exposes"]) == set()
+
+
+async def test_which_prompts_trigger_what(demo: DemoWorld) -> None:
+    """S0-62, S0-24: of the workflows that prompts start, two are regulated."""
+    found = nodes((await demo.ask("WhichPromptsTriggerWhat", of=["workflow"]))["now"]["relations"])
+    regulated = {
+        name(node["from"]["id"]): name(node["to"]["id"])
+        for node in found
+        if node["to"]["attributes"]["workflow_class"] == "regulated_internal"
+    }
+    assert regulated == {
+        "prompt_version:refund-decision@2": "workflow:refund-handling",
+        "prompt_version:fraud-summary@1": "workflow:fraud-review",
+    }
+    tools = nodes((await demo.ask("WhichPromptsTriggerWhat", of=["tool"]))["now"]["relations"])
+    assert [node["sentence"] for node in tools] == ["prompt_version:refund-decision@2 drives tool:orders.refund"]
+
+
+async def test_which_prompt_versions_run_where(demo: DemoWorld) -> None:
+    """S0-28: four in production, each used by one agent; the one before the last in staging, by nobody."""
+    found = by_id((await demo.ask("WhichPromptVersionsRunWhere", time=await now(demo)))["at"]["assets"])
+    where = {
+        version: (node["environments"], [name(item["source"]) for item in node["usedBy"]])
+        for version, node in found.items()
+    }
+    assert where == {
+        "prompt_version:support-reply@3": (["staging"], []),
+        "prompt_version:support-reply@4": (["production"], ["agent:support-triage"]),
+        "prompt_version:refund-decision@2": (["production"], ["agent:refund-bot"]),
+        "prompt_version:campaign-copy@1": (["production"], ["agent:campaign-writer"]),
+        "prompt_version:fraud-summary@1": (["production"], ["agent:fraud-watch"]),
+    }
+    staging = await demo.ask("WhichPromptVersionsRunWhere", time=await now(demo), environments=["staging"])
+    assert list(by_id(staging["at"]["assets"])) == ["prompt_version:support-reply@3"]
+
+
+async def test_what_is_deployed_where(demo: DemoWorld) -> None:
+    """S2-47, S2-48: five deployments, one a region, of five versions."""
+    found = by_id((await demo.ask("WhatIsDeployedWhere", time=await moment(demo)))["at"]["assets"])
+    shown = {
+        deployment: (
+            node["attributes"]["region"],
+            {item["relation"]: name(item["target"]) for item in node["runs"]},
+            [name(item["source"]) for item in node["routes"]],
+        )
+        for deployment, node in found.items()
+    }
+    assert shown["deployment:aurora-4-us"] == (
+        "us-east",
+        {"uses": "model_version:aurora-4@2025-11", "deployed_in": "provider:aurora"},
+        ["route:chat-us"],
+    )
+    assert {deployment: region for deployment, (region, _, _) in shown.items()} == {
+        "deployment:aurora-4-eu": "eu-central",
+        "deployment:aurora-4-us": "us-east",
+        "deployment:aurora-mini-eu": "eu-central",
+        "deployment:lindwurm-eu": "eu-west",
+        "deployment:fraudnet-dc1": "de-own",
+    }
+
+
+async def test_what_is_due_to_be_sunset(demo: DemoWorld) -> None:
+    """S2-50: the old Aurora; its deployment, its route and the shop in the US depend on it. Before, nothing."""
+    found = by_id((await demo.ask("WhatIsDueToBeSunset", kinds=["model_version"]))["now"]["assets"])
+    assert list(found) == ["model_version:aurora-4@2025-11"]
+    old = found["model_version:aurora-4@2025-11"]
+    assert old["successor"] == "asset:model_version:aurora-4@2026-03"
+    assert old["sunset"] > await now(demo)
+    assert reached(old["affected"]) == {"deployment:aurora-4-us", "route:chat-us", "application:web-shop-us"}
+
+
+async def test_where_do_versions_differ(demo: DemoWorld) -> None:
+    """S1-65, S1-66: Aurora 4 answers in two versions, and each says why; the other models in one."""
+    found = by_id((await demo.ask("WhereDoVersionsDiffer"))["now"]["assets"])
+    versions = {
+        model: {
+            name(item["from"]["id"]): [name(end["source"]) for end in item["from"]["deployments"]]
+            for item in node["versions"]
+        }
+        for model, node in found.items()
+    }
+    assert versions["model:aurora-4"] == {
+        "model_version:aurora-4@2025-11": ["deployment:aurora-4-us"],
+        "model_version:aurora-4@2026-03": ["deployment:aurora-4-eu"],
+    }
+    assert [model for model, found_ in versions.items() if len(found_) > 1] == ["model:aurora-4"]
+
+
+async def test_which_model_families_do_we_use(demo: DemoWorld) -> None:
+    """S0-22: three families, two models of Aurora's."""
+    found = by_id((await demo.ask("WhichModelFamiliesDoWeUse"))["now"]["assets"])
+    families = sorted(node["attributes"]["family"] for node in found.values())
+    assert families == ["aurora", "aurora", "fraudnet", "lindwurm"]
+
+
+async def test_how_dependent_on_one_provider(demo: DemoWorld) -> None:
+    """S3-44: three of five deployments are Aurora's, and everybody but fraud watch needs them."""
+    found = by_id((await demo.ask("HowDependentOnOneProvider"))["now"]["assets"])
+    assert {provider: len(node["deployments"]) for provider, node in found.items()} == {
+        "provider:aurora": 3,
+        "provider:lindwurm": 1,
+        "provider:larkspur-dc1": 1,
+    }
+    assert reached(found["provider:aurora"]["dependants"]) == {
+        "agent:support-triage",
+        "agent:refund-bot",
+        "agent:order-assistant",
+        "agent:campaign-writer",
+        "agent:people-helper",
+        "agent:knowledge-curator",
+        "application:care-desk",
+        "application:web-shop",
+        "application:web-shop-us",
+    }
+    assert reached(found["provider:larkspur-dc1"]["dependants"]) == {"agent:fraud-watch"}
+
+
+async def test_who_owns_it(demo: DemoWorld) -> None:
+    """S0-53, S2-112: the curator's owner changed; before, it was another's, and the timeline says who changed it."""
+    about = "asset:agent:knowledge-curator"
+    found = await demo.ask("WhoOwnsIt", id=about, time=await now(demo))
+    assert (found["at"]["node"]["owner"], found["at"]["node"]["team"]) == ("care-lead", "customer-care")
+    (team,) = found["at"]["node"]["teams"]
+    assert team["to"]["attributes"]["on_call"] == "rota://data"
+    types = [node["type"] for node in (edge["node"] for edge in found["timeline"]["edges"])]
+    assert types == ["asset.ownership_transferred", "asset.registered"]
+    assert found["timeline"]["edges"][0]["node"]["data"]["previous_owner"] == "data-rota"
+    before = await demo.ask("WhoOwnsIt", id=about, time=await moment(demo))
+    assert before["at"]["node"]["owner"] == "data-rota"
+
+
+async def test_who_answers_for_exceptions(demo: DemoWorld) -> None:
+    """S0-26: one of marketing's that has run out and that nobody owns, one of the people team's that holds."""
+    found = await demo.ask("WhoAnswersForExceptions")
+    exceptions = by_id(found["now"]["assets"])
+    shown = {
+        window: (
+            node["owner"],
+            node["team"],
+            node["attributes"]["expires_at"] > found["now"]["moment"],
+            [name(item["source"]) for item in node["holdsFor"]],
+        )
+        for window, node in exceptions.items()
+    }
+    assert shown == {
+        "exception_window:campaign-without-gate": (None, "marketing", False, ["agent:campaign-writer"]),
+        "exception_window:people-pilot": ("people-lead", "people-ops", True, ["agent:people-helper"]),
+    }
+
+
+async def test_which_gates_stand_before_actions(demo: DemoWorld) -> None:
+    """S0-58: of the tools that write or trigger, two have no gate: the newsletter's, and the old name of the refund."""
+    found = by_id((await demo.ask("WhichGatesStandBeforeActions", time=await moment(demo)))["at"]["assets"])
+    assert len(found) == 11
+    consequential = {
+        tool: [name(item["target"]) for item in node["gates"]]
+        for tool, node in found.items()
+        if {"write", "trigger"} & set(node["attributes"]["privileges"])
+    }
+    assert [tool for tool, gates in consequential.items() if not gates] == [
+        "tool:orders-refund",
+        "tool:newsletter.publish",
+    ]
+    assert consequential["tool:payments.hold"] == ["approval_path:two-person"]
+
+
+async def test_which_policy_governs_what(demo: DemoWorld) -> None:
+    """S0-65: marketing's agent and workflow fall under none."""
+    found = by_id((await demo.ask("WhichPolicyGovernsWhat"))["now"]["assets"])
+    assert [asset for asset, node in found.items() if not node["governedBy"]] == [
+        "agent:campaign-writer",
+        "workflow:campaign-launch",
+    ]
+    people = found["agent:people-helper"]
+    assert people["policyClass"] == "employee-data"
+    assert [item["to"]["attributes"]["policy_class"] for item in people["governedBy"]] == ["employee-data"]
+
+
+async def test_what_touched_it(demo: DemoWorld) -> None:
+    """S0-120: a tool's whole story: registered by the file, related, found drifted, in quarantine."""
+    types = [
+        edge["node"]["type"]
+        for edge in (await demo.ask("WhatTouchedIt", id="tool:audience.preview"))["timeline"]["edges"]
+    ]
+    assert types == [
+        "estate.applied",
+        "asset.registered",
+        "relation.declared",  # the server exposes it
+        "relation.declared",  # it reads the subscribers
+        "relation.declared",  # the grant permits it
+        "drift.detected",
+        "asset.quarantined",
+    ]
+
+
+async def test_what_has_drifted(demo: DemoWorld) -> None:
+    """S0-115, S3-45: the tool's description; the agents that could call it cannot any more."""
+    (drift,) = nodes((await demo.ask("WhatHasDrifted", state=["OPEN"]))["now"]["drifts"])
+    assert (drift["assetId"], drift["input"], drift["fieldName"], drift["quarantined"]) == (
+        "asset:tool:audience.preview",
+        "TOOLS",
+        "description",
+        True,
+    )
+    assert "export.csv" in drift["found"]
+    assert drift["asset"]["lifecycle"] == "QUARANTINED"
+
+
+async def test_why_is_it_so(demo: DemoWorld) -> None:
+    """The tool is in quarantine because it was registered and put there; nothing else is needed for it."""
+    found = (await demo.ask("WhyIsItSo", id="asset:tool:audience.preview", fields=["lifecycle"]))["explain"]["slice"]
+    assert [event["type"] for event in found["events"]] == ["asset.registered", "asset.quarantined"]
+    assert found["checked"]["irreducible"]
+
+
+async def test_replay_what_touched_it(demo: DemoWorld) -> None:
+    """S0-120, DC-09: the index's story to any point: what it was made of is what was found last."""
+    stream = await demo.listen("ReplayWhatTouchedIt", id="asset:retrieval_index:help-center")
+    found = [result.data["replay"] async for result in stream]
+    assert [event["type"] for event in found][:2] == ["estate.applied", "asset.registered"]
+    assert found[-1]["data"]["evidence"].startswith("Its nightly job")
+    assert found[-1]["record"]["node"]["owner"] == "data-rota"
+    until = await demo.listen(
+        "ReplayWhatTouchedIt", id="asset:retrieval_index:help-center", to={"position": found[-1]["position"] - 1}
+    )
+    assert [result.data["replay"] async for result in until] == found[:-1]
+
+
+async def test_two_roles_see_the_same_story(demo: DemoWorld) -> None:
+    """S0-110: an auditor and an operator get the same bytes, of the map, of its past and of what happened."""
+    for operation, variables in (
+        ("WhichSystemsReachWhat", {}),
+        ("WhatTouchedIt", {"id": CUSTOMERS}),
+        ("WhatWasItAllowedToDo", {"of": "asset:agent:campaign-writer", "time": await moment(demo)}),
+        (
+            "WhichAgentsCanReach",
+            {"of": CUSTOMERS, "time": demo.tuesday.isoformat(), "knownAt": {"position": demo.before}},
+        ),
+    ):
+        body = {"documentId": operation, "variables": variables}
+        ann, admin, carol = [(await demo.here.post(body, by)).content for by in ("ann", "admin", "carol")]
+        assert ann == admin == carol
+        assert b'"errors"' not in ann
