@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, TypeVar
 import strawberry
 
 from quarterdeck_domain.errors import InvalidInput
-from quarterdeck_graphql import access, estate, policy
+from quarterdeck_graphql import access, accesses, estate, policy
 from quarterdeck_graphql import approvals as approving
 from quarterdeck_graphql.at import At, Shown
 from quarterdeck_graphql.context import Context, Info
@@ -240,6 +240,16 @@ class Record:
         kinds: Annotated[list[str] | None, strawberry.argument(description="Only objects of these kinds.")] = None,
     ) -> estate.Reach:
         return await estate.reach_of(self.at, of, direction, hops, kinds, check_first(first))
+
+    @resolver("Which objects can reach another, through which tools and under which controls.")
+    async def reached_by(
+        self,
+        of: Annotated[strawberry.ID, strawberry.argument(description="The object that is reached, `kind:name`.")],
+        first: First,
+        kinds: Annotated[list[str] | None, strawberry.argument(description="Of which kinds; left out: agents.")] = None,
+        hops: Annotated[int, strawberry.argument(description="Over how many steps at most, 1 to 12.")] = 6,
+    ) -> accesses.Accesses:
+        return await accesses.who_reaches(self.at, of, kinds or ["agent"], hops, check_first(first))
 
     @resolver("The ways from an object to another, and what would close them all.", metadata={WEIGHT: 10})
     async def ways(
