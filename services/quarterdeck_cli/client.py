@@ -41,6 +41,7 @@ _HINTS: Final = {
     "not_found": "check the id:  quarterdeck approvals list · people list · keys list · effects list · estate list",
     "wrong_state": "look at it again; somebody may have been faster:  quarterdeck log tail",
     "invalid_input": "mend what the message names;  --help  shows what the command takes",
+    "invalid_request": "if that names a field: the server is of another release;  quarterdeck --version",
     "unreadable_source": "mend what the message names, or name the format that it is",
     "too_many_requests": "wait a moment and repeat the command",
 }

@@ -47,6 +47,8 @@ def object_tree(found: dict[str, Any]) -> Iterator[Text]:
     yield from (Text(f"  {line}") for line in _accountable(found))
     yield from _related("leads to", found.get("out") or (), "to")
     yield from _related("is led to by", found.get("into") or (), "from")
+    if found.get("more"):
+        yield Text("  … and more relations: this is a hub; estate reach shows what is near it", style="dim")
     yield from _wrong(found)
 
 
@@ -76,11 +78,10 @@ def _accountable(found: dict[str, Any]) -> Iterator[str]:
 def _related(heading: str, relations: Sequence[dict[str, Any]], end: str) -> Iterator[Text]:
     from rich.text import Text
 
-    there = [item for item in relations if item["declared"] or item["observed"]]
-    if not there:
+    if not relations:
         return
-    yield Text(f"{heading} ({len(there)})", style="bold")
-    for item in sorted(there, key=lambda item: (item["relation"], item["source"], item["target"])):
+    yield Text(f"{heading} ({len(relations)})", style="bold")
+    for item in sorted(relations, key=lambda item: (item["relation"], item["source"], item["target"])):
         other = item["target"] if end == "to" else item["source"]
         state = word((item.get(end) or {}).get("lifecycle") or "LIVE")
         yield Text(f"  {visible(item['relation'])} {visible(other)}{_how(item, state)}", style=STYLES.get(state, ""))

@@ -113,8 +113,7 @@ class Asked:
             found = asked.ask(
                 selection, {"first": "Int!", "after": "String", **types}, first=first, after=after, **variables
             )
-            if asked.is_now:
-                asked = self._then(found["position"])
+            asked = asked.pinned(found["position"])
             page = found[field]
             yield from nodes(page)
             limit -= len(page["edges"])
@@ -126,5 +125,6 @@ class Asked:
         """Return the position of that moment."""
         return int(self.ask("{ position }")["position"])
 
-    def _then(self, position: int) -> Asked:
-        return Asked(self._api, {"position": position}, json=False)
+    def pinned(self, position: int) -> Asked:
+        """Return the record of an answer, so that what is asked next is asked of the same one."""
+        return Asked(self._api, {"position": position}, json=False) if self.is_now else self
