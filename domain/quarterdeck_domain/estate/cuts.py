@@ -1,0 +1,290 @@
+"""The cut: the least that would close every way from one object to another. Pure questions of a graph (`reach`).
+
+Up to `MAX_EXACT` candidates it is the smallest there is: of the sets that close each way found so far the smallest is
+tried, and a way that it leaves open is the next one found. Beyond, everything is closed to begin with and opened again
+as far as it can be: what is left is minimal, and finding it takes time in proportion to the graph.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from quarterdeck_domain.estate.reach import Closed, Edge, Graph
+from quarterdeck_domain.estate.relations import REFUSING
+
+MAX_EXACT: Final = 20
+"""Up to so many candidates the cut is the smallest there is; beyond, it is minimal: nothing in it can be left out."""
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that could be done: let a control refuse, revoke a grant, put an object into quarantine, or withdraw a
+    relation that leads from the one end straight to the other."""
+
+    action: Literal["enforce", "revoke", "quarantine", "withdraw"]
+    name: str
+    """The control, the grant or the object; or the relation, as it reads."""
+    nodes: frozenset[str] = frozenset()
+    """The objects that nothing would pass through any more."""
+    edges: frozenset[Edge] = frozenset()
+
+    def closes(self, path: tuple[Edge, ...]) -> bool:
+        """Tell whether a path would be closed."""
+        return not self.edges.isdisjoint(path) or any(
+            edge.source in self.nodes or edge.target in self.nodes for edge in path
+        )
+
+
+class Cut(msgspec.Struct, frozen=True, kw_only=True):
+    """A set of candidates that closes every path. `exact`: there is no smaller one. None can be left out of it."""
+
+    candidates: tuple[Candidate, ...]
+    considered: int
+    exact: bool
+
+
+def on_paths(graph: Graph, start: str, end: str) -> frozenset[str]:
+    """Return every object on some way from one to another, both included; empty if there is none."""
+    ahead, behind = graph.within(start), graph.within(end, backwards=True)
+    if end not in ahead:
+        return frozenset()
+    return frozenset(ahead.keys() & behind.keys()) | {start, end}
+
+
+def candidates(graph: Graph, start: str, end: str) -> list[Candidate]:
+    """Return what could close the ways between two objects. The two ends are never put into quarantine themselves.
+
+    There is always enough of it: whatever lies between can be put into quarantine, and a straight relation withdrawn.
+    """
+    between = on_paths(graph, start, end)
+    closes: dict[str, set[str]] = {}
+    for node in between:
+        for relation, control in graph.controls.get(node, ()):
+            if relation in REFUSING:
+                closes.setdefault(control, set()).add(node)
+    found = [Candidate(action="enforce", name=control, nodes=frozenset(nodes)) for control, nodes in closes.items()]
+    for node in between - {start, end}:
+        action: Literal["revoke", "quarantine"] = "revoke" if node.startswith("tool_grant:") else "quarantine"
+        found.append(Candidate(action=action, name=node, nodes=frozenset({node})))
+    for edge in graph.out.get(start, ()):
+        if edge.target == end:
+            name = f"{edge.source} {edge.relation} {edge.target}"
+            found.append(Candidate(action="withdraw", name=name, edges=frozenset({edge})))
+    return sorted(found, key=_order)
+
+
+def cut(graph: Graph, start: str, end: str, offered: Iterable[Candidate]) -> Cut:
+    """Return the smallest set of candidates that closes every way, or, of more than `MAX_EXACT`, a minimal one.
+
+    Raises:
+        ValueError: all of the candidates together leave a way open.
+    """
+    given = tuple(offered)
+    between = graph.part(on_paths(graph, start, end))
+    if not closes_all(between, start, end, given):
+        raise ValueError("these candidates leave a way open")
+    exact = len(given) <= MAX_EXACT
+    chosen = _smallest(between, start, end, given) if exact else _least(between, start, end, given)
+    return Cut(candidates=tuple(sorted(chosen, key=_order)), considered=len(given), exact=exact)
+
+
+def closes_all(graph: Graph, start: str, end: str, chosen: Iterable[Candidate]) -> bool:
+    """Tell whether no way is left between two objects once all of these are done."""
+    return graph.shortest(start, end, _closed(chosen)) is None
+
+
+def _order(candidate: Candidate) -> tuple[str, str]:
+    return candidate.action, candidate.name
+
+
+def _closed(chosen: Iterable[Candidate]) -> Closed:
+    given = tuple(chosen)
+    return Closed(
+        nodes=frozenset().union(*(candidate.nodes for candidate in given)),
+        edges=frozenset().union(*(candidate.edges for candidate in given)),
+    )
+
+
+def _smallest(graph: Graph, start: str, end: str, given: Sequence[Candidate]) -> list[Candidate]:
+    subsets = _Subsets(len(given))
+    chosen: list[Candidate] = []
+    while (way := graph.shortest(start, end, _closed(chosen))) is not None:
+        subsets.keep([place for place, candidate in enumerate(given) if candidate.closes(way)])
+        chosen = [given[place] for place in subsets.smallest()]
+    return chosen
+
+
+class _Subsets:
+    """Every set of up to `MAX_EXACT` places: a bit each, whose number has the places as its own bits.
+
+    So asking all million of them whether they have one of some places is a few operations on one long number, and the
+    answer takes the same time whatever the ways are like.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._left = (1 << (1 << count)) - 1
+        self._without = [_repeated((1 << (1 << place)) - 1, 2 << place, 1 << count) for place in range(count)]
+        """Of each place, the sets that it is not in."""
+        self._sized = [1]
+        """Of each size, the sets that have it."""
+        for place in range(count):
+            shift = 1 << place
+            self._sized = [few | more << shift for few, more in zip([*self._sized, 0], [0, *self._sized], strict=True)]
+
+    def keep(self, places: Iterable[int]) -> None:
+        """Keep only the sets that have one of some places."""
+        having_none = self._left
+        for place in places:
+            having_none &= self._without[place]
+        self._left ^= having_none
+
+    def smallest(self) -> list[int]:
+        """Return the places of a smallest set that is left, the first places of several."""
+        found = next(found for sized in self._sized if (found := self._left & sized))
+        number = (found & -found).bit_length() - 1
+        return [place for place in range(len(self._without)) if number >> place & 1]
+
+
+def _repeated(pattern: int, period: int, length: int) -> int:
+    while period < length:
+        pattern |= pattern << period
+        period *= 2
+    return pattern
+
+
+def _least(graph: Graph, start: str, end: str, given: Sequence[Candidate]) -> list[Candidate]:
+    """Return a minimal set: the smallest of those that come of opening what closes least, what is near, what is far."""
+    ahead, behind = graph.within(start) | {start: 0}, graph.within(end, backwards=True) | {end: 0}
+    through = _through(graph, start, end, ahead)
+    farthest = max(ahead.values())
+
+    def weight(candidate: Candidate, of: Mapping[str, int]) -> int:
+        return sum(of.get(node, 0) for node in candidate.nodes)
+
+    near = {node: farthest + 1 - steps for node, steps in ahead.items()}
+    far = {node: farthest + 1 - steps for node, steps in behind.items()}
+    best: list[Candidate] | None = None
+    for of in (through, near, far):
+        order = sorted(given, key=lambda candidate: (weight(candidate, of), *_order(candidate)))
+        closing = _Closing(graph, start, end, order)
+        kept = [candidate for candidate in order if not closing.open(candidate)]
+        if best is None or len(kept) < len(best):
+            best = kept
+    return best or []
+
+
+def _through(graph: Graph, start: str, end: str, ahead: Mapping[str, int]) -> dict[str, int]:
+    """Return how many shortest ways lead through each object."""
+    order = sorted(ahead, key=ahead.__getitem__)
+    to, onward = dict.fromkeys(order, 0), dict.fromkeys(order, 0)
+    to[start], onward[end] = 1, 1
+    for node in order:
+        for edge in graph.out.get(node, ()):
+            if ahead[edge.target] == ahead[node] + 1:
+                to[edge.target] += to[node]
+    for node in reversed(order):
+        for edge in graph.out.get(node, ()):
+            if ahead[edge.target] == ahead[node] + 1:
+                onward[node] += onward[edge.target]
+    return {node: to[node] * onward[node] for node in order}
+
+
+class _Closing:
+    """A graph in which candidates close objects and relations, and are opened again, one after another.
+
+    `reached` is what is reached from the start, `reaching` what reaches the end. Both only grow, so that opening all
+    candidates, as far as it can be, looks at each relation a few times. Only a control of several objects that cannot
+    be opened may be looked through in vain.
+    """
+
+    def __init__(self, graph: Graph, start: str, end: str, closed: Iterable[Candidate]) -> None:
+        self._graph, self._start, self._end = graph, start, end
+        self._nodes: dict[str, int] = {}
+        self._edges: dict[Edge, int] = {}
+        for candidate in closed:
+            for node in candidate.nodes:
+                self._nodes[node] = self._nodes.get(node, 0) + 1
+            for edge in candidate.edges:
+                self._edges[edge] = self._edges.get(edge, 0) + 1
+        self._reached: set[str] = set()
+        self._reaching: set[str] = set()
+        self._reached = self._forward({start} - self._nodes.keys()) or set()
+        self._reaching = self._backward({end} - self._nodes.keys())
+
+    def open(self, candidate: Candidate) -> bool:
+        """Open a candidate if no way is open then; tell whether it is."""
+        self._count(candidate, -1)
+        nodes = {node for node in candidate.nodes if node not in self._nodes}
+        edges = [edge for edge in candidate.edges if edge not in self._edges]
+        fresh = self._forward(self._beginnings(nodes, edges))
+        if fresh is None:
+            self._count(candidate, 1)
+            return False
+        self._reached |= fresh
+        self._reaching |= self._backward(self._endings(nodes, edges))
+        return True
+
+    def _count(self, candidate: Candidate, by: int) -> None:
+        for node in candidate.nodes:
+            self._nodes[node] = self._nodes.get(node, 0) + by
+            if not self._nodes[node]:
+                del self._nodes[node]
+        for edge in candidate.edges:
+            self._edges[edge] = self._edges.get(edge, 0) + by
+            if not self._edges[edge]:
+                del self._edges[edge]
+
+    def _beginnings(self, nodes: set[str], edges: Iterable[Edge]) -> set[str]:
+        found = {
+            node
+            for node in nodes
+            if node == self._start
+            or any(edge.source in self._reached and edge not in self._edges for edge in self._graph.into.get(node, ()))
+        }
+        return found | {
+            edge.target for edge in edges if edge.source in self._reached and edge.target not in self._nodes
+        }
+
+    def _endings(self, nodes: set[str], edges: Iterable[Edge]) -> set[str]:
+        found = {
+            node
+            for node in nodes
+            if node == self._end
+            or any(edge.target in self._reaching and edge not in self._edges for edge in self._graph.out.get(node, ()))
+        }
+        return found | {
+            edge.source for edge in edges if edge.target in self._reaching and edge.source not in self._nodes
+        }
+
+    def _forward(self, begin: set[str]) -> set[str] | None:
+        """Return what is reached from somewhere, and was not yet; None if that is the end, or what reaches it."""
+        found = begin - self._reached
+        queue = deque(found)
+        while queue:
+            here = queue.popleft()
+            if here == self._end or here in self._reaching:
+                return None
+            for edge in self._graph.out.get(here, ()):
+                there = edge.target
+                if there not in found and there not in self._reached and self._is_open(edge, there):
+                    found.add(there)
+                    queue.append(there)
+        return found
+
+    def _backward(self, begin: set[str]) -> set[str]:
+        """Return what reaches somewhere, and did not yet."""
+        found = begin - self._reaching
+        queue = deque(found)
+        while queue:
+            for edge in self._graph.into.get(queue.popleft(), ()):
+                there = edge.source
+                if there not in found and there not in self._reaching and self._is_open(edge, there):
+                    found.add(there)
+                    queue.append(there)
+        return found
+
+    def _is_open(self, edge: Edge, there: str) -> bool:
+        return there not in self._nodes and edge not in self._edges

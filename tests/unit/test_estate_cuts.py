@@ -1,0 +1,201 @@
+"""What closes every way: right, the smallest or minimal, and soon, however dense the graph. Serves C08, S0-04."""
+
+from __future__ import annotations
+
+import random
+from itertools import combinations, pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quarterdeck_domain.estate import cuts, reach
+from quarterdeck_domain.estate.cuts import Candidate, candidates, closes_all, cut, on_paths
+from quarterdeck_domain.estate.reach import Edge, Graph
+
+NODES = tuple(f"tool:{name}" for name in "abcdefgh")
+
+
+def edge(source: str, target: str, relation: str = "calls") -> Edge:
+    """Return a relation."""
+    return Edge(source=source, relation=relation, target=target)
+
+
+@st.composite
+def graphs(draw: st.DrawFn, nodes: tuple[str, ...] = NODES) -> Graph:
+    """Return a small graph; some of its objects have controls."""
+    pairs = [(one, other) for one in nodes for other in nodes if one != other]
+    chosen = draw(st.lists(st.sampled_from(pairs), unique=True, max_size=30))
+    relations = st.sampled_from(["calls", "reads"])
+    edges = [edge(one, other, draw(relations)) for one, other in chosen]
+    controlled = draw(st.lists(st.tuples(st.sampled_from(nodes), st.sampled_from("PQR")), unique=True, max_size=8))
+    controls: dict[str, set[tuple[str, str]]] = {}
+    for node, control in controlled:
+        controls.setdefault(node, set()).add(("governed_by", f"policy_bundle:{control}"))
+    return Graph(edges, {node: frozenset(pairs) for node, pairs in controls.items()})
+
+
+def smallest(graph: Graph, start: str, end: str, offered: list[Candidate]) -> int:
+    """Return the size of the smallest set that closes every way, by trying all of them."""
+    for size in range(len(offered) + 1):
+        if any(closes_all(graph, start, end, chosen) for chosen in combinations(offered, size)):
+            return size
+    raise AssertionError("together they leave a way open")
+
+
+def minimal(graph: Graph, start: str, end: str, chosen: tuple[Candidate, ...]) -> bool:
+    """Tell whether a set closes every way, and none of it can be left out."""
+    return closes_all(graph, start, end, chosen) and not any(
+        closes_all(graph, start, end, [other for other in chosen if other != left_out]) for left_out in chosen
+    )
+
+
+@settings(max_examples=200)
+@given(graphs())
+def test_no_smaller_set_closes_every_way(graph: Graph) -> None:
+    """Brute force finds none smaller, of up to twenty candidates."""
+    offered = candidates(graph, NODES[0], NODES[1])
+    found = cut(graph, NODES[0], NODES[1], offered)
+    assert found.exact
+    assert found.considered == len(offered)
+    assert minimal(graph, NODES[0], NODES[1], found.candidates)
+    assert len(found.candidates) == smallest(graph, NODES[0], NODES[1], offered)
+
+
+@settings(max_examples=200)
+@given(graphs())
+def test_what_is_beyond_the_limit_is_minimal_and_says_so(graph: Graph) -> None:
+    """The other way, too, on the same graphs: it closes, and nothing in it can be left out."""
+    offered = candidates(graph, NODES[0], NODES[1])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cuts, "MAX_EXACT", -1)
+        found = cut(graph, NODES[0], NODES[1], offered)
+    assert not found.exact
+    assert minimal(graph, NODES[0], NODES[1], found.candidates)
+
+
+@settings(max_examples=100)
+@given(graphs(), st.data())
+def test_any_candidates_that_are_enough(graph: Graph, data: st.DataObject) -> None:
+    """Also of candidates that somebody made: of several objects, of relations, of the ends themselves."""
+    every = sorted({item for edges in graph.out.values() for item in edges})
+    some = st.builds(
+        Candidate,
+        action=st.just("enforce"),
+        name=st.text("xyz", min_size=1, max_size=3),
+        nodes=st.frozensets(st.sampled_from(NODES), max_size=3),
+        edges=st.frozensets(st.sampled_from(every), max_size=3) if every else st.just(frozenset()),
+    )
+    offered = data.draw(st.lists(some, max_size=6))
+    if not closes_all(graph, NODES[0], NODES[1], offered):
+        with pytest.raises(ValueError, match="leave a way open"):
+            cut(graph, NODES[0], NODES[1], offered)
+        return
+    found = cut(graph, NODES[0], NODES[1], offered)
+    assert len(found.candidates) == smallest(graph, NODES[0], NODES[1], offered)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cuts, "MAX_EXACT", -1)
+        least = cut(graph, NODES[0], NODES[1], offered)
+    assert closes_all(graph, NODES[0], NODES[1], least.candidates)
+
+
+@settings(max_examples=200)
+@given(graphs(), st.integers(1, 9))
+def test_paths_are_all_simple_paths_shortest_first(graph: Graph, hops: int) -> None:
+    """Every one that there is, once, and no other."""
+
+    def walks(path: tuple[Edge, ...], here: str, seen: frozenset[str]) -> Any:
+        if here == NODES[1]:
+            yield path
+        elif len(path) < hops:
+            for following in graph.out.get(here, ()):
+                if following.target not in seen:
+                    yield from walks((*path, following), following.target, seen | {following.target})
+
+    every = sorted(walks((), NODES[0], frozenset({NODES[0]})), key=lambda path: (len(path), path))
+    found, more = graph.paths(NODES[0], NODES[1], most=10_000, hops=hops)
+    assert (found, more) == (every, False) or more
+    few, _ = graph.paths(NODES[0], NODES[1], most=3, hops=hops)
+    assert few == every[:3]
+
+
+def layers(depth: int, width: int) -> tuple[Graph, str, str]:
+    """Return a graph of so many layers, each object of one leading to each of the next: width ** depth paths."""
+    rows = [
+        ["tool:start"],
+        *([f"tool:{row}-{column}" for column in range(width)] for row in range(depth)),
+        ["tool:end"],
+    ]
+    edges = [edge(one, other) for here, there in pairwise(rows) for one in here for other in there]
+    return Graph(edges), "tool:start", "tool:end"
+
+
+def test_more_paths_than_could_be_told_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shortest ones, and that there are more; also where most of what is tried leads nowhere."""
+    graph, start, end = layers(10, 30)
+    found, more = graph.paths(start, end, most=50, hops=12)
+    assert (len(found), more) == (50, True)
+    # Everything leads to everything: what is tried comes back to what was passed.
+    nodes = ["tool:start", *(f"tool:{number}" for number in range(60)), "tool:end"]
+    dense = Graph([edge(one, other) for one in nodes[:-2] for other in nodes[1:-1]] + [edge(nodes[-2], "tool:end")])
+    monkeypatch.setattr(reach, "MAX_LOOKS", 5_000)
+    found, more = dense.paths("tool:start", "tool:end", most=10_000, hops=10**9)
+    assert (len(found[0]), more) == (2, True)
+
+
+@pytest.mark.parametrize(("depth", "width"), [(4, 5), (10, 2), (2, 10), (1, 20), (20, 1)])
+def test_twenty_candidates_in_layers(depth: int, width: int) -> None:
+    """The cut is one whole layer, whatever the shape."""
+    graph, start, end = layers(depth, width)
+    offered = candidates(graph, start, end)
+    found = cut(graph, start, end, offered)
+    assert (found.exact, len(offered), len(found.candidates)) == (True, 20, width)
+
+
+def test_twenty_controls_of_which_each_way_has_four() -> None:
+    """The hardest for whoever tries sets one after another: four hundred ways, and twelve controls at least."""
+    chance = random.Random(0)
+    nodes = [f"tool:{number}" for number in range(400)]
+    controls = {
+        node: frozenset(("governed_by", f"policy_bundle:{which}") for which in chance.sample(range(20), 4))
+        for node in nodes
+    }
+    graph = Graph([item for node in nodes for item in (edge("tool:start", node), edge(node, "tool:end"))], controls)
+    offered = [item for item in candidates(graph, "tool:start", "tool:end") if item.action == "enforce"]
+    found = cut(graph, "tool:start", "tool:end", offered)
+    assert (found.exact, found.considered) == (True, 20)
+    assert minimal(graph, "tool:start", "tool:end", found.candidates)
+
+
+def test_thousands_of_candidates_are_no_trouble() -> None:
+    """A layer of two among layers of a hundred is what is left, of two thousand objects and two hundred thousand ways on."""
+    rows = [["tool:start"], *([f"tool:{row}-{column}" for column in range(100)] for row in range(20)), ["tool:end"]]
+    rows.insert(9, ["tool:narrow-a", "tool:narrow-b"])
+    graph = Graph([edge(one, other) for here, there in pairwise(rows) for one in here for other in there])
+    found = cut(graph, "tool:start", "tool:end", candidates(graph, "tool:start", "tool:end"))
+    assert [candidate.name for candidate in found.candidates] == ["tool:narrow-a", "tool:narrow-b"]
+    assert (found.exact, found.considered) == (False, 2002)
+
+
+def test_a_control_of_the_end_is_enough() -> None:
+    """What governs an end closes everything at once; without controls the straight relation has to go."""
+    start, end = "agent:a", "dataset:d"
+    graph = Graph([edge(start, end, "reads"), edge(start, "tool:t"), edge("tool:t", end, "reads")])
+    assert [item.action for item in cut(graph, start, end, candidates(graph, start, end)).candidates] == [
+        "quarantine",
+        "withdraw",
+    ]
+    governed = Graph(
+        [edge(start, end, "reads"), edge(start, "tool:t"), edge("tool:t", end, "reads")],
+        {end: frozenset({("governed_by", "policy_bundle:p")})},
+    )
+    (one,) = cut(governed, start, end, candidates(governed, start, end)).candidates
+    assert (one.action, one.name) == ("enforce", "policy_bundle:p")
+
+
+def test_nothing_between() -> None:
+    """Where no way leads, nothing is on it and nothing has to be done."""
+    graph = Graph([edge("tool:b", "tool:a")])
+    assert on_paths(graph, "tool:a", "tool:b") == frozenset()
+    assert cut(graph, "tool:a", "tool:b", []).candidates == ()
