@@ -31,7 +31,7 @@ APPROVALS: Final = 200
 def run(rounds: int) -> Result:
     """Open the gates, then approve in rounds beside plain reads of the same service."""
     with tempfile.TemporaryDirectory(prefix="qd-bench-") as directory:
-        process, started = _up(Path(directory) / "data")
+        process, started = up(Path(directory) / "data")
         try:
             found = asyncio.run(_measure(started["url"], started["sign_in"].rsplit("/", 1)[1], rounds))
         finally:
@@ -54,7 +54,8 @@ def run(rounds: int) -> Result:
     return {"name": "approve", "value": value, "goal": goal, "ok": ok, "rows": rows}
 
 
-def _up(data: Path) -> tuple[subprocess.Popen[str], dict[str, Any]]:
+def up(data: Path) -> tuple[subprocess.Popen[str], dict[str, Any]]:
+    """Start everything as `quarterdeck up` does; return the process and what it said when it was ready."""
     program = Path(sysconfig.get_path("scripts")) / "quarterdeck"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("QUARTERDECK_")}
     environment |= {"QUARTERDECK_RATE_PER_S": "100000", "QUARTERDECK_RATE_BURST": "100000"}

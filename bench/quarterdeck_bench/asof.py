@@ -184,7 +184,7 @@ async def _house(url: str, directory: Path, size: int) -> AsyncIterator[tuple[Se
         began = time.perf_counter()
         await fill(services.ledger, size)
         print(f"recorded {size:,} events in {time.perf_counter() - began:.0f} s", flush=True)
-        token = await _administrator(services)
+        token = await administrator(services, TENANT)
         projector = Projector(store, store.pool)
         await projector.prepare()
         began = time.perf_counter()
@@ -194,10 +194,10 @@ async def _house(url: str, directory: Path, size: int) -> AsyncIterator[tuple[Se
         yield services, token
 
 
-async def _administrator(services: Services) -> str:
+async def administrator(services: Services, tenant: str) -> str:
     """Register somebody who may read everything; return a key of theirs."""
     who, key = make_id("prn", uuid.uuid4()), make_id("key", uuid.uuid4())
-    token = credential_text(TENANT, key, secrets.token_urlsafe(32))
+    token = credential_text(tenant, key, secrets.token_urlsafe(32))
     for command in (
         RegisterPrincipal(
             principal_id=who,
@@ -209,7 +209,7 @@ async def _administrator(services: Services) -> str:
             roles=("administrator",),
             actor=SYSTEM,
         ),
-        IssueApiKey(tenant=TENANT, key_id=key, principal_id=who, secret_hash=hash_secret(token), actor=SYSTEM),
+        IssueApiKey(tenant=tenant, key_id=key, principal_id=who, secret_hash=hash_secret(token), actor=SYSTEM),
     ):
-        await services.ledger.execute(command, Context(tenant=TENANT, actor=SYSTEM, command_id=uuid.uuid4()))
+        await services.ledger.execute(command, Context(tenant=tenant, actor=SYSTEM, command_id=uuid.uuid4()))
     return token

@@ -21,6 +21,7 @@ ELSEWHERE: Final = frozenset(
         *("QUARTERDECK_LEDGER_URL", "QUARTERDECK_LEDGER_TENANT"),  # applications of `eventsourcing` on our ledger
         *("QUARTERDECK_FAULTS", "QUARTERDECK_FAULTS_ALLOWED", "QUARTERDECK_SIMULATOR_SEED"),  # tests
         *(f"QUARTERDECK_BENCH_{name}" for name in ("APPROVALS", "CALLS", "GATES", "POSITIONS")),
+        *(f"QUARTERDECK_BENCH_{name}" for name in ("DATABASE", "ESTATE", "ESTATES")),
         *(f"QUARTERDECK_BENCH_{name}" for name in ("ROWS", "SECONDS", "SIZES")),
     }
 )

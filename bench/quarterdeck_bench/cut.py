@@ -1,0 +1,209 @@
+"""`cut`: what closes every way between two objects, in 1,000 random estates, beside trying every set of candidates.
+
+Each estate is a small one of `estates.py`, another each time. Of each cut it is checked, by looking for a way, that it
+closes every one; where it says that it is the smallest, that no smaller set does (brute force over all of them); where
+it says that it is minimal, that nothing in it can be left out.
+
+Then graphs that nobody should have, but somebody may send: everything leads to everything, twenty candidates of which
+each closes much of it, and as many objects and relations as one question may concern.
+
+`QUARTERDECK_BENCH_ESTATES` says how many estates.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import combinations, pairwise
+from typing import Any, Final
+
+from quarterdeck_bench.estates import EstateStream
+from quarterdeck_bench.harness import Result, median
+from quarterdeck_domain.estate.cuts import Candidate, Cut, candidates, closes_all, cut
+from quarterdeck_domain.estate.reach import Edge, Graph
+from quarterdeck_domain.estate.relations import CONTROL, REACH
+
+ESTATES: Final = int(os.environ.get("QUARTERDECK_BENCH_ESTATES", "1000"))
+SMALL: Final = 100
+GOAL: Final = {"wrong": 0, "hostile_s": 2.0}
+Question = tuple[Graph, str, str]
+Timed = tuple[float, float | None, int]
+"""Seconds, seconds of trying everything, and how many candidates there were."""
+
+
+def run(rounds: int, *, small: bool = False) -> Result:
+    """Check and time the cuts; `rounds` counts for the hostile ones alone, the others are many."""
+    count = SMALL if small else ESTATES
+    exact: list[Timed] = []
+    minimal: list[Timed] = []
+    wrong = 0
+    for number, (graph, start, end) in enumerate(_questions(count)):
+        offered = candidates(graph, start, end)
+        found, spent = _timed(graph, start, end, offered)
+        if found.exact:
+            began = time.perf_counter()
+            least = _smallest(graph, start, end, offered)
+            exact.append((spent, time.perf_counter() - began, len(offered)))
+            right = len(found.candidates) == least and closes_all(graph, start, end, found.candidates)
+        else:
+            minimal.append((spent, None, len(offered)))
+            right = _is_minimal(graph, start, end, found.candidates)
+        wrong += not right
+        if number % 200 == 199:
+            print(f"{number + 1:,} estates, {wrong} cuts wrong", flush=True)
+    rows = [_row("random, at most 20 candidates", exact), _row("random, more", minimal)]
+    hostile = 0.0
+    for name, (graph, start, end), offered in _hostile(10 if small else 1):
+        samples = []
+        for _ in range(rounds):
+            found, spent = _timed(graph, start, end, offered)
+            samples.append(spent)
+        wrong += not closes_all(graph, start, end, found.candidates)
+        hostile = max(hostile, median(samples))
+        rows.append(_row(name, [(spent, None, len(offered)) for spent in samples]))
+    value = {"wrong": wrong, "hostile_s": round(hostile, 3)}
+    ok = wrong == 0 and hostile <= GOAL["hostile_s"]
+    note = f"{len(exact) + len(minimal):,} random estates; {len(exact):,} cuts compared with every smaller set."
+    return {"name": "cut", "value": value, "goal": GOAL, "ok": ok, "rows": rows, "note": note}
+
+
+def _row(name: str, found: list[Timed]) -> dict[str, Any]:
+    ours = [spent for spent, _, _ in found]
+    forced = [beside for _, beside, _ in found if beside is not None]
+    return {
+        "graphs": name,
+        "how many": len(found),
+        "candidates": f"{median([size for _, _, size in found]):.0f}, at most {max(size for _, _, size in found):,}",
+        "p50 ms": median(ours) * 1000,
+        "slowest ms": max(ours) * 1000,
+        "brute force p50 ms": median(forced) * 1000 if forced else "",
+        "brute force / ours, in all": f"{sum(forced) / sum(ours):.1f}" if forced else "",
+    }
+
+
+def _timed(graph: Graph, start: str, end: str, offered: list[Candidate]) -> tuple[Cut, float]:
+    began = time.perf_counter()
+    found = cut(graph, start, end, offered)
+    return found, time.perf_counter() - began
+
+
+def _smallest(graph: Graph, start: str, end: str, offered: list[Candidate]) -> int:
+    for size in range(len(offered) + 1):
+        if any(closes_all(graph, start, end, chosen) for chosen in combinations(offered, size)):
+            return size
+    raise AssertionError("together they leave a way open")
+
+
+def _is_minimal(graph: Graph, start: str, end: str, chosen: tuple[Candidate, ...]) -> bool:
+    return closes_all(graph, start, end, chosen) and not any(
+        closes_all(graph, start, end, [other for other in chosen if other is not left_out]) for left_out in chosen
+    )
+
+
+def _questions(count: int) -> Iterator[Question]:
+    """Yield one question of each estate: an object that acts, and one that something leads to from there."""
+    for seed in range(2**31):
+        chance = random.Random(seed)
+        assets = chance.randint(30, 300)
+        relations = round(assets * chance.uniform(1.5, 6))
+        graph = _graph(EstateStream(seed, assets, relations, 2 * (assets + relations), lambda: datetime.now(UTC)))
+        starts = [node for node in sorted(graph.out) if node.startswith(("agent:", "workflow:", "application:"))]
+        for start in chance.sample(starts, min(5, len(starts))):
+            ends = [node for node, steps in sorted(graph.within(start).items()) if steps > 1]
+            if ends:
+                yield graph, start, chance.choice(ends)
+                count -= 1
+                break
+        if count == 0:
+            return
+
+
+def _graph(stream: EstateStream) -> Graph:
+    for _ in stream:
+        pass
+    alive = {name for name, lifecycle in stream.lifecycle.items() if lifecycle in {"live", "deprecated"}}
+    edges = []
+    controls: dict[str, set[tuple[str, str]]] = {}
+    for source, relation, target in stream.relations:
+        if source in alive and target in alive:
+            if relation in REACH:
+                edges.append(Edge(source=source, relation=relation, target=target))
+            elif relation in CONTROL:
+                controls.setdefault(source, set()).add((relation, target))
+    return Graph(edges, {name: frozenset(pairs) for name, pairs in controls.items()})
+
+
+def _hostile(part: int) -> Iterator[tuple[str, Question, list[Candidate]]]:
+    """Yield graphs that are hard in one way or another, and what is offered to close them; a `part`-th of the size."""
+    every = _dense(22)
+    yield "everything leads to everything", every, candidates(*every)
+    chance = random.Random(0)
+    size = 200 // part
+    for share in (0.1, 0.3, 0.6):
+        dense = _dense(size)
+        nodes = [node for node in dense[0].out if node != "start"]
+        some = [
+            Candidate(
+                action="enforce", name=f"control {number}", nodes=frozenset(chance.sample(nodes, int(share * size)))
+            )
+            for number in range(19)
+        ]
+        some.append(Candidate(action="quarantine", name="all", nodes=frozenset(nodes)))
+        yield f"twenty controls of {share:.0%} each, {size} objects", dense, some
+    ways = _hitting(chance, 60)
+    yield (
+        "twenty controls, five of them on each of 60 ways",
+        ways,
+        [item for item in candidates(*ways) if item.action == "enforce"],
+    )
+    for width in (2, 5, 100 // part):
+        tall = _layers(20_000 // part // width // 20, width)
+        yield f"layers of {width}", tall, candidates(*tall)
+    wide = _layers(2, 240 // part)
+    yield f"{len(wide[0].out):,} objects, {sum(map(len, wide[0].out.values())):,} relations", wide, candidates(*wide)
+    controlled = _controlled(chance, 20_000 // part, 60_000 // part)
+    yield "20,000 objects, 60,000 relations, 500 controls", controlled, candidates(*controlled)
+
+
+def _edge(source: str, target: str) -> Edge:
+    return Edge(source=source, relation="calls", target=target)
+
+
+def _dense(size: int) -> Question:
+    nodes = ["start", *(f"tool:{number}" for number in range(size - 2)), "end"]
+    pairs = [(one, other) for one in nodes for other in nodes if one != other and (one, other) != ("start", "end")]
+    return Graph([_edge(one, other) for one, other in pairs]), "start", "end"
+
+
+def _hitting(chance: random.Random, ways: int) -> Question:
+    """Return ways of one object each, and controls of which each way has four of twenty."""
+    edges, controls = [], {}
+    for number in range(ways):
+        node = f"tool:{number}"
+        edges += [_edge("start", node), _edge(node, "end")]
+        controls[node] = frozenset(("governed_by", f"policy_bundle:{which}") for which in chance.sample(range(20), 4))
+    return Graph(edges, controls), "start", "end"
+
+
+def _layers(depth: int, width: int) -> Question:
+    rows: list[Iterable[str]] = [["start"]]
+    rows += [[f"tool:{row}-{column}" for column in range(width)] for row in range(depth)]
+    rows.append(["end"])
+    return (
+        Graph([_edge(one, other) for here, there in pairwise(rows) for one in here for other in there]),
+        "start",
+        "end",
+    )
+
+
+def _controlled(chance: random.Random, objects: int, relations: int) -> Question:
+    nodes = [f"tool:{number}" for number in range(objects)]
+    edges = {(chance.choice(nodes), chance.choice(nodes)) for _ in range(relations)}
+    edges |= {("start", node) for node in nodes[:50]} | {(node, "end") for node in nodes[-50:]}
+    controls = {
+        node: frozenset(("governed_by", f"policy_bundle:{chance.randrange(500)}") for _ in range(3)) for node in nodes
+    }
+    return Graph([_edge(one, other) for one, other in edges if one != other], controls), "start", "end"
