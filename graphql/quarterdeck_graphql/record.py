@@ -11,12 +11,14 @@ from typing import Annotated, Any, Final, TypeVar
 import strawberry
 
 from quarterdeck_domain.errors import InvalidInput
-from quarterdeck_graphql import access, accesses, estate, policy
+from quarterdeck_graphql import access, accesses, blast, estate, policy, sources
 from quarterdeck_graphql import approvals as approving
+from quarterdeck_graphql import findings as found
 from quarterdeck_graphql.at import At, Shown
 from quarterdeck_graphql.context import Context, Info
 from quarterdeck_graphql.declare import resolver
 from quarterdeck_graphql.enums import Order
+from quarterdeck_graphql.finding_words import CoverageBy
 from quarterdeck_graphql.limits import WEIGHT
 from quarterdeck_graphql.moments import recorded_at
 from quarterdeck_graphql.node import Connection, Node, check_first, page
@@ -26,6 +28,7 @@ from quarterdeck_readmodels import access as access_rows
 from quarterdeck_readmodels import approvals as approvals_rows
 from quarterdeck_readmodels import estate as estate_rows
 from quarterdeck_readmodels import policy as policy_rows
+from quarterdeck_readmodels import sources as source_rows
 from quarterdeck_readmodels.held import View
 from quarterdeck_readmodels.tables import Row
 
@@ -55,6 +58,7 @@ KINDS: Final[dict[str, tuple[type[Shown], type[Row]]]] = {
     "asset:": (estate.Asset, estate_rows.Asset),
     "relation:": (estate.Relation, estate_rows.Relation),
     "drf_": (estate.Drift, estate_rows.Drift),
+    "source:": (sources.Source, source_rows.Source),
 }
 """By what an id begins with: the type that shows the object, and its row."""
 
@@ -226,6 +230,38 @@ class Record:
         filter: Annotated[estate.DriftFilter | None, _WHICH] = None,
     ) -> Connection[estate.Drift]:
         return await _page(self.at, info, estate.Drift, estate_rows.Drift, first, after, order, filter)
+
+    @resolver("Where the estate is imported from, and how that went; those that were removed, too.")
+    async def sources(
+        self,
+        info: Info,
+        first: First,
+        after: After = None,
+        order: PageOrder = Order.NEWEST_FIRST,
+        filter: Annotated[sources.SourceFilter | None, _WHICH] = None,
+    ) -> Connection[sources.Source]:
+        return await _page(self.at, info, sources.Source, source_rows.Source, first, after, order, filter)
+
+    @resolver("What is missing or wrong on the map, the worst first, each with the command that mends it.")
+    async def findings(self, first: First, after: After = None, filter: found.Which = None) -> found.Findings:
+        return await found.findings_page(self.at, first, after, filter)
+
+    @resolver("How much of the estate is known and under control.")
+    async def coverage(
+        self,
+        by: Annotated[CoverageBy, strawberry.argument(description="What objects are counted by.")],
+        first: Annotated[int, strawberry.argument(description="How many groups at most, 1 to 100.")] = 100,
+    ) -> found.Coverage:
+        return await found.coverage_of(self.at, by, first)
+
+    @resolver("What is concerned if something is wrong with an object, nearest first, up to the people to call.")
+    async def blast_radius(
+        self,
+        of: Annotated[strawberry.ID, strawberry.argument(description="The object, `kind:name`.")],
+        hops: Annotated[int, strawberry.argument(description="Over how many steps at most, 1 to 12.")] = 6,
+        first: Annotated[int, strawberry.argument(description="How many of each group, 1 to 100.")] = 20,
+    ) -> blast.BlastRadius:
+        return await blast.blast_radius(self.at, of, hops, first)
 
     @resolver("What is within reach of an object, or with `BACKWARD` what reaches it.")
     async def reach(

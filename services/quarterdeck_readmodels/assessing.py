@@ -35,13 +35,11 @@ Open = Callable[[], AbstractAsyncContextManager[Record]]
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """An assessment, of which position and moment, and until when it is true while nothing is recorded."""
+    """An assessment, of which moment, and until when it is true while nothing is recorded."""
 
     assessment: Assessment
-    position: int
     moment: datetime
     until: datetime | None
-    live: bool
 
     def holds(self, moment: datetime) -> bool:
         """Tell whether it is true of another moment as well, at the same position."""
@@ -72,7 +70,7 @@ class Assessor:
             going.add_done_callback(lambda _: self._going.pop(key, None))
         # Whoever gives up waiting does not take it from the others, nor from who asks next.
         done = await asyncio.shield(going)
-        if done.holds(moment) or moment < done.moment:
+        if done.holds(moment):
             return done.assessment
         return (await self._work(tenant, position, moment, open_, view)).assessment
 
@@ -82,12 +80,14 @@ class Assessor:
             if before is not None:
                 self._keep(tenant, position, view, before)
                 return before
-            clock = Clock(moment)
-            landscape = await read(record, clock)
-        assessment = await asyncio.to_thread(assess, landscape)
-        kept = Kept(assessment=assessment, position=position, moment=moment, until=clock.until, live=not view)
+            kept = await self._read(record, moment)
         self._keep(tenant, position, view, kept)
         return kept
+
+    async def _read(self, record: Record, moment: datetime) -> Kept:
+        clock = Clock(moment)
+        assessment = await asyncio.to_thread(assess, await read(record, clock))
+        return Kept(assessment=assessment, moment=moment, until=clock.until)
 
     async def _unchanged(self, record: Record, tenant: str, position: int, moment: datetime) -> Kept | None:
         """Return the assessment of an earlier position, if nothing of the estate was recorded since."""

@@ -108,8 +108,16 @@ class Completeness:
         return missing
 
 
-def coverage(landscape: Landscape) -> tuple[dict[str, Group], dict[str, Group]]:
-    """Return how much is known and under control: by team, and by kind."""
+class Coverage(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is known and under control: of the whole estate, by team, and by kind."""
+
+    whole: Group
+    teams: Mapping[str, Group]
+    kinds: Mapping[str, Group]
+
+
+def coverage(landscape: Landscape) -> Coverage:
+    """Return how much is known and under control."""
     complete = Completeness(landscape)
     teams: dict[str, Group] = {}
     kinds: dict[str, Group] = {}
@@ -123,7 +131,7 @@ def coverage(landscape: Landscape) -> tuple[dict[str, Group], dict[str, Group]]:
     for group in (*teams.values(), *kinds.values()):
         for control, share in group.controls.items():
             share.outlier = _far_below(share, whole.controls[control])
-    return teams, kinds
+    return Coverage(whole=whole, teams=teams, kinds=kinds)
 
 
 def ordered(groups: Iterable[Group]) -> list[Group]:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from quarterdeck_domain.estate.controls import RELATION, Control, expected, ungated
-from quarterdeck_domain.estate.coverage import ASKED, Completeness, Group, coverage
+from quarterdeck_domain.estate.coverage import ASKED, Completeness, Coverage, coverage
 from quarterdeck_domain.estate.finding_types import Finding, FindingType, both, command
 from quarterdeck_domain.estate.findings_grants import beyond, ended, surplus
 from quarterdeck_domain.estate.findings_sources import contested, drifted, duplicates, suspicious
@@ -40,8 +40,7 @@ class Assessment(msgspec.Struct, frozen=True, kw_only=True):
     """Everything found about an estate at a moment, in order, and how much of it is known and under control."""
 
     findings: tuple[Finding, ...]
-    teams: Mapping[str, Group]
-    kinds: Mapping[str, Group]
+    coverage: Coverage
     team_of: Mapping[str, str]
     """The team of each object that has one."""
 
@@ -49,10 +48,9 @@ class Assessment(msgspec.Struct, frozen=True, kw_only=True):
 def assess(landscape: Landscape) -> Assessment:
     """Return what is missing or wrong on the whole map, the worst first, and what is known and under control."""
     found = sorted(findings(landscape), key=lambda finding: finding.place)
-    teams, kinds = coverage(landscape)
     concerned = {finding.asset for finding in found}
     team_of = {name: team for name, team in landscape.teams.items() if name in concerned}
-    return Assessment(findings=tuple(found), teams=teams, kinds=kinds, team_of=team_of)
+    return Assessment(findings=tuple(found), coverage=coverage(landscape), team_of=team_of)
 
 
 def findings(landscape: Landscape) -> Iterator[Finding]:
