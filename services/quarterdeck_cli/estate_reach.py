@@ -70,6 +70,46 @@ def reach(
         typer.echo(f"\nHow:  quarterdeck estate ways {ends}", err=True)
 
 
+@app.command("reached-by")
+def reached_by(
+    asset: AssetId,
+    kind: Annotated[list[str], typer.Option(help="Of this kind; several times.")] = ["agent"],  # noqa: B006
+    hops: Hops = 6,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="How many at most.")] = 100,
+    at: At = None,
+    known_at: KnownAt = None,
+    json: AsJson = False,
+) -> None:
+    """Show which agents can reach an object, through which tools, under which controls, and where nobody is asked."""
+    name = plain(asset)
+    selection = f"""{{ position reachedBy(of: $of, first: $first, kinds: $kinds, hops: $hops) {{ total accesses {{
+      steps ungated asset {{ id title owner team lifecycle }} tools {{ id }}
+      controls {{ on relation control {{ id lifecycle }} }} path {PATH} }} }} }}"""
+    types = {"of": "ID!", "first": "Int!", "kinds": "[String!]", "hops": "Int!"}
+    with Api(json=json) as api:
+        asked = Asked(api, at, known_at, json=json)
+        answer = asked.ask(selection, types, of=name, first=limit, kinds=kind, hops=hops)
+    found = plainly(answer["reachedBy"])
+    if json:
+        print_json({"of": name, "position": answer["position"], **found})
+        return
+    rows = [
+        (
+            item["asset"]["id"],
+            item["steps"],
+            item["asset"]["owner"] or item["asset"]["team"],
+            ", ".join(tool["id"] for tool in item["tools"]),
+            ", ".join(sorted({f"{control['relation']} {control['control']['id']}" for control in item["controls"]})),
+            "a way without" if item["ungated"] else "yes",
+        )
+        for item in found["accesses"]
+    ]
+    columns = ("who", "steps", "who answers", "through", "under", "is somebody asked")
+    show_rows(columns, rows, f"No {visible(' or '.join(kind))} reaches {visible(name)} over {hops} steps.")
+    if found["total"] > len(rows):
+        typer.echo(f"\n{len(rows)} of {found['total']}.", err=True)
+
+
 @app.command()
 def ways(
     from_: From,

@@ -293,6 +293,11 @@ async def test_reach_and_ways(filled: Journey) -> None:
     assert [(item["asset"]["id"], item["steps"]) for item in found["reached"]] == [("agent:support-bot", 3)]
     code, out, _ = await filled.cli("estate", "reach", "agent:support-bot", by="audra")
     assert (code, "dataset:orders" in out, "confidential" in out) == (0, True, True)
+    (access,) = (await parsed(filled, "estate", "reached-by", "dataset:orders"))["accesses"]
+    assert (access["asset"]["id"], access["ungated"]) == ("agent:support-bot", False)
+    assert [tool["id"] for tool in access["tools"]] == ["tool:refund"]
+    code, out, _ = await filled.cli("estate", "reached-by", "dataset:orders", by="audra")
+    assert "gated_by approval_path:default" in out
     ways = await parsed(filled, "estate", "ways", "agent:support-bot", "dataset:orders")
     (path,) = ways["paths"]
     assert [step["target"] for step in path["relations"]] == ["mcp_server:crm", "tool:refund", "dataset:orders"]
