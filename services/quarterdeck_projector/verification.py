@@ -14,6 +14,7 @@ from quarterdeck_ledger.notes import VerifierKey
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_projector import invariants
 from quarterdeck_projector.invariants import Violation
+from quarterdeck_projector.invariants_estate import INVARIANT, check_estate
 from quarterdeck_projector.invariants_log import Held, check_checkpoints, check_log, count_events
 from quarterdeck_projector.projector import OtherRelease
 from quarterdeck_projector.rebuild import Rebuilding
@@ -47,6 +48,7 @@ async def check_all(
         found += await _tried(tenant, "I4", check_log(store, tenant, known.held))
         found += await _tried(tenant, "I4", _checkpoints(store, tenant, known))
         found += await _tried(tenant, "I5", _meaning(store, tenant))
+        found += await _tried(tenant, INVARIANT, check_estate(store, tenant))
         if temporal is not None:
             found += await _tried(tenant, "I8", _gates(store, tenant, temporal))
         found += await _tried(tenant, "I8", _followers(store, tenant))

@@ -63,6 +63,7 @@ def decided(
     estate_position: int = 1,
     binding_hash: str = BINDING,
     request: str | None = '{"action":{"name":"refund"}}',
+    estate: tuple[str, ...] = (),
 ) -> DecisionRecorded:
     """Return the fact that policy answered."""
     return DecisionRecorded(
@@ -77,6 +78,7 @@ def decided(
         approval_path=approval_path,
         estate_position=estate_position,
         approval_id=approval_id,
+        estate=estate,
     )
 
 

@@ -1,6 +1,6 @@
 """Every invariant of `quarterdeck verify --live` can fail: each is broken here, and named.
 
-Serves DC-01, S0-20; RELIABILITY 6 (I1 to I12).
+Serves DC-01, S0-20; RELIABILITY 6 (I1 to I12), and I13 of the estate.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 import pytest
-from approval_world import ACTION, AGENT, APPROVAL, EFFECT, GRANT, OTHER_ACTION, granted, redeem
+from approval_world import ACTION, AGENT, APPROVAL, EFFECT, GRANT, OTHER_ACTION, decided, granted, redeem
 from given import Log, acting, prn, registered
 
 from quarterdeck_domain.access.events import RoleGranted
 from quarterdeck_domain.approvals import events as approvals
+from quarterdeck_domain.approvals.events import GrantRedeemed
 from quarterdeck_domain.approvals.slices import ReportEffect
-from quarterdeck_domain.events import Actor, NewEvent
+from quarterdeck_domain.estate import events as estate
+from quarterdeck_domain.events import Actor, Event, NewEvent
 from quarterdeck_embedded import EmbeddedPostgres
 from quarterdeck_ledger.checkpoints import Checkpointer, PostgresCheckpoints, held_path
 from quarterdeck_ledger.followers import Followers
@@ -34,6 +36,7 @@ from quarterdeck_ledger.notes import VerifierKey, parse_checkpoint, parse_note
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_ledger.signing import FileSigningKeys
 from quarterdeck_projector import invariants
+from quarterdeck_projector.invariants_estate import check_estate
 from quarterdeck_projector.invariants_log import Held, check_checkpoints, check_log
 from quarterdeck_projector.projector import Projector
 from quarterdeck_projector.verification import Trust, check_all
@@ -425,6 +428,61 @@ def test_a_story_that_breaks_a_rule_is_found_out(make: Callable[[], Log], invari
     assert invariants.check_rules("acme", reconciled(story()).events) == []
     found = invariants.check_rules("acme", make().events)
     assert any(item.invariant == invariant and said in item.what for item in found), found
+
+
+TOOL, SERVER, BOT = "tool:crm/refund", "mcp_server:crm", prn("bot")
+SHUT = estate.AssetQuarantined(asset=TOOL, reason="it changed", previous_lifecycle="live")
+BREACHED = estate.AssetQuarantined(asset=SERVER, reason="breached", previous_lifecycle="live")
+EXPOSED = estate.RelationDeclared(source=SERVER, relation="exposes", target=TOOL)
+AGENT_IS = estate.AssetRegistered(asset="agent:a", facts={"attributes.principal": BOT}, source="x")
+PERMITTED: list[tuple[str, list[Event], str | None]] = [
+    ("open", [EXPOSED, AGENT_IS], None),
+    ("shut", [SHUT], "permit for tool:crm/refund, and tool:crm/refund is in quarantine since 1"),
+    ("released", [SHUT, estate.AssetReleased(asset=TOOL, lifecycle="live", reason="looked at")], None),
+    ("retired", [estate.AssetRetired(asset=TOOL)], "tool:crm/refund is retired since 1"),
+    ("its server", [EXPOSED, BREACHED], "mcp_server:crm is in quarantine since 2"),
+    ("exposed by it later", [BREACHED, EXPOSED], "mcp_server:crm is in quarantine since 1"),
+    ("exposed no more", [EXPOSED, BREACHED, estate.RelationWithdrawn(source=SERVER, relation="exposes", target=TOOL)],
+     None),
+    ("its agent", [AGENT_IS, estate.AssetQuarantined(asset="agent:a", reason="loops", previous_lifecycle="live")],
+     f"agent:{BOT}, and agent:a is in quarantine since 2"),
+    ("not its agent any more", [
+        AGENT_IS, estate.AssetQuarantined(asset="agent:a", reason="loops", previous_lifecycle="live"),
+        estate.AssetChanged(asset="agent:a", facts={"attributes.principal": None}, source="x")], None),
+    ("its old name", [estate.AssetsMerged(survivor="tool:new", merged=TOOL),
+     estate.AssetQuarantined(asset="tool:new", reason="it changed", previous_lifecycle="live")], "tool:new is in"),
+    ("shut before it was merged away", [SHUT, estate.AssetsMerged(survivor="tool:new", merged=TOOL)], None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "said"), [case[1:] for case in PERMITTED], ids=[case[0] for case in PERMITTED])
+async def test_a_permit_for_what_was_shut_is_found_out(
+    migrated_database: Callable[[], str], before: list[Event], said: str | None
+) -> None:
+    """Whatever let it through, and so is the use of a grant; what was not shut just then is no violation."""
+    permit = decided("permit", subject=f"agent:{BOT}", resource=TOOL)
+    redeemed = GrantRedeemed(
+        grant_id=GRANT,
+        approval_id=APPROVAL,
+        effect_id=EFFECT,
+        redeemer=BOT,
+        effect_class="at_most_once",
+        action_digest=ACTION,
+        decision_id=permit.decision_id,
+    )
+    async with PostgresStore.open(migrated_database(), size=2) as store:
+        ledger = EventLedger(store, MemoryKeyStore())
+        for payload in (*before, permit, redeemed):
+            await ledger.append("acme", [NewEvent(id=uuid.uuid4(), payload=payload, actor=ACTOR)])
+        found = [item async for item in check_estate(store, "acme")]
+        assert {item.invariant for item in found} <= {"I13"}
+        if said is None:
+            assert found == []
+        else:
+            assert [item.position for item in found] == [len(before) + 1, len(before) + 2]
+            assert said in found[0].what
+        _, everything = await check_all(store, {}, None)
+        assert [item.what for item in everything if item.invariant == "I13"] == [item.what for item in found]
 
 
 async def test_read_models_that_differ_are_found_out(log: Tampered) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import timedelta
 
 import pytest
@@ -37,6 +38,7 @@ from quarterdeck_domain.approvals.events import (
 )
 from quarterdeck_domain.approvals.slices import ReconcileEffect, ReportEffect, RevokeGrant
 from quarterdeck_domain.errors import InvalidInput, NotAllowed, NotFound, WrongState
+from quarterdeck_domain.estate.events import AssetQuarantined, AssetRegistered, AssetsMerged, RelationDeclared
 from quarterdeck_domain.events import Actor
 from quarterdeck_domain.policy.events import BundleModeChanged, Outcome
 
@@ -307,3 +309,29 @@ class TestReconcileEffect:
 def test_a_decision_about_something_else_changes_nothing() -> None:
     log = granted().given(decided("deny", decision_id="dec_other", action_digest=OTHER_ACTION), by=AGENT)
     log.when(redeem())
+
+
+TOOL, SERVER = "tool:crm/refund", "mcp_server:crm"
+SHUT = AssetQuarantined(asset=TOOL, reason="it changed", previous_lifecycle="live")
+TOUCHED = {
+    "the tool is shut": SHUT,
+    "its server is shut": AssetQuarantined(asset=SERVER, reason="breached", previous_lifecycle="live"),
+    "it is merged away": AssetsMerged(survivor="tool:other", merged=TOOL),
+    "another server exposes it": RelationDeclared(source="mcp_server:evil", relation="exposes", target=TOOL),
+}
+
+
+@pytest.mark.parametrize("what", TOUCHED)
+def test_a_grant_is_not_used_on_a_permit_that_did_not_see_what_became_of_its_objects(what: str) -> None:
+    """Whoever redeems has to ask policy again; what happens to others of the estate is nothing to it."""
+    log = requested()
+    log.when(vote("cleo"))
+    log.given(AssetRegistered(asset=TOOL, facts={}, source="x"), AssetRegistered(asset=SERVER, facts={}, source="x"))
+    reevaluated(log, estate=(TOOL, SERVER))
+    other = AssetQuarantined(asset="tool:crm/lookup", reason="it changed", previous_lifecycle="live")
+    log.given(other, RelationDeclared(source="agent:a", relation="calls", target=TOOL))
+    assert isinstance(copy.deepcopy(log).when(redeem())[0], GrantRedeemed)
+    log.given(TOUCHED[what])
+    log.refuses(redeem(), WrongState, match="evaluate again")
+    reevaluated(log, estate=(TOOL, SERVER))
+    assert isinstance(log.when(redeem())[0], GrantRedeemed)

@@ -22,7 +22,7 @@ from quarterdeck_domain.approvals.values import REEVALUATION_WINDOW, EffectFold,
 from quarterdeck_domain.checks import MAX_COMMENT, legible, line
 from quarterdeck_domain.errors import NotAllowed, NotFound, WrongState
 from quarterdeck_domain.estate.asset import ASSET_EVENTS
-from quarterdeck_domain.estate.events import ESTATE_EVENTS, EXPOSED, RelationDeclared, RelationWithdrawn
+from quarterdeck_domain.estate.events import EXPOSED, RelationDeclared, RelationWithdrawn
 from quarterdeck_domain.events import Actor, RecordedEvent
 from quarterdeck_domain.policy.events import BundleModeChanged, DecisionRecorded
 from quarterdeck_domain.slices import Decision, Slice, boundary
@@ -90,8 +90,12 @@ class RedeemGrant(CommandSlice):
                 self._decision, self._decision_event = decision, event
             case BundleModeChanged():
                 self._changed = event.position
-            case payload if isinstance(payload, ESTATE_EVENTS):
-                self._changed = event.position
+            case payload if isinstance(payload, ASSET_EVENTS):
+                if any(f"asset:{name}" in event.tags for name in self._estate):
+                    self._changed = event.position
+            case RelationDeclared() | RelationWithdrawn():
+                if any(f"{EXPOSED}:{name}" in event.tags for name in self._estate):
+                    self._changed = event.position
             case _:
                 pass
 
