@@ -35,6 +35,10 @@ query Changed($from: Moment!, $to: Moment, $first: Int!, $after: String, $kinds:
   }
 }
 """
+MAX_WHOLE: Final = 60
+"""With more changes than this, what is new is shown by its name alone."""
+_PLAIN: Final = frozenset(("kind", "name", "source", "confidence", "registered_at", "valid_from", "timed"))
+"""What says little of what is new."""
 _PARTS: Final = {"assets": "[String!]", "teams": "[String!]"}
 
 
@@ -50,6 +54,7 @@ def diff(
         typer.Option(help=f"Only these: an estate's kind (agent, tool, …), {', '.join((*ESTATE, *OTHERS))}, all."),
     ] = [],  # noqa: B006
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many objects at most.")] = 500,
+    everything: Annotated[bool, typer.Option("--all", help="Every fact of what is new, however much it is.")] = False,
     json: AsJson = False,
 ) -> None:
     """Show what is different between two moments of the estate, and of what governs it."""
@@ -66,8 +71,9 @@ def diff(
         return
     out = console()
     out.print(f"{_end(ends['from'])}  ->  {_end(ends['to'])}", soft_wrap=True)
+    brief = len(changes) > MAX_WHOLE and not everything
     for item in changes:
-        for line in change_lines(item):
+        for line in change_lines(item, brief=brief, everything=everything):
             out.print(line, soft_wrap=True)
     counts = {name: sum(item["kind"] == name for item in changes) for name in _MARKS}
     summary = ", ".join(f"{count} {word(name)}" for name, count in counts.items() if count)
@@ -117,8 +123,9 @@ def _changes(
             return
 
 
-def change_lines(change: Mapping[str, Any]) -> Iterator[Text]:
-    """Yield a change line by line: the object, and each of its fields before and after."""
+def change_lines(change: Mapping[str, Any], *, brief: bool = False, everything: bool = False) -> Iterator[Text]:
+    """Yield a change line by line: the object, and each of its fields before and after; in brief, what is new is its
+    name alone."""
     from rich.text import Text
 
     mark, style = _MARKS.get(change["kind"], ("?", ""))
@@ -126,13 +133,16 @@ def change_lines(change: Mapping[str, Any]) -> Iterator[Text]:
     kind = "" if change["objectKind"] in ("ASSET", "RELATION") else f"{word(change['objectKind'])} "
     yield Text(f"{mark} {kind}{visible(name)}", style=style)
     fields = [item for item in _flat(change["fields"]) if item[1] != item[2]]
-    if change["kind"] == "REMOVED" or (change["kind"] == "ADDED" and change["objectKind"] == "RELATION"):
+    new = change["kind"] == "ADDED"
+    if change["kind"] == "REMOVED" or (new and (brief or change["objectKind"] == "RELATION")):
         return
+    if new and not everything:
+        fields = [item for item in fields if item[0] not in _PLAIN]
     width = max((cell_len(visible(item[0])) for item in fields), default=0)
     for field, before, after in fields:
         label = visible(field) + " " * (width - cell_len(visible(field)))
-        shown = told(after, 80) if change["kind"] == "ADDED" else f"{told(before, 80)} -> {told(after, 80)}"
-        if change["kind"] != "ADDED" or after not in (None, "", [], {}):
+        shown = told(after, 80) if new else f"{told(before, 80)} -> {told(after, 80)}"
+        if not new or after not in (None, "", [], {}):
             yield Text(f"    {label}  {shown}")
 
 

@@ -249,7 +249,7 @@ def _said(done: dict[str, Any], json: bool, what: str, then: str | None = None) 
         print_json(done)
         return
     if not done.get("events"):
-        typer.echo(f"Nothing to change: {what} already (position {done['position']}).")
+        typer.echo(f"Nothing to change: it is so already (position {done['position']}).")
         return
     typer.echo(f"{what}, from position {done['position']} on.")
     if then is not None:

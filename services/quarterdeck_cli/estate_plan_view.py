@@ -55,9 +55,10 @@ def plan_lines(plan: dict[str, Any], *, everything: bool = False) -> Iterator[Te
     from rich.text import Text
 
     steps: Sequence[dict[str, Any]] = plan["steps"]
-    shown = steps if everything else _chosen(steps)
+    long = not everything and len(steps) > MAX_STEPS
+    shown = sorted(steps, key=_rank)[:MAX_STEPS] if long else steps
     for step in shown:
-        yield from _step(step, None if everything else 80)
+        yield from _step(step, limit=None if everything else 80, brief=long)
     if left := len(steps) - len(shown):
         yield Text(f"  … and {left:,} more; --all shows everything", style="dim")
     for note in plan.get("notes") or ():
@@ -71,26 +72,28 @@ def counted(counts: dict[str, int], *, done: bool = False) -> str:
     return ", ".join(named) or "nothing to change"
 
 
-def _chosen(steps: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
-    """Return what is shown of a long plan. What takes something away stands first: it is what people look for."""
-    if len(steps) <= MAX_STEPS:
-        return steps
-    taken = [step for step in steps if _MARKS.get(str(step["action"]), ("!",))[0] in "-!"]
-    others = [step for step in steps if _MARKS.get(str(step["action"]), ("!",))[0] not in "-!"]
-    return [*taken, *others][:MAX_STEPS]
+def _rank(step: dict[str, Any]) -> int:
+    """Return where a step stands in a long plan: what takes something away first, since it is what people look for."""
+    return "-!~+".find(_MARKS.get(str(step["action"]), ("!",))[0])
 
 
-def _step(step: dict[str, Any], limit: int | None) -> Iterator[Text]:
+def _step(step: dict[str, Any], *, limit: int | None, brief: bool) -> Iterator[Text]:
+    """Yield a step line by line; in brief, what is registered is its name alone."""
     from rich.text import Text
 
     action = str(step["action"])
     mark, verb, style = _MARKS.get(action, ("!", f"{visible(action)} ", "magenta"))
     yield Text(f"{mark} {verb}{visible(step['subject'])}", style=style)
-    fields: Sequence[dict[str, Any]] = step.get("fields") or ()
+    new = action == "register"
+    fields = [
+        item
+        for item in step.get("fields") or ()
+        if not (new and (brief or (item["field"] == "lifecycle" and item.get("after") == "live")))
+    ]
     width = max((cell_len(visible(item["field"])) for item in fields), default=0)
     for item in fields:
         name = visible(item["field"])
         name += " " * (width - cell_len(name))
         after = told(item.get("after"), limit)
-        said = after if action == "register" else f"{told(item.get('before'), limit)} -> {after}"
+        said = after if new else f"{told(item.get('before'), limit)} -> {after}"
         yield Text(f"    {name}  {said}")

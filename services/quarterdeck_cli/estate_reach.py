@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from quarterdeck_cli.client import Api
-from quarterdeck_cli.estate_ways_view import ways_lines
+from quarterdeck_cli.estate_ways_view import access_lines, ways_lines
 from quarterdeck_cli.estate_words import AssetId, plain, plainly
 from quarterdeck_cli.moments import Asked, At, KnownAt
 from quarterdeck_cli.output import AsJson, console, print_json, show_rows, visible
@@ -93,21 +93,11 @@ def reached_by(
     if json:
         print_json({"of": name, "position": answer["position"], **found})
         return
-    rows = [
-        (
-            item["asset"]["id"],
-            item["steps"],
-            item["asset"]["owner"] or item["asset"]["team"],
-            ", ".join(tool["id"] for tool in item["tools"]),
-            ", ".join(sorted({f"{control['relation']} {control['control']['id']}" for control in item["controls"]})),
-            "a way without" if item["ungated"] else "yes",
-        )
-        for item in found["accesses"]
-    ]
-    columns = ("who", "steps", "who answers", "through", "under", "is somebody asked")
-    show_rows(columns, rows, f"No {visible(' or '.join(kind))} reaches {visible(name)} over {hops} steps.")
-    if found["total"] > len(rows):
-        typer.echo(f"\n{len(rows)} of {found['total']}.", err=True)
+    if not found["accesses"]:
+        typer.echo(f"No {visible(' or '.join(kind))} reaches {visible(name)} over {hops} steps.")
+    out = console()
+    for line in access_lines(found):
+        out.print(line, soft_wrap=True)
 
 
 @app.command()

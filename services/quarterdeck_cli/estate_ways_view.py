@@ -36,11 +36,26 @@ def ways_lines(start: str, end: str, found: dict[str, Any], hops: int) -> Iterat
     yield from _cut(found.get("cut"))
 
 
-def path_line(path: dict[str, Any]) -> str:
-    """Return a path as one line."""
-    relations = path["relations"]
-    steps = [f" {visible(item['relation'])} {visible(item['target'])}" for item in relations]
-    return visible(relations[0]["source"]) + "".join(steps) if relations else ""
+def access_lines(found: dict[str, Any]) -> Iterator[Text]:
+    """Yield what can reach something, each with the tools on its ways and the controls over them."""
+    from rich.text import Text
+
+    for item in found["accesses"]:
+        asset = item["asset"]
+        line = Text(visible(asset["id"]), style="bold")
+        who = asset["owner"] or asset["team"]
+        line.append(f"  {item['steps']} steps, {told(who) if who else 'nobody'} answers for it", style="")
+        yield line
+        if item["ungated"]:
+            yield Text("    on one way at least, nobody has to consent", style="bold red")
+        if item["tools"]:
+            yield Text(f"    through  {', '.join(visible(tool['id']) for tool in item['tools'])}")
+        controls = sorted({f"{control['relation']} {control['control']['id']}" for control in item["controls"]})
+        yield Text(f"    under    {', '.join(map(visible, controls)) or 'no control'}", style="cyan")
+        steps = [f"{visible(step['relation'])} {visible(step['target'])}" for step in item["path"]["relations"]]
+        yield Text(f"    shortest {', '.join(steps)}", style="dim")
+    if found["total"] > len(found["accesses"]):
+        yield Text(f"  … {found['total'] - len(found['accesses'])} more; --limit shows up to 100", style="dim")
 
 
 def _path(start: str, path: dict[str, Any]) -> Iterator[Text]:

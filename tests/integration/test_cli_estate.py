@@ -297,7 +297,7 @@ async def test_reach_and_ways(filled: Journey) -> None:
     assert (access["asset"]["id"], access["ungated"]) == ("agent:support-bot", False)
     assert [tool["id"] for tool in access["tools"]] == ["tool:refund"]
     code, out, _ = await filled.cli("estate", "reached-by", "dataset:orders", by="audra")
-    assert "gated_by approval_path:default" in out
+    assert "    through  tool:refund\n    under    gated_by approval_path:default, governed_by" in out
     ways = await parsed(filled, "estate", "ways", "agent:support-bot", "dataset:orders")
     (path,) = ways["paths"]
     assert [step["target"] for step in path["relations"]] == ["mcp_server:crm", "tool:refund", "dataset:orders"]
