@@ -23,6 +23,7 @@ from quarterdeck_domain.approvals.values import ApprovalFold, GrantFold, SameAct
 from quarterdeck_domain.errors import Refused
 from quarterdeck_domain.events import NewEvent
 from quarterdeck_domain.policy.events import BundleModeChanged, DecisionRecorded
+from quarterdeck_domain.policy.slices import POLICY_BASIS, RecordDecision
 from quarterdeck_domain.slices import Decision, boundary
 from quarterdeck_ledger import ledger, memory, sequencer
 from quarterdeck_ledger.errors import Expired, Unavailable
@@ -33,6 +34,8 @@ from quarterdeck_ledger.memory import MemoryStore
 from quarterdeck_ledger.sequencer import Sequencer
 from quarterdeck_ledger.store import Outcome
 from quarterdeck_policy import decisions
+from quarterdeck_policy.looking import Looking
+from quarterdeck_policy.sight import EstateView
 from quarterdeck_projector.dispatcher import NAME, Dispatcher
 from quarterdeck_workflows import execution
 from quarterdeck_workflows.approval_gate import activities
@@ -373,6 +376,34 @@ def decided_on_a_stale_policy(patch: pytest.MonkeyPatch) -> None:
         return await append(self, tenant, events, condition, not_after=not_after)
 
     patch.setattr(EventLedger, "append", careless)
+
+
+@bug("journeys", 2_000, "what is shut is denied")
+def decided_on_a_stale_estate(patch: pytest.MonkeyPatch) -> None:
+    """A decision is recorded although something it names was put into quarantine since."""
+    patch.setattr(RecordDecision, "consistency_boundary", lambda _: POLICY_BASIS)
+
+
+@bug("journeys", 400, "what is shut is denied")
+def the_estate_is_looked_at_once(patch: pytest.MonkeyPatch) -> None:
+    """What is known of an object is kept, whatever happens to it."""
+
+    def unmoved(self: EstateView, _changes: Any) -> EstateView:
+        return self
+
+    patch.setattr(EstateView, "after", unmoved)
+
+
+@bug("journeys", 400, "what is shut is denied")
+def servers_do_not_count(patch: pytest.MonkeyPatch) -> None:
+    """A tool is looked at, and nobody asks whose it is."""
+    patch.setattr(Looking, "_servers", lambda *_: [])
+
+
+@bug("journeys", 4_000, "what is shut is denied")
+def redemption_that_does_not_watch_the_estate(patch: pytest.MonkeyPatch) -> None:
+    """A grant is used on a permit from before the quarantine."""
+    patch.setattr(RedeemGrant, "widened", lambda _: None)
 
 
 @bug("journeys", 600, "deny by default")

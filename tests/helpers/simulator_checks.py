@@ -77,6 +77,8 @@ class Tally:
         self.enforced: str | None = None
         self.enforced_at = 0
         self.taken = 0
+        self.shut: dict[str, int] = {}
+        self.exposed: dict[str, set[str]] = {}
 
     def read(self, entry: Entry) -> None:
         """Count one entry, and hold it against what came before."""
@@ -129,6 +131,8 @@ class Tally:
             need("deny by default", data["outcome"] == "deny", f"{data['outcome']} without a policy")
         if entry["position"] > self.since:
             need("policy in force", data.get("bundle_id") == self.enforced, f"{self.enforced} is in force")
+            if data["outcome"] != "deny":
+                self.usable(data["resource"])
             subject = self.people.get(data["subject"].partition(":")[2])
             if subject is not None and not subject.active:
                 need("policy in force", data["outcome"] == "deny", "its subject was deactivated")
@@ -144,6 +148,26 @@ class Tally:
             self.enforced = data["bundle_id"]
         elif data["bundle_id"] == self.enforced:
             self.enforced = None
+
+    # The estate.
+
+    def quarantined(self, entry: Entry, data: Entry) -> None:
+        """Nothing may be done with it, or through it."""
+        self.shut[data["asset"]] = entry["position"]
+
+    def released(self, entry: Entry, data: Entry) -> None:
+        """Somebody has looked at it."""
+        self.shut.pop(data["asset"], None)
+
+    def related(self, entry: Entry, data: Entry) -> None:
+        """A server exposes something."""
+        if data["relation"] == "exposes":
+            self.exposed.setdefault(data["target"], set()).add(data["source"])
+
+    def usable(self, asset: str) -> None:
+        """Nothing of it is shut just now."""
+        shut = sorted(name for name in {asset, *self.exposed.get(asset, ())} if name in self.shut)
+        need("what is shut is denied", not shut, f"{asset} is used, and {shut} shut")
 
     # Approvals.
 
@@ -255,6 +279,7 @@ class Tally:
         need("bound to the action", data["action_digest"] == grant["action_digest"], "another action is done")
         need("bound to the action", data["redeemer"] == grant["redeemer"], "somebody else does it")
         need("bound to the action", entry["actor"]["principal"] == grant["redeemer"], "somebody else does it")
+        self.usable(approval.request["resource"])
         self.permitted(entry, data, grant)
         need("one effect a redemption", data["effect_id"] not in self.effects, f"{data['effect_id']} starts twice")
         self.effects[data["effect_id"]] = []
@@ -302,6 +327,9 @@ _HANDLERS: dict[str, Any] = {
     "principal.ownership_transferred": Tally.transferred,
     "policy.decision_recorded": Tally.decided,
     "policy_bundle.mode_changed": Tally.mode_changed,
+    "asset.quarantined": Tally.quarantined,
+    "asset.released": Tally.released,
+    "relation.declared": Tally.related,
     "approval.requested": Tally.requested,
     "approval.vote_cast": Tally.voted,
     "approval.reminded": Tally.reminded,

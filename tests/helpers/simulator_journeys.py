@@ -29,7 +29,9 @@ from quarterdeck_domain.access.values import SYSTEM
 from quarterdeck_domain.approvals.errors import AlreadyRequested
 from quarterdeck_domain.approvals.slices import CancelApproval, CastVote, ReportEffect, RequestApproval, RevokeGrant
 from quarterdeck_domain.errors import QuarterdeckError
-from quarterdeck_domain.events import Actor, NewEvent
+from quarterdeck_domain.estate.events import AssetRegistered, RelationDeclared
+from quarterdeck_domain.estate.slices import QuarantineAsset, ReleaseAsset
+from quarterdeck_domain.events import Actor, Event, NewEvent
 from quarterdeck_domain.ids import make_id
 from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_domain.policy.slices import ChangeBundleMode, PublishBundle
@@ -48,6 +50,7 @@ POLICY = """
 @id("gone") forbid (principal, action, resource) when { context.verified.subject.deactivated };
 """
 EXPECTED = {"read": "permit", "refund": "approval_required", "launch": "deny"}
+TOOL = {"type": "tool", "id": "crm/refund"}
 BUNDLE, SECOND = named("bnd", "1"), named("bnd", "2")
 BOT, ADA, OTTO = acting("bot", "agent"), acting("ada"), acting("otto")
 CALLER = Caller(TENANT, BOT, frozenset({"agent"}))
@@ -72,6 +75,8 @@ def run(seed: int) -> World:
             world.client_task(journey.approver(name))
     if rng.random() < 0.4:
         world.client_task(journey.meddler())
+    if rng.random() < 0.5:
+        world.client_task(journey.watchman())
     world.play(then=lambda: settled(world, journey))
     entries = world.store._logs[TENANT].entries
     since = len(store._logs[TENANT].entries)
@@ -144,7 +149,7 @@ class Journey:
         body = {
             "subject": {"type": "agent", "id": BOT.principal},
             "action": {"name": action},
-            "resource": {"type": "order", "id": order},
+            "resource": TOOL if order == "0" else {"type": "order", "id": order},
         }
         decision = await self.decide(body)
         if decision.outcome != "approval_required":
@@ -246,6 +251,17 @@ class Journey:
             elif choice == 5:
                 await self.revoke(approval_id)
 
+    async def watchman(self) -> None:
+        """Shut the tool, or the server that exposes it, and open it again; or not."""
+        rng = self.world.rng
+        asset = ("tool:crm/refund", "mcp_server:crm")[int(rng.random() * 2)]
+        for _ in range(1 + int(rng.random() * 3)):
+            await asyncio.sleep(rng.random() * 20)
+            await self.command(ADA, lambda: QuarantineAsset(asset=asset, reason="it changed", actor=ADA))
+            await asyncio.sleep(rng.random() * 10)
+            if rng.random() < 0.7:
+                await self.command(ADA, lambda: ReleaseAsset(asset=asset, reason="it was looked at", actor=ADA))
+
     async def revoke(self, approval_id: str) -> None:
         """Take a grant back, where there is one."""
         state: ApprovalState | None = await self.world.ask(lambda api: read_approval(api.ledger, TENANT, approval_id))
@@ -287,6 +303,13 @@ async def _furnish(ledger: EventLedger) -> None:
         await ledger.append(TENANT, [NewEvent(id=event.id, payload=event.payload, actor=event.actor)])
     quick = path(path_version=2, remind_after_s=14, expires_after_s=45, grant_lifetime_s=40)
     await ledger.append(TENANT, [NewEvent(id=uuid.UUID(int=1_000), payload=quick, actor=SYSTEM)])
+    known: tuple[Event, ...] = (
+        AssetRegistered(asset="mcp_server:crm", facts={"lifecycle": "live"}, source="simulated"),
+        AssetRegistered(asset="tool:crm/refund", facts={"lifecycle": "live"}, source="simulated"),
+        RelationDeclared(source="mcp_server:crm", relation="exposes", target="tool:crm/refund"),
+    )
+    made = [NewEvent(id=uuid.UUID(int=3_000 + n), payload=known[n], actor=SYSTEM) for n in range(len(known))]
+    await ledger.append(TENANT, made)
     text = BundleText(policies=POLICY)
     for number, command in enumerate(
         (
