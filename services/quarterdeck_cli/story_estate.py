@@ -7,12 +7,13 @@ present: one fact came to light late.
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from quarterdeck_cli.demo_happenings import CUSTOMERS, PREVIEW, WRITER, estate_file, happenings, last_tuesday, trace
-from quarterdeck_cli.output import table
+from quarterdeck_cli.output import nodes, table
 from quarterdeck_cli.story_door import WIDTH, Door, Say, must
 
 WHO_CAN: Final = """
@@ -22,10 +23,12 @@ query WhoCan($of: ID!, $writer: ID!, $then: DateTime!, $before: Position!, $now:
   now(atLeast: $now) {
     reachedBy(of: $of, first: 20) { accesses { asset { name } ungated path { relations { source } } } }
     ways(from: $writer, to: $of, first: 1) { cut { steps { action subject } } }
+    findings(first: 1) { total edges { node { type assetId message fix } } }
   }
 }
 fragment Who on Record { reachedBy(of: $of, first: 20) { accesses { asset { name } } } }
 """
+LAST: Final = "{ timeline(first: 1, order: NEWEST_FIRST) { edges { node { position } } } }"
 
 
 class Estate:
@@ -61,14 +64,16 @@ class Estate:
         return done
 
     def _happen(self, now: datetime, bot: str) -> int:
+        """Let everything happen; return the position of the last event of it."""
         named = ("change_asset", {"asset": "agent:refund-bot", "set": {"attributes": {"principal": bot}}})
-        position = 0
         for name, body in [named, *happenings(now)]:
-            position = self._door.command(self._omar, name, body)["position"]
+            self._door.command(self._omar, name, body)
         self._door.post("/v1/traces", trace(now), self._omar)
         self._say("    Then a grant is widened; an index turns out to hold more since Tuesday; a")
         self._say(f"    tool says something else of itself, and {PREVIEW} is put into")
         self._say("    quarantine; a trace shows an agent with a tool that nobody registered.")
+        (last,) = nodes(self._door.ask(LAST, self._omar)["timeline"])
+        position: int = last["position"]
         return position
 
     def _ask(self, now: datetime, before: int, position: int) -> dict[str, Any]:
@@ -95,7 +100,13 @@ class Estate:
         self._show(("agent", "known then", "known now", "today", "through", "gated"), rows)
         (step,) = found["now"]["ways"]["cut"]["steps"]
         self._say(f"    What would close {WRITER}'s way: to {step['action']} {step['subject']}.")
-        return told | {"cut": step}
+        findings = found["now"]["findings"]
+        (worst,) = nodes(findings)
+        self._say(f"    {findings['total']} findings, each with the command that mends it. The worst:")
+        for line in textwrap.wrap(f"{worst['assetId'].removeprefix('asset:')}: {worst['message']}", WIDTH - 6):
+            self._say(f"      {line}")
+        self._say(f"      {worst['fix']}")
+        return told | {"cut": step, "findings": findings["total"], "worst": worst}
 
     def _show(self, columns: Any, rows: Any) -> None:
         from rich.console import Console

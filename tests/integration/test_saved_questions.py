@@ -419,6 +419,129 @@ async def test_what_has_drifted(demo: DemoWorld) -> None:
     assert drift["asset"]["lifecycle"] == "QUARANTINED"
 
 
+def told(found: dict[str, Any]) -> set[tuple[str, str, str]]:
+    """Return findings as type, object and what else they are about."""
+    assert found["findings"]["total"] == len(found["findings"]["edges"])
+    return {(item["type"], name(item["assetId"]), item["subject"]) for item in nodes(found["findings"])}
+
+
+async def test_which_grants_go_too_far(demo: DemoWorld) -> None:
+    """S0-33, S0-76: two grants to write that no tool behind them needs, one of which has run out; and the writer calls
+    a tool for which it holds no grant."""
+    assert told((await demo.ask("WhichGrantsGoTooFar"))["now"]) == {
+        ("OUT_OF_SCOPE", "agent:campaign-writer", "tool:export.csv"),
+        ("OVER_PERMISSIONED", "tool_grant:campaign-audience", ""),
+        ("OVER_PERMISSIONED", "tool_grant:people-records", ""),
+        ("EXPIRED", "tool_grant:people-records", ""),
+    }
+
+
+async def test_which_tool_and_identity_risks_are_there(demo: DemoWorld) -> None:
+    """S0-30: the worst first; nobody answers for the tool that nobody registered."""
+    found = (await demo.ask("WhichToolAndIdentityRisksAreThere"))["now"]
+    risks = told(found)
+    assert {item for item in risks if item[1] == "tool:export.csv"} == {
+        ("UNREGISTERED", "tool:export.csv", ""),
+        ("UNOWNED", "tool:export.csv", ""),
+        ("INCOMPLETE", "tool:export.csv", ""),
+    }
+    severities = [item["severity"] for item in nodes(found["findings"])]
+    assert severities == sorted(severities, key=["CRITICAL", "HIGH", "MODERATE", "LOW"].index)
+    assert severities[0] == "CRITICAL"
+    mine = told((await demo.ask("WhichToolAndIdentityRisksAreThere", team=["people-ops"]))["now"])
+    assert mine == {
+        ("OVER_PERMISSIONED", "tool_grant:people-records", ""),
+        ("EXPIRED", "tool_grant:people-records", ""),
+        ("UNFUNDED", "agent:people-helper", ""),
+    }
+
+
+async def test_what_is_outside_the_plane(demo: DemoWorld) -> None:
+    """S1-68: a tool nobody registered and the call of it that nobody declared; marketing, watched by nobody."""
+    assert told((await demo.ask("WhatIsOutsideThePlane"))["now"]) == {
+        ("UNREGISTERED", "tool:export.csv", ""),
+        ("UNDECLARED_RELATION", "agent:campaign-writer", "calls tool:export.csv"),
+        ("UNMONITORED", "agent:campaign-writer", ""),
+        ("UNMONITORED", "workflow:campaign-launch", ""),
+    }
+
+
+async def test_which_are_tier_one_in_fact(demo: DemoWorld) -> None:
+    """S3-08: the route of every conversation: six agents, the care desk, two guardrails and two suites use it."""
+    assert told((await demo.ask("WhichAreTierOneInFact"))["now"]) == {("UNPROMOTED", "route:chat", "")}
+    assert told((await demo.ask("WhichAreTierOneInFact", kind=["model"]))["now"]) == set()
+
+
+async def test_do_assumptions_match_live_use(demo: DemoWorld) -> None:
+    """S0-114: for marketing they do not; for the care team they do."""
+    assert told((await demo.ask("DoAssumptionsMatchLiveUse", team=["marketing"]))["now"]) == {
+        ("DRIFTED", "tool:audience.preview", "tools"),
+        ("UNDECLARED_RELATION", "agent:campaign-writer", "calls tool:export.csv"),
+        ("EXPIRED", "exception_window:campaign-without-gate", ""),
+    }
+    assert told((await demo.ask("DoAssumptionsMatchLiveUse", team=["customer-care"]))["now"]) == set()
+
+
+async def test_what_is_missing_or_wrong(demo: DemoWorld) -> None:
+    """S0-08: nothing was drifted, unregistered or about to end when only the file was applied; the rest was there."""
+    before = told((await demo.ask("WhatIsMissingOrWrong", time=await moment(demo)))["at"])
+    after = told((await demo.ask("WhatIsMissingOrWrong", time=await now(demo)))["at"])
+    assert {type_ for type_, _, _ in after - before} == {
+        "OUT_OF_SCOPE",
+        "DRIFTED",
+        "UNREGISTERED",
+        "UNOWNED",
+        "INCOMPLETE",
+        "OVER_PERMISSIONED",
+        "UNDECLARED_RELATION",
+        "SUNSET",
+    }
+    assert before - after == set()
+    duplicates = {"filter": {"type": ["DUPLICATE"]}}
+    found = (await demo.ask("WhatIsMissingOrWrong", time=await now(demo), **duplicates))["at"]
+    assert told(found) == {("DUPLICATE", "tool:orders-refund", "tool:orders.refund")}
+    (fix,) = (item["fix"] for item in nodes(found["findings"]))
+    assert fix == "quarterdeck estate merge tool:orders.refund tool:orders-refund"
+
+
+async def test_is_control_coverage_equal(demo: DemoWorld) -> None:
+    """S0-04: of fifteen that act thirteen are governed; both that are not are marketing's, which lags in everything."""
+    found = (await demo.ask("IsControlCoverageEqual", time=await moment(demo)))["at"]["coverage"]
+    whole = {item["control"]: (item["covered"], item["required"]) for item in found["whole"]["controls"]}
+    assert whole == {
+        "OWNED": (104, 104),
+        "GOVERNED": (13, 15),
+        "GATED": (4, 5),
+        "FUNDED": (10, 15),
+        "MONITORED": (13, 15),
+    }
+    groups = {group["name"]: {item["control"]: item for item in group["controls"]} for group in found["groups"]}
+    lagging = {team: [name for name, item in controls.items() if item["outlier"]] for team, controls in groups.items()}
+    assert lagging["marketing"] == ["GOVERNED", "GATED", "FUNDED", "MONITORED"]
+    assert lagging["customer-care"] == []
+
+
+async def test_what_is_the_blast_radius(demo: DemoWorld) -> None:
+    """S2-82: of the tool that finds customers, before the grant was widened: what the care team does, whom to call."""
+    of = {"of": "tool:crm.find-customer"}
+    found = (await demo.ask("WhatIsTheBlastRadius", **of, time=await moment(demo)))["at"]["blastRadius"]
+    groups = {item["group"]: {name(hit["asset"]["id"]) for hit in item["nearest"]} for item in found["groups"]}
+    assert groups["AGENTS"] == {"agent:support-triage", "agent:order-assistant", "agent:refund-bot"}
+    assert groups["CHANNELS"] == {
+        "output_channel:care-email",
+        "output_channel:shop-chat",
+        "output_channel:payment-system",
+    }
+    assert [(item["owner"], item["onCall"]) for item in found["people"]][:2] == [
+        ("data-rota", "rota://data"),
+        ("care-lead", "rota://care"),
+    ]
+    after = (await demo.ask("WhatIsTheBlastRadius", **of, time=await now(demo)))["at"]["blastRadius"]
+    groups = {item["group"]: {name(hit["asset"]["id"]) for hit in item["nearest"]} for item in after["groups"]}
+    assert "agent:campaign-writer" in groups["AGENTS"]
+    assert "output_channel:newsletter" in groups["CHANNELS"]
+
+
 async def test_why_is_it_so(demo: DemoWorld) -> None:
     """The tool is in quarantine because it was registered and put there; nothing else is needed for it."""
     found = (await demo.ask("WhyIsItSo", id="asset:tool:audience.preview", fields=["lifecycle"]))["explain"]["slice"]
