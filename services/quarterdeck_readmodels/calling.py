@@ -1,5 +1,6 @@
 """Which tools objects can call by themselves: those that grants they hold permit, and those that they call straight or
-through a server. What another agent can call in their place is reach, not this."""
+through a server. Where they hold grants for what a server offers, these say which, and not that they are connected to
+it. What another agent can call in their place is reach, not this."""
 
 from __future__ import annotations
 
@@ -49,19 +50,21 @@ async def callable_tools(record: Record, starts: Sequence[str], moment: datetime
 
 
 def _of(assets: Mapping[str, Asset], edges: Mapping[str, set[str]], start: str) -> tuple[CallableTool, ...]:
-    permitted: dict[str, set[str | None]] = {}
-    pending: list[tuple[str, str | None]] = [(start, None)]
-    seen = set(pending)
-    while pending:
-        here, grant = pending.pop()
-        for there in edges.get(here, set()) & assets.keys():
-            kind = assets[there].kind
-            if kind == "tool":
-                permitted.setdefault(there, set()).add(grant)
-            step = (there, there if kind == "tool_grant" else grant)
-            if kind in _BETWEEN and step not in seen:
-                seen.add(step)
-                pending.append(step)
+    def after(name: str, kind: str) -> set[str]:
+        return {end for end in edges.get(name, ()) if end in assets and assets[end].kind == kind}
+
+    def permits(name: str) -> set[str]:
+        return after(name, "tool").union(*(after(server, "tool") for server in after(name, "mcp_server")))
+
+    permitted: dict[str, set[str | None]] = {tool: {None} for tool in after(start, "tool")}
+    for grant in after(start, "tool_grant"):
+        for tool in permits(grant):
+            permitted.setdefault(tool, set()).add(grant)
+    granted = {tool for tool, grants in permitted.items() if grants != {None}}
+    for server in after(start, "mcp_server"):
+        offered = after(server, "tool")
+        for tool in offered if granted.isdisjoint(offered) else ():
+            permitted.setdefault(tool, set()).add(None)
     return tuple(
         CallableTool(
             tool=assets[name],
