@@ -14,11 +14,13 @@ from quarterdeck_domain.estate.cuts import candidates, cut
 from quarterdeck_domain.estate.reach import Edge
 from quarterdeck_domain.estate.relations import CONTROL, RELATION_TYPES
 from quarterdeck_graphql.at import At, Shown
+from quarterdeck_graphql.dating import DatedFacts, Period, dated_facts, periods
 from quarterdeck_graphql.declare import resolver
 from quarterdeck_graphql.enums import Confidence, DriftInput, DriftState, Lifecycle
 from quarterdeck_graphql.limits import PART
 from quarterdeck_graphql.node import Node, check_first
 from quarterdeck_readmodels import estate as rows
+from quarterdeck_readmodels.bitemporal import holds
 from quarterdeck_readmodels.reaching import Part, around
 
 MAX_RELATIONS: Final = 1_000
@@ -55,13 +57,18 @@ class Asset(Shown, Node):
     sunset: datetime | None = strawberry.field(description="Its last day.")
     registered_at: datetime = strawberry.field(description="Since when it is known.")
     changed_at: datetime = strawberry.field(description="When what is known of it changed last.")
+    valid_from: datetime | None = strawberry.field(description="Since when it exists, where somebody said so.")
+    dated: list[DatedFacts] = strawberry.field(
+        metadata=PART, description="What holds from or until other moments than those of recording, as far as known."
+    )
 
     @classmethod
     def instead(cls, row: rows.Asset) -> dict[str, Any]:
         """Return the id as it is written everywhere."""
         merged = None if row.merged_into is None else f"asset:{row.merged_into}"
         successor = None if row.successor is None else f"asset:{row.successor}"
-        return {"id": f"asset:{row.id}", "merged_into": merged, "successor": successor}
+        ids = {"id": f"asset:{row.id}", "merged_into": merged, "successor": successor}
+        return ids | {"dated": dated_facts(row.dated)}
 
     @resolver("Its relations to others, those that begin at it, or with `incoming` those that lead to it.")
     async def relations(
@@ -126,6 +133,9 @@ class Relation(Shown, Node):
     first_seen: datetime | None = strawberry.field(description="When it was first seen.")
     last_seen: datetime | None = strawberry.field(description="When it was last seen.")
     confidence: Confidence = strawberry.field(description="How it came to be known.")
+    periods: list[Period] = strawberry.field(
+        metadata=PART, description="When it is declared to hold, as far as known, in the order in which that was said."
+    )
 
     @classmethod
     def instead(cls, row: rows.Relation) -> dict[str, Any]:
@@ -134,7 +144,12 @@ class Relation(Shown, Node):
             "id": f"relation:{row.id}",
             "source": f"asset:{row.source}",
             "target": f"asset:{row.target}",
+            "periods": periods(row.intervals),
         }
+
+    @resolver("Whether it takes part in `reach` at the moment of the record: it is declared to hold then, or was seen.")
+    async def holds(self) -> bool:
+        return holds(self._row, await moment_of(self._at))
 
     @resolver("How it reads, in words.")
     def sentence(self) -> str:

@@ -18,6 +18,7 @@ from quarterdeck_graphql.explain import Explanation, explain
 from quarterdeck_graphql.limits import WEIGHT
 from quarterdeck_graphql.moments import Moment, position_at, position_of, view_of
 from quarterdeck_graphql.node import Connection, Node
+from quarterdeck_graphql.opened import Opened, opened_between
 from quarterdeck_graphql.proofs import Log
 from quarterdeck_graphql.record import After, First, Record, node_at, record_at
 from quarterdeck_graphql.scalars import Position
@@ -102,6 +103,30 @@ class Query:
         after: After = None,
     ) -> Connection[TimelineEntry]:
         return await timeline_page(info, first, filter, order, after)
+
+    @resolver(
+        "What changed between two moments that opened the way from one object to another: whether there was one then "
+        "and is one now, what of each way took no part then and what made it so, and the fewest changes that opened "
+        "one.",
+        metadata={WEIGHT: 20},
+    )
+    async def opened(
+        self,
+        info: Info,
+        from_: Annotated[strawberry.ID, strawberry.argument(name="from", description="The one object, `kind:name`.")],
+        to: Annotated[strawberry.ID, strawberry.argument(description="The other.")],
+        since: Annotated[Moment, strawberry.argument(description="The one moment.")],
+        until: Annotated[Moment | None, strawberry.argument(description="The other; left out: now.")] = None,
+        known_at: Annotated[
+            Moment | None,
+            strawberry.argument(description="The moment as of which both are known; left out: as each was recorded."),
+        ] = None,
+        hops: Annotated[int, strawberry.argument(description="Over how many steps at most, 1 to 12.")] = 6,
+        first: Annotated[int, strawberry.argument(description="How many ways are shown, 1 to 50.")] = 10,
+    ) -> Opened:
+        return await opened_between(
+            info.context, from_, to, since=since, until=until, known=known_at, hops=hops, first=first
+        )
 
     @resolver("What is different between two moments.")
     async def diff(

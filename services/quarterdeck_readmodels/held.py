@@ -51,13 +51,21 @@ class Held(Record):
     """One tenant's read models as of one position, the estate in them as it was true at a moment."""
 
     def __init__(self, known: Record, view: View) -> None:
-        parts = (known._connection, known._schema, known.tenant, known.projected)
-        super().__init__(*parts, known.position)
+        super().__init__(known._connection, known._schema, known.tenant, known.projected, known.position)
         self.moment = view.moment
+        self._view = view
         self._known = known
         self._recorded = min(view.recorded, self.position)
         self._promptly = view.promptly
-        self._then = known if self._recorded == self.position else Record(*parts, self._recorded)
+        self._then = known if self._recorded == self.position else known.earlier(self._recorded)
+
+    def lean(self) -> Held:
+        """Return this one: what was true is worked out with the working columns."""
+        return self
+
+    def earlier(self, position: int) -> Held:
+        """Return the estate of the same moment, as known at a position before this one's."""
+        return Held(self._known.earlier(position), self._view)
 
     async def page(
         self,

@@ -1,7 +1,7 @@
 """Reach as of one position: the part of the map that a question needs, fetched a step at a time.
 
-What is retired, in quarantine or merged into another takes no part: nothing passes through it. A relation takes part if
-it is declared and holds, or was seen by then.
+What is retired, in quarantine or merged into another takes no part: no way begins at it, passes it or leads to it. A
+relation takes part if it is declared and holds, or was seen by then.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ async def around(record: Record, start: str, moment: datetime, *, hops: int, bac
         raise NotFound("there is no such object at that moment", asset=start)
     assets = {start: first}
     relations: dict[str, Relation] = {}
-    frontier = [start]
+    # From what is not in use there is no way, as there is none to it.
+    frontier = [start] if is_live(first) else []
     for _ in range(hops):
         if not frontier:
             break
@@ -70,22 +71,44 @@ async def around(record: Record, start: str, moment: datetime, *, hops: int, bac
     return await _part(record, assets, relations, moment)
 
 
-async def _part(record: Record, assets: dict[str, Asset], relations: dict[str, Relation], moment: datetime) -> Part:
-    found = await _relations(record, sorted(assets), "source")
-    controls: dict[str, set[tuple[str, str]]] = {}
-    governing = {item.target for item in found if item.relation in CONTROL}
-    in_force = await _assets(record, governing)
+class Controls(msgspec.Struct, frozen=True, kw_only=True):
+    """The controls in force of some objects: pairs of relation type and control of each; and the rows of both."""
+
+    pairs: dict[str, frozenset[tuple[str, str]]]
+    relations: dict[str, Relation]
+    assets: dict[str, Asset]
+
+
+async def controls_of(record: Record, names: Iterable[str], moment: datetime) -> Controls:
+    """Return the controls that are in force of some objects at a moment."""
+    found = [item for item in await _relations(record, sorted(names), "source") if item.relation in CONTROL]
+    in_force = await _assets(record, {item.target for item in found})
+    pairs: dict[str, set[tuple[str, str]]] = {}
+    relations: dict[str, Relation] = {}
     for item in found:
-        if item.relation in CONTROL and item.target in in_force and holds(item, moment):
-            controls.setdefault(item.source, set()).add((item.relation, item.target))
+        if item.target in in_force and holds(item, moment):
+            pairs.setdefault(item.source, set()).add((item.relation, item.target))
             relations[item.id] = item
+    return Controls(
+        pairs={name: frozenset(named) for name, named in pairs.items()}, relations=relations, assets=in_force
+    )
+
+
+def is_live(asset: Asset | None) -> bool:
+    """Tell whether an object takes part in what the estate does: it is there, in use, and not part of another."""
+    return asset is not None and asset.lifecycle in LIVE and asset.merged_into is None
+
+
+async def _part(record: Record, assets: dict[str, Asset], relations: dict[str, Relation], moment: datetime) -> Part:
+    controls = await controls_of(record, assets, moment)
     edges = [
         Edge(source=item.source, relation=item.relation, target=item.target)
         for item in relations.values()
-        if item.relation in REACH and item.source in assets and item.target in assets
+        if item.source in assets and item.target in assets
     ]
-    graph = Graph(edges, {name: frozenset(pairs) for name, pairs in controls.items()})
-    return Part(assets=assets | in_force, relations=relations, graph=graph)
+    return Part(
+        assets=assets | controls.assets, relations=relations | controls.relations, graph=Graph(edges, controls.pairs)
+    )
 
 
 async def _relations(record: Record, ends: Iterable[str], column: str) -> list[Relation]:
@@ -98,4 +121,4 @@ async def _relations(record: Record, ends: Iterable[str], column: str) -> list[R
 
 async def _assets(record: Record, names: Iterable[str]) -> dict[str, Asset]:
     found = await record.many(Asset, sorted(names))
-    return {name: asset for name, asset in found.items() if asset.lifecycle in LIVE and asset.merged_into is None}
+    return {name: asset for name, asset in found.items() if is_live(asset)}

@@ -122,13 +122,28 @@ class Reader:
 class Record:
     """One tenant's read models as of one position."""
 
-    def __init__(self, connection: Any, schema: str, tenant: str, projected: int, position: int | None) -> None:
+    def __init__(
+        self, connection: Any, schema: str, tenant: str, projected: int, position: int | None, *, lean: bool = False
+    ) -> None:
         self._connection = connection
-        self._schema = schema
+        self._lean = lean
+        self._schema = self.schema = schema
         self.tenant = tenant
         self.projected = projected
         self.position = projected if position is None else position
         self._past = position is not None and position < projected
+
+    def earlier(self, position: int) -> Record:
+        """Return the same record as of a position before this one, in the same snapshot."""
+        return Record(self._connection, self._schema, self.tenant, self.projected, min(position, self.position))
+
+    def lean(self) -> Record:
+        """Return the same record for whoever only shows rows: `working` columns are left out, as if nothing were there.
+
+        They are most of a row, and reading them most of the time that it takes.
+        """
+        position = self.position if self._past else None
+        return Record(self._connection, self._schema, self.tenant, self.projected, position, lean=True)
 
     async def page(
         self,
@@ -154,7 +169,9 @@ class Record:
         low, high = 0, self.position if self._past else _EVER
         if after is not None:
             low, high = (low, min(high, after - 1)) if newest_first else (after, high)
-        query = selects.page(self._schema, row, tuple(narrow), then=self._past, newest_first=newest_first)
+        query = selects.page(
+            self._schema, row, tuple(narrow), then=self._past, newest_first=newest_first, lean=self._lean
+        )
         as_of = [self.position] if self._past else []
         found = await self._connection.fetch(query, self.tenant, low, high, first + 1, *as_of, *narrow.values())
         return Page([_row(row, record) for record in found[:first]], len(found) > first)
@@ -175,7 +192,7 @@ class Record:
         """
         (found_in,) = wanted(row, {column: values}).values()
         as_of = [self.position] if self._past else []
-        query = selects.matching(self._schema, row, column, then=self._past)
+        query = selects.matching(self._schema, row, column, then=self._past, lean=self._lean)
         found = await self._connection.fetch(query, self.tenant, found_in, most + 1, *as_of)
         if len(found) > most:
             raise InvalidInput(f"more than {most} {row.table} are concerned: ask for less", limit=most)
@@ -195,10 +212,17 @@ class Record:
         old, new = await self._many(row, ids, since), await self._many(row, ids, self.position)
         return {object_id: Difference(old.get(object_id), new.get(object_id)) for object_id in ids}
 
+    async def changed(self, query: str, since: int) -> list[Any]:
+        """Return the rows of a query of `changes`, of a position and this record's."""
+        found: list[Any] = await self._connection.fetch(query, self.tenant, since, self.position)
+        return found
+
     async def _many(self, row: type[R], ids: Sequence[str], position: int) -> dict[str, R]:
         # What PostgreSQL cannot hold is no object's id.
         stored = [object_id for object_id in dict.fromkeys(ids) if storable(object_id) == object_id]
-        found = await self._connection.fetch(selects.many(self._schema, row), self.tenant, stored, position)
+        found = await self._connection.fetch(
+            selects.many(self._schema, row, lean=self._lean), self.tenant, stored, position
+        )
         return {record["id"]: _row(row, record) for record in found}
 
 
@@ -256,7 +280,10 @@ def _json_columns(row: type[Row]) -> tuple[str, ...]:
 def _row(row: type[R], record: Mapping[str, Any]) -> R:
     values = dict(record.items())
     for name in _json_columns(row):
-        if values[name] is not None:
-            value = _from_json(values[name])
+        text = values.get(name)
+        if text == "[]":
+            values[name] = ()
+        elif text is not None:
+            value = _from_json(text)
             values[name] = tuple(value) if isinstance(value, list) else value
     return row(**values)

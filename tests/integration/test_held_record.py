@@ -135,8 +135,7 @@ async def _related(record: Held, found: dict[Key, Any], chance: random.Random) -
         for row in relations
         if row.relation in REACH and row.target in live and (row.observed or row.declared)
     ]
-    # What it begins at need not be in use; whatever it passes must.
-    taken = [edge for edge in edges if edge.source in live or edge.source == start]
+    taken = [edge for edge in edges if edge.source in live]
     part = await around(record, start, record.moment, hops=4)
     assert part.graph.within(start, hops=4) == Graph(taken).within(start, hops=4)
 

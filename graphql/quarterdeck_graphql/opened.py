@@ -1,0 +1,279 @@
+"""What changed between two moments that opened the way from one object to another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+import msgspec
+import strawberry
+
+from quarterdeck_domain.errors import InvalidInput, NotFound
+from quarterdeck_domain.estate.cuts import Cut
+from quarterdeck_domain.estate.opening import changes, fewest, on_ways, undo
+from quarterdeck_domain.estate.reach import Closed, Edge
+from quarterdeck_graphql.at import At
+from quarterdeck_graphql.context import Context
+from quarterdeck_graphql.estate import MAX_PATHS, Relation, moment_of, plain
+from quarterdeck_graphql.events import TimelineEntry, show_entries
+from quarterdeck_graphql.limits import PART
+from quarterdeck_graphql.moments import Moment
+from quarterdeck_graphql.opening import Histories, phrase, told, was
+from quarterdeck_graphql.record import Record
+from quarterdeck_graphql.spans import two_records
+from quarterdeck_ledger.entry import Entry
+from quarterdeck_readmodels import estate as rows
+from quarterdeck_readmodels.bitemporal import holds
+from quarterdeck_readmodels.reaching import MAX_HOPS, Controls, Part, around, controls_of, is_live
+from quarterdeck_readmodels.reader import Record as Rows
+
+
+@strawberry.enum(description="What became of the ways from one object to another.")
+class Opening(Enum):
+    OPENED = strawberry.enum_value("opened", description="There was none, and there is one.")
+    OPEN_BEFORE = strawberry.enum_value("open_before", description="There was one already, and there is one.")
+    CLOSED = strawberry.enum_value("closed", description="There was one, and there is none any more.")
+    SHUT = strawberry.enum_value("shut", description="There was none, and there is none.")
+
+
+@strawberry.type(description="An object or a relation that is on a way now and took no part then.")
+class OpeningChange:
+    subject: strawberry.ID = strawberry.field(description="The object, `asset:…`, or the relation, `relation:…`.")
+    sentence: str = strawberry.field(description="How it was, what happened, by whom and when, in words.")
+    before: str = strawberry.field(description="How it stood then: `was not there`, `was in quarantine`, …")
+    events: list[TimelineEntry] = strawberry.field(
+        metadata=PART, description="What made it so; none, if nothing recorded of late did."
+    )
+
+
+@strawberry.type(description="A control of something on a way that was in force then and is not now.")
+class LostControl:
+    on: strawberry.ID = strawberry.field(description="The object that it controlled.")
+    relation: str = strawberry.field(description="How: `governed_by`, `gated_by`, …")
+    control: strawberry.ID = strawberry.field(description="The control.")
+    sentence: str = strawberry.field(description="What happened, by whom and when, in words.")
+    events: list[TimelineEntry] = strawberry.field(metadata=PART, description="What made it so.")
+
+
+@strawberry.type(description="A way that there is now.")
+class OpenedPath:
+    relations: list[Relation] = strawberry.field(metadata=PART, description="Its relations, in order.")
+    changes: list[OpeningChange] = strawberry.field(
+        metadata=PART, description="What of it took no part then, in order; none, if it was open then."
+    )
+    lost_controls: list[LostControl] = strawberry.field(
+        metadata=PART, description="The controls on it that were in force then and are not now."
+    )
+
+
+@strawberry.type(description="What changed between two moments that opened the way from one object to another.")
+class Opened:
+    since: Record = strawberry.field(description="The one moment.")
+    until: Record = strawberry.field(description="The other.")
+    verdict: Opening = strawberry.field(description="Whether there was a way then, and is one now.")
+    summary: str = strawberry.field(description="The answer in words.")
+    paths: list[OpenedPath] = strawberry.field(metadata=PART, description="The shortest ways of now.")
+    more: bool = strawberry.field(description="Whether there are others.")
+    fewest: list[OpeningChange] = strawberry.field(
+        metadata=PART,
+        description="The fewest changes that opened a way: with these alone there would be one, and without any one "
+        "of them none. Empty unless one was opened.",
+    )
+    undo: list[OpeningChange] | None = strawberry.field(
+        metadata=PART,
+        description="The fewest of all changes that every way of now needs: undone, there would be none. Null where a "
+        "way needs none of them.",
+    )
+    undo_exact: bool | None = strawberry.field(
+        description="Whether no smaller set would do; otherwise none of these can be left out."
+    )
+
+
+class _Then(msgspec.Struct, frozen=True):
+    """What of the ways of now was there then."""
+
+    rows: Mapping[str, Any]
+    fresh: Closed
+    controls: Controls
+
+
+class _Finder:
+    """Tells of changes and lost controls, each once."""
+
+    def __init__(self, at: At, then: _Then, now: Part, histories: Histories) -> None:
+        self._at, self._then, self._now, self._histories = at, then, now, histories
+        self._told: dict[str | Edge, OpeningChange] = {}
+        self._lost: dict[tuple[str, str, str], LostControl] = {}
+
+    async def path(self, path: tuple[Edge, ...]) -> OpenedPath:
+        """Return a way with what changed on it."""
+        passed = [path[0].source, *(edge.target for edge in path)]
+        return OpenedPath(
+            relations=[Relation.of(self._now.relation(edge), self._at) for edge in path],
+            changes=await self.changes(changes(path, self._then.fresh)),
+            lost_controls=[lost for name in passed for lost in await self._lost_of(name)],
+        )
+
+    async def changes(self, found: Iterable[str | Edge]) -> list[OpeningChange]:
+        """Return what happened to objects and relations."""
+        return [await self._change(item) for item in found]
+
+    async def _change(self, item: str | Edge) -> OpeningChange:
+        if item not in self._told:
+            if isinstance(item, Edge):
+                name = f"{item.source} {item.relation} {item.target}"
+                entry = await self._histories.relation(name, holds_now=True)
+                subject, words = f"relation:{name}", phrase(name)
+            else:
+                name = words = item
+                entry = await self._histories.asset(name, live_now=True)
+                subject = f"asset:{name}"
+            before = was(self._then.rows.get(name))
+            self._told[item] = OpeningChange(
+                subject=strawberry.ID(subject),
+                sentence=f"{words}: {before}; {told(entry)}",
+                before=before,
+                events=await self._events(entry),
+            )
+        return self._told[item]
+
+    async def _lost_of(self, name: str) -> list[LostControl]:
+        before = self._then.controls.pairs.get(name, frozenset())
+        gone = sorted(before - self._now.graph.controls.get(name, frozenset()))
+        return [await self._lost_control(name, relation, control) for relation, control in gone]
+
+    async def _lost_control(self, name: str, relation: str, control: str) -> LostControl:
+        key = (name, relation, control)
+        if key not in self._lost:
+            ends = f"{name} {relation} {control}"
+            entry = await self._histories.control(ends, control)
+            self._lost[key] = LostControl(
+                on=strawberry.ID(f"asset:{name}"),
+                relation=relation,
+                control=strawberry.ID(f"asset:{control}"),
+                sentence=f"{phrase(ends)} no more; {told(entry)}",
+                events=await self._events(entry),
+            )
+        return self._lost[key]
+
+    async def _events(self, entry: Entry | None) -> list[TimelineEntry]:
+        return await show_entries(self._at.context, [] if entry is None else [entry])
+
+
+async def opened_between(
+    context: Context,
+    start: str,
+    end: str,
+    *,
+    since: Moment,
+    until: Moment | None,
+    known: Moment | None,
+    hops: int,
+    first: int,
+) -> Opened:
+    """Return what changed between two moments that opened a way.
+
+    Raises:
+        NotAllowed: the caller reads only what concerns itself.
+        NotFound: neither moment knows one of the objects.
+        InvalidInput: the second moment is before the first, one has not come yet, too many steps or paths, or too much
+            is concerned.
+    """
+    context.require_all("reach")
+    if not 1 <= first <= MAX_PATHS:
+        raise InvalidInput(f"1 to {MAX_PATHS} paths are shown, not {first}", field="first", limit=MAX_PATHS)
+    if not 1 <= hops <= MAX_HOPS:
+        raise InvalidInput(f"a way has 1 to {MAX_HOPS} steps, not {hops}", field="hops", limit=MAX_HOPS)
+    source, target = plain(start), plain(end)
+    earlier, later = await two_records(context, since, until, known, names=("since", "until"))
+    then, now = await moment_of(earlier.at), await moment_of(later.at)
+    async with earlier.at.record() as record:
+        there = await record.many(rows.Asset, [source, target])
+        before = source in there and _ways(await around(record, source, then, hops=hops), source, target, 1, hops)
+    was_open = bool(before and before[0])
+    async with later.at.record() as record:
+        known_now = await record.many(rows.Asset, [source, target])
+        for name in (source, target):
+            if name not in there and name not in known_now:
+                raise NotFound("there is no such object at either moment", asset=name)
+        part = await around(record, source, now, hops=hops) if source in known_now else None
+    paths, more = ([], False) if part is None else _ways(part, source, target, first, hops)
+    if part is None or not paths:
+        verdict = Opening.CLOSED if was_open else Opening.SHUT
+        return _answer(earlier, later, verdict, source, target)
+    verdict = Opening.OPEN_BEFORE if was_open else Opening.OPENED
+    graph = on_ways(part.graph, source, target, hops)
+    passed = {source, *(edge.target for out in graph.out.values() for edge in out)}
+    edges = [edge for out in graph.out.values() for edge in out]
+    async with earlier.at.record() as record:
+        stood = await _then(record, passed, edges, then)
+    best = undo(graph, source, target, stood.fresh)
+    async with later.at.record() as record:
+        finder = _Finder(later.at, stood, part, Histories(later.at, record, now))
+        shown = [await finder.path(path) for path in paths]
+        fresh = changes(fewest(graph, source, target, stood.fresh, hops), stood.fresh)
+        few = await finder.changes(() if was_open else fresh)
+        back = None if best is None else await finder.changes(_items(best))
+    answer = _answer(earlier, later, verdict, source, target, shown, few)
+    answer.more, answer.undo, answer.undo_exact = more, back, None if best is None else best.exact
+    return answer
+
+
+def _ways(part: Part, source: str, target: str, most: int, hops: int) -> tuple[list[tuple[Edge, ...]], bool]:
+    return part.graph.paths(source, target, most=most, hops=hops)
+
+
+async def _then(record: Rows, passed: Iterable[str], edges: Iterable[Edge], moment: datetime) -> _Then:
+    names = {f"{edge.source} {edge.relation} {edge.target}": edge for edge in edges}
+    assets = await record.many(rows.Asset, sorted(passed))
+    relations = await record.many(rows.Relation, sorted(names))
+    held = {name for name, row in relations.items() if holds(row, moment)}
+    nodes = frozenset(name for name in passed if not is_live(assets.get(name)))
+    fresh = Closed(nodes=nodes, edges=frozenset(edge for name, edge in names.items() if name not in held))
+    controls = await controls_of(record, [name for name in passed if name not in nodes], moment)
+    return _Then({**assets, **relations}, fresh, controls)
+
+
+def _items(best: Cut) -> list[str | Edge]:
+    found: list[str | Edge] = []
+    for one in best.candidates:
+        found += [*sorted(one.nodes), *sorted(one.edges)]
+    return found
+
+
+def _answer(
+    earlier: Record,
+    later: Record,
+    verdict: Opening,
+    source: str,
+    target: str,
+    paths: list[OpenedPath] | None = None,
+    few: list[OpeningChange] | None = None,
+) -> Opened:
+    return Opened(
+        since=earlier,
+        until=later,
+        verdict=verdict,
+        summary=_summary(verdict, source, target, paths or [], few or []),
+        paths=paths or [],
+        more=False,
+        fewest=few or [],
+        undo=None,
+        undo_exact=None,
+    )
+
+
+def _summary(verdict: Opening, source: str, target: str, paths: list[OpenedPath], few: list[OpeningChange]) -> str:
+    ends = f"from {source} to {target}"
+    if verdict is Opening.SHUT:
+        return f"There was no way {ends}, and there is none."
+    if verdict is Opening.CLOSED:
+        return f"There was a way {ends}, and there is none any more."
+    lost = {item.sentence for path in paths for item in path.lost_controls}
+    gone = f" Controls that were lost on the way: {'; '.join(sorted(lost))}." if lost else ""
+    if verdict is Opening.OPENED:
+        return f"There was no way {ends}. This opened one: {'; '.join(item.sentence for item in few)}.{gone}"
+    new = sum(1 for path in paths if path.changes)
+    return f"There was a way {ends} already. Of the {len(paths)} ways shown, {new} were not open then.{gone}"
