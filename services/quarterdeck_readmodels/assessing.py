@@ -1,6 +1,6 @@
 """The whole estate assessed as of one moment: what is missing or wrong, and how much is known and under control.
 
-Everything is read in bulk, of each row only what is asked for, and assessed in a thread. What was found is kept for
+Everything is read in bulk (`mapping`) and assessed in a thread. What was found is kept for
 as long as it is true: until something of the estate is recorded, or a time comes that matters (a last day, the end of
 an interval). It is kept by tenant, a few at a time; nothing of one tenant's is ever looked up by another's name.
 """
@@ -10,25 +10,23 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from quarterdeck_domain.estate.findings import Assessment, assess
-from quarterdeck_domain.estate.landscape import Clock, Landscape, Noted, Object, Tie
-from quarterdeck_domain.estate.values import FIELDS
-from quarterdeck_readmodels.bitemporal import asset_then
-from quarterdeck_readmodels.estate import DATED, Asset, Drift, Relation
-from quarterdeck_readmodels.reader import MAX_PAGE, Reader, Record
+from quarterdeck_domain.estate.landscape import Clock
+from quarterdeck_readmodels.estate import Asset, Drift, Relation
+from quarterdeck_readmodels.mapping import read
+from quarterdeck_readmodels.reader import Reader, Record
 
 MAX_KEPT: Final = 16
 """How many assessments are kept, of all tenants."""
 MAX_FINDINGS: Final = 1_000_000
 """How many findings all of these may hold together."""
-_NOW: Final = 2**62
 
 Open = Callable[[], AbstractAsyncContextManager[Record]]
 """Opens the record that is assessed."""
@@ -122,115 +120,4 @@ def assessor_of(reader: Reader) -> Assessor:
     found = _ASSESSORS.get(reader)
     if found is None:
         found = _ASSESSORS[reader] = Assessor()
-    return found
-
-
-async def read(record: Record, clock: Clock) -> Landscape:
-    """Return the whole estate of a record at a moment."""
-    assets = await _all(record, Asset, _ASSET)
-    relations = await _all(record, Relation, _RELATION)
-    drifts = await _all(record, Drift, _DRIFT)
-    return await asyncio.to_thread(landscape_of, assets, relations, drifts, clock)
-
-
-def landscape_of(
-    assets: Iterable[Asset], relations: Iterable[Relation], drifts: Iterable[Drift], clock: Clock
-) -> Landscape:
-    """Return the estate that rows are, at a moment."""
-    objects: dict[str, Object] = {}
-    for asset in assets:
-        made = _object(asset, clock)
-        if made is not None:
-            objects[made.id] = made
-    ties = (tie for row in relations if (tie := _tie(row, clock)) is not None)
-    return Landscape(objects, ties, clock, [_noted(row) for row in drifts])
-
-
-def _object(asset: Asset, clock: Clock) -> Object | None:
-    if asset.timed == DATED:
-        for item in asset.dated:
-            for when in (item["begins"], item.get("ends")):
-                if when is not None:
-                    clock.over(datetime.fromisoformat(when))
-        if asset.valid_from is not None:
-            clock.over(asset.valid_from)
-        held = asset_then(asset, asset, clock.now)
-        if held is None:
-            return None
-        asset = held
-    facts = {name: value for name in FIELDS if (value := getattr(asset, name)) not in (None, ())}
-    for name, value in asset.attributes.items():
-        facts[f"attributes.{name}"] = value
-    since = asset.since.get("lifecycle")
-    return Object(
-        id=asset.id,
-        facts=facts,
-        confidence=asset.confidence,
-        voices=asset.voices if asset.contested else {},
-        contested=asset.contested,
-        merged_into=asset.merged_into,
-        successor=asset.successor,
-        sunset=asset.sunset,
-        registered=asset.registered_at,
-        since=None if since is None else datetime.fromisoformat(since[0]),
-    )
-
-
-def _tie(row: Relation, clock: Clock) -> Tie | None:
-    since = None
-    for item in row.intervals:
-        begins = datetime.fromisoformat(item[0])
-        ends = None if item[1] is None else datetime.fromisoformat(item[1])
-        begun = clock.over(begins)
-        if begun and (ends is None or not clock.over(ends)):
-            # Said again with other evidence, it is declared since it was first said without a gap.
-            since = begins if since is None else min(since, begins)
-            since = _without_gap(row.intervals, since)
-    seen = row.observed and (row.first_seen is None or clock.over(row.first_seen))
-    if since is None and not seen:
-        return None
-    return Tie(
-        source=row.source,
-        relation=row.relation,
-        target=row.target,
-        declared=since is not None,
-        since=since,
-        first_seen=row.first_seen if seen else None,
-        last_seen=row.last_seen if seen else None,
-    )
-
-
-def _without_gap(intervals: Iterable[tuple[Any, ...]], since: datetime) -> datetime:
-    for item in sorted(intervals, reverse=True):
-        if item[1] is not None and datetime.fromisoformat(item[1]) >= since >= datetime.fromisoformat(item[0]):
-            since = datetime.fromisoformat(item[0])
-    return since
-
-
-def _noted(row: Drift) -> Noted:
-    return Noted(
-        id=row.id,
-        asset=row.asset,
-        input=row.input,
-        field=row.field,
-        expected=row.expected,
-        found=row.found,
-        open=row.state == "open",
-        detected=row.detected_at,
-    )
-
-
-_ASSET: Final[Mapping[str, Any]] = {}
-_RELATION: Final[Mapping[str, Any]] = {}
-_DRIFT: Final[Mapping[str, Any]] = {}
-
-
-async def _all(record: Record, row: Any, _columns: Mapping[str, Any]) -> list[Any]:
-    found: list[Any] = []
-    after: int | None = None
-    more = True
-    while more:
-        page = await record.page(row, first=MAX_PAGE, after=after, newest_first=False)
-        found += page.rows
-        after, more = (page.rows[-1].created_position if page.rows else None), page.more
     return found

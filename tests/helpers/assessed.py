@@ -23,10 +23,10 @@ from quarterdeck_domain.estate.slices_drift import AcceptDrift
 from quarterdeck_domain.estate.slices_relations import RelateAssets, UnrelateAssets
 from quarterdeck_domain.events import Event
 from quarterdeck_domain.slices import Slice
-from quarterdeck_readmodels.assessing import landscape_of
 from quarterdeck_readmodels.catalogue import FOLDS
 from quarterdeck_readmodels.estate import Asset, Drift, Relation
 from quarterdeck_readmodels.folding import Run, fold
+from quarterdeck_readmodels.mapping import landscape_of
 from quarterdeck_readmodels.standing import facts_of as standing_facts
 from quarterdeck_readmodels.tables import By, Row, Seen
 

@@ -21,6 +21,7 @@ RELATION: Final[Mapping[Control, str]] = {
     "funded": "funded_by",
     "monitored": "monitored_by",
 }
+_ALWAYS: Final[tuple[Control, ...]] = ("governed", "funded", "monitored")
 _CONSEQUENTIAL: Final = frozenset({"write", "trigger", "route"})
 _ONCE: Final = frozenset({"check_then_act", "at_most_once"})
 _WRITTEN: Final = frozenset({"dataset", "feature_store", "model", "model_version", "deployment", "route"})
@@ -33,39 +34,54 @@ class Way(NamedTuple):
     to: str
 
 
-def consequential(landscape: Landscape, tool: str) -> bool:
-    """Tell whether using a tool has consequences, as far as anybody has said."""
-    facts = landscape.objects[tool].facts
-    privileges = facts.get("attributes.privileges") or ()
-    return not _CONSEQUENTIAL.isdisjoint(privileges) or facts.get("attributes.side_effect") in _ONCE
+class Controls:
+    """Which controls each object in use should have, and has; worked out once for each."""
 
+    def __init__(self, landscape: Landscape) -> None:
+        self.landscape = landscape
+        self.scope = Scope(landscape)
+        self._expected: dict[str, Mapping[Control, bool]] = {}
+        self._consequential: dict[str, bool] = {}
 
-def consequences(landscape: Landscape, scope: Scope, actor: str) -> list[Way]:
-    """Return the ways on which an object can do something of consequence by itself."""
-    ways = [Way((*passed, tool), tool) for passed, tool in scope.usable(actor) if consequential(landscape, tool)]
-    ways += [Way((end,), end) for end in landscape.after(actor, "writes") if end.partition(":")[0] in _WRITTEN]
-    return ways
+    def consequential(self, tool: str) -> bool:
+        """Tell whether using a tool has consequences, as far as anybody has said."""
+        if tool not in self._consequential:
+            facts = self.landscape.objects[tool].facts
+            privileges = facts.get("attributes.privileges") or ()
+            self._consequential[tool] = (
+                not _CONSEQUENTIAL.isdisjoint(privileges) or facts.get("attributes.side_effect") in _ONCE
+            )
+        return self._consequential[tool]
 
+    def consequences(self, actor: str) -> list[Way]:
+        """Return the ways on which an object can do something of consequence by itself."""
+        ways = [Way((*passed, tool), tool) for passed, tool in self.scope.usable(actor) if self.consequential(tool)]
+        ways += [Way((end,), end) for end in self.landscape.after(actor, "writes") if end.partition(":")[0] in _WRITTEN]
+        return ways
 
-def ungated(landscape: Landscape, scope: Scope, actor: str) -> list[Way]:
-    """Return the ways on which an object can do something of consequence with no gate before it."""
-    if landscape.has(actor, "gated_by"):
-        return []
-    return [
-        way
-        for way in consequences(landscape, scope, actor)
-        if not any(landscape.has(passed, "gated_by") for passed in way.through)
-    ]
+    def ungated(self, actor: str) -> list[Way]:
+        """Return the ways on which an object can do something of consequence with no gate before it."""
+        return self._open(actor, self.consequences(actor))
 
+    def _open(self, actor: str, ways: list[Way]) -> list[Way]:
+        if self.landscape.has(actor, "gated_by"):
+            return []
+        return [way for way in ways if not any(self.landscape.has(passed, "gated_by") for passed in way.through)]
 
-def expected(landscape: Landscape, scope: Scope, name: str) -> Mapping[Control, bool]:
-    """Return the controls that an object should have, and for each whether it has it."""
-    kind = landscape.objects[name].kind
-    found: dict[Control, bool] = {}
-    if kind != "team":
-        found["owned"] = name in landscape.owned
-    if KINDS[kind].acts:
-        found |= {control: landscape.has(name, RELATION[control]) for control in ("governed", "funded", "monitored")}
-        if consequences(landscape, scope, name):
-            found["gated"] = not ungated(landscape, scope, name)
-    return found
+    def expected(self, name: str) -> Mapping[Control, bool]:
+        """Return the controls that an object should have, and for each whether it has it."""
+        if name not in self._expected:
+            self._expected[name] = self._find(name)
+        return self._expected[name]
+
+    def _find(self, name: str) -> Mapping[Control, bool]:
+        land = self.landscape
+        kind = land.objects[name].kind
+        found: dict[Control, bool] = {}
+        if kind != "team":
+            found["owned"] = name in land.owned
+        if KINDS[kind].acts:
+            found |= {control: land.has(name, RELATION[control]) for control in _ALWAYS}
+            if ways := self.consequences(name):
+                found["gated"] = not self._open(name, ways)
+        return found

@@ -13,8 +13,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from quarterdeck_domain.estate.controls import CONTROLS, Control, expected
-from quarterdeck_domain.estate.findings_grants import Scope, end_of
+from quarterdeck_domain.estate.controls import CONTROLS, Control, Controls
+from quarterdeck_domain.estate.findings_grants import end_of
 from quarterdeck_domain.estate.kinds import KINDS
 from quarterdeck_domain.estate.landscape import Landscape
 from quarterdeck_domain.estate.relations import REACH
@@ -70,14 +70,22 @@ class Completeness:
 
     def __init__(self, landscape: Landscape) -> None:
         self.landscape = landscape
-        self.scope = Scope(landscape)
+        self.controls = Controls(landscape)
+        self.scope = self.controls.scope
         data = (name for name in landscape.in_use if KINDS[name.partition(":")[0]].holds_data)
         tools = (name for name in landscape.in_use if name.startswith("tool:"))
+        self._facets: dict[str, Mapping[Facet, bool]] = {}
         self._reaches_data = landscape.reaching(data, REACH)
         self._reaches_tools = landscape.reaching(tools, REACH)
 
-    def facets(self, name: str, controls: Mapping[Control, bool]) -> dict[Facet, bool]:
+    def facets(self, name: str) -> Mapping[Facet, bool]:
         """Return which facets an object should have, and of each whether somebody has said it."""
+        if name not in self._facets:
+            self._facets[name] = self._find(name)
+        return self._facets[name]
+
+    def _find(self, name: str) -> Mapping[Facet, bool]:
+        controls = self.controls.expected(name)
         land, found = self.landscape, self.landscape.objects[name]
         kind = KINDS[found.kind]
         asked: dict[Facet, bool] = {}
@@ -116,15 +124,14 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
     kinds: Mapping[str, Group]
 
 
-def coverage(landscape: Landscape) -> Coverage:
+def coverage(complete: Completeness) -> Coverage:
     """Return how much is known and under control."""
-    complete = Completeness(landscape)
+    landscape = complete.landscape
     teams: dict[str, Group] = {}
     kinds: dict[str, Group] = {}
     whole = _group("")
     for name in sorted(landscape.in_use):
-        controls = expected(landscape, complete.scope, name)
-        facets = complete.facets(name, controls)
+        controls, facets = complete.controls.expected(name), complete.facets(name)
         team, kind = landscape.teams.get(name, NO_TEAM), landscape.objects[name].kind
         for group in (teams.setdefault(team, _group(team)), kinds.setdefault(kind, _group(kind)), whole):
             _count(group, facets, controls)

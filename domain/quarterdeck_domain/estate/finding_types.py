@@ -195,8 +195,12 @@ FINDING_TYPES: Final[Mapping[FindingType, FindingKind]] = MappingProxyType(
 _RANK: Final[Mapping[str, int]] = {name: place for place, name in enumerate(FINDING_TYPES)}
 
 
+Commands = tuple[tuple[str, ...], ...]
+"""Command lines that are run one after the other, in words."""
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """Something missing or wrong about one object, in words, and the fix: a command line that would mend it.
+    """Something missing or wrong about one object, in words, and what would mend it.
 
     `subject` is what else it is about, such as a relation's other end: type, object and subject name a finding.
     """
@@ -204,8 +208,13 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     type: FindingType
     asset: str
     message: str
-    fix: str
+    mend: Commands
     subject: str = ""
+
+    @property
+    def fix(self) -> str:
+        """The command line that would mend it, as a shell takes it."""
+        return " && ".join(map(shlex.join, self.mend))
 
     @property
     def severity(self) -> Severity:
@@ -218,11 +227,6 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         return (_RANK[self.type], self.asset, self.subject)
 
 
-def command(*words: str) -> str:
+def command(*words: str) -> Commands:
     """Return a command line of the estate's."""
-    return shlex.join(("quarterdeck", "estate", *words))
-
-
-def both(*commands: str) -> str:
-    """Return command lines that are run one after the other."""
-    return " && ".join(commands)
+    return (("quarterdeck", "estate", *words),)

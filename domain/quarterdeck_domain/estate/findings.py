@@ -11,9 +11,9 @@ from typing import Final
 
 import msgspec
 
-from quarterdeck_domain.estate.controls import RELATION, Control, expected, ungated
+from quarterdeck_domain.estate.controls import RELATION, Control
 from quarterdeck_domain.estate.coverage import ASKED, Completeness, Coverage, coverage
-from quarterdeck_domain.estate.finding_types import Finding, FindingType, both, command
+from quarterdeck_domain.estate.finding_types import Finding, FindingType, command
 from quarterdeck_domain.estate.findings_grants import beyond, ended, surplus
 from quarterdeck_domain.estate.findings_sources import contested, drifted, duplicates, suspicious
 from quarterdeck_domain.estate.landscape import Landscape
@@ -47,16 +47,16 @@ class Assessment(msgspec.Struct, frozen=True, kw_only=True):
 
 def assess(landscape: Landscape) -> Assessment:
     """Return what is missing or wrong on the whole map, the worst first, and what is known and under control."""
-    found = sorted(findings(landscape), key=lambda finding: finding.place)
+    complete = Completeness(landscape)
+    found = sorted(findings(landscape, complete), key=lambda finding: finding.place)
     concerned = {finding.asset for finding in found}
     team_of = {name: team for name, team in landscape.teams.items() if name in concerned}
-    return Assessment(findings=tuple(found), coverage=coverage(landscape), team_of=team_of)
+    return Assessment(findings=tuple(found), coverage=coverage(complete), team_of=team_of)
 
 
-def findings(landscape: Landscape) -> Iterator[Finding]:
+def findings(landscape: Landscape, complete: Completeness) -> Iterator[Finding]:
     """Yield what is missing or wrong, in no order. What is retired, or part of another, is past; a draft and what is in
     quarantine are asked only for what matters before they are used."""
-    complete = Completeness(landscape)
     for name in landscape.in_use:
         yield from _gaps(landscape, complete, name)
     yield from duplicates(landscape)
@@ -75,20 +75,20 @@ def findings(landscape: Landscape) -> Iterator[Finding]:
 
 def _gaps(landscape: Landscape, complete: Completeness, name: str) -> Iterator[Finding]:
     found = landscape.objects[name]
-    controls = expected(landscape, complete.scope, name)
+    controls = complete.controls.expected(name)
     if found.confidence == "observed":
         yield Finding(
             type="unregistered",
             asset=name,
             message="it was seen in use and nobody has registered it",
-            fix=command("change", name, "--set", "owner=OWNER", "--set", "purpose=PURPOSE"),
+            mend=command("change", name, "--set", "owner=OWNER", "--set", "purpose=PURPOSE"),
         )
     if controls.get("owned") is False:
         yield Finding(
             type="unowned",
             asset=name,
             message="nobody answers for it",
-            fix=command("transfer", name, "--owner", "OWNER", "--team", "TEAM"),
+            mend=command("transfer", name, "--owner", "OWNER", "--team", "TEAM"),
         )
     for control, type_ in _WITHOUT.items():
         if controls.get(control) is False:
@@ -97,25 +97,25 @@ def _gaps(landscape: Landscape, complete: Completeness, name: str) -> Iterator[F
                 type=type_,
                 asset=name,
                 message=f"it {RELATION_TYPES[relation].phrase} nothing in use{_by_parts(landscape, name)}",
-                fix=command("relate", name, relation, _CONTROLS[control]),
+                mend=command("relate", name, relation, _CONTROLS[control]),
             )
     if controls.get("gated") is False:
-        open_ = sorted({way.to for way in ungated(landscape, complete.scope, name)})
+        open_ = sorted({way.to for way in complete.controls.ungated(name)})
         shown = ", ".join(open_[:5]) + (f" and {len(open_) - 5} others" if len(open_) > 5 else "")
         yield Finding(
             type="ungated",
             asset=name,
             message=f"it can act through {shown}, and no approval path stands before that",
-            fix=command("relate", name, RELATION["gated"], _CONTROLS["gated"]),
+            mend=command("relate", name, RELATION["gated"], _CONTROLS["gated"]),
         )
     if gone := found.facts.get("attributes.gone"):
         yield Finding(
             type="gone",
             asset=name,
             message=f"{gone}, which it came from, no longer offers it",
-            fix=command("retire", name),
+            mend=command("retire", name),
         )
-    yield from _unknown(landscape, complete, name, controls)
+    yield from _unknown(landscape, complete, name)
     yield from _tier(landscape, name)
 
 
@@ -123,10 +123,8 @@ def _by_parts(landscape: Landscape, name: str) -> str:
     return ", nor is all that it is part of" if landscape.after(name, "part_of", "version_of") else ""
 
 
-def _unknown(
-    landscape: Landscape, complete: Completeness, name: str, controls: Mapping[Control, bool]
-) -> Iterator[Finding]:
-    facets = complete.facets(name, controls)
+def _unknown(landscape: Landscape, complete: Completeness, name: str) -> Iterator[Finding]:
+    facets = complete.facets(name)
     fields: list[str] = [facet for facet, there in facets.items() if not there and facet in ASKED - {"attributes"}]
     if facets.get("attributes") is False:
         fields += [f"attributes.{each}" for each in complete.attributes(name)]
@@ -137,14 +135,14 @@ def _unknown(
             type="incomplete",
             asset=name,
             message=f"nobody has said its {', '.join(words)}",
-            fix=command("change", name, *(word for each in settings for word in ("--set", each))),
+            mend=command("change", name, *(word for each in settings for word in ("--set", each))),
         )
     if not name.startswith("team:") and not landscape.out.get(name) and not landscape.into.get(name):
         yield Finding(
             type="isolated",
             asset=name,
             message="nothing leads to it or from it",
-            fix=command("relate", name, "RELATION", "OTHER"),
+            mend=command("relate", name, "RELATION", "OTHER"),
         )
 
 
@@ -157,12 +155,12 @@ def _tier(landscape: Landscape, name: str) -> Iterator[Finding]:
         return
     fix = command("promote", name, "--reason", "REASON")
     if not found.facts.get("owner"):
-        fix = both(command("transfer", name, "--owner", "OWNER", "--team", "TEAM"), fix)
+        fix = command("transfer", name, "--owner", "OWNER", "--team", "TEAM") + fix
     yield Finding(
         type="unpromoted",
         asset=name,
         message=f"{len(depending)} objects depend on it, and it is not named a tier-one dependency",
-        fix=fix,
+        mend=fix,
     )
 
 

@@ -5,7 +5,7 @@ Source: S0-33, S0-57, S0-76.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, Final
@@ -121,11 +121,11 @@ def beyond(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
                     asset=actor,
                     subject=tool,
                     message=f"it was seen to call {tool}, and {why}",
-                    fix=command("quarantine", actor, "--reason", "REASON"),
+                    mend=command("quarantine", actor, "--reason", "REASON"),
                 )
 
 
-def _why_not(landscape: Landscape, scope: Scope, held: list[str], tool: str) -> str | None:
+def _why_not(landscape: Landscape, scope: Scope, held: Sequence[str], tool: str) -> str | None:
     permitting = [grant for grant in held if any(end == tool for _, end in scope.permitted(grant))]
     valid = [grant for grant in permitting if grant in scope.valid]
     if not valid:
@@ -153,7 +153,7 @@ def surplus(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
                     asset=holder,
                     subject=grant,
                     message=f"it holds {grant} and was not seen to use what that permits for {WATCHED_FOR.days} days",
-                    fix=command("unrelate", holder, "holds", grant),
+                    mend=command("unrelate", holder, "holds", grant),
                 )
         if not holders or len(used) < len(holders) or idle:
             continue
@@ -168,7 +168,7 @@ def surplus(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
                     subject=end,
                     message=f"it permits the use of {end}, which none of its holders was seen to use for "
                     f"{WATCHED_FOR.days} days",
-                    fix=command("unrelate", grant, "permits", end),
+                    mend=command("unrelate", grant, "permits", end),
                 )
 
 
@@ -187,7 +187,7 @@ def _privileges(landscape: Landscape, grant: str, tools: list[str]) -> Iterator[
         type="over_permissioned",
         asset=grant,
         message=f"it grants {', '.join(extra)}, which no tool behind it needs",
-        fix=command("change", grant, *keep),
+        mend=command("change", grant, *keep),
     )
 
 
@@ -220,11 +220,11 @@ def ended(landscape: Landscape) -> Iterator[Finding]:
             type="expired",
             asset=name,
             message=f"its last day was {end.isoformat(timespec='minutes')}{still}",
-            fix=command("retire", name),
+            mend=command("retire", name),
         )
 
 
-def _dependants(landscape: Landscape, name: str) -> list[str]:
+def _dependants(landscape: Landscape, name: str) -> Sequence[str]:
     return landscape.before(name, "uses", "calls", "reads", "deployed_in", "chains_to", "permits")
 
 

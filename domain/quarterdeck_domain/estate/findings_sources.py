@@ -95,7 +95,7 @@ def duplicates(landscape: Landscape) -> Iterator[Finding]:
             asset=other,
             subject=first,
             message=f"it may be the same as {first}: {why}",
-            fix=command("merge", first, other),
+            mend=command("merge", first, other),
         )
 
 
@@ -117,7 +117,7 @@ def contested(landscape: Landscape) -> Iterator[Finding]:
                 asset=name,
                 subject=fact,
                 message=f"{last} says that its {fact.removeprefix('attributes.')} is {_told(value)}; {words}",
-                fix=command("change", name, "--set", _setting(fact, value)),
+                mend=command("change", name, "--set", _setting(fact, value)),
             )
 
 
@@ -163,7 +163,7 @@ def drifted(landscape: Landscape) -> Iterator[Finding]:
                 type="drifted",
                 asset=name,
                 message=f"its digest is {digest}, and {pinned} was pinned when it was reviewed",
-                fix=command("change", name, "--set", f"{PINNED}={digest}"),
+                mend=command("change", name, "--set", f"{PINNED}={digest}"),
             )
 
 
@@ -183,7 +183,7 @@ def _noted(found: Object, group: list[Noted], *, alone: bool) -> Finding:
         subject=f"{drift.input} {drift.field}" if alone else drift.input,
         message=f"its {drift.field} ({drift.input.replace('_', ' ')}) {state}: {_told(drift.expected)} became "
         f"{_told(drift.found)}{earlier}",
-        fix=fix,
+        mend=fix,
     )
 
 
@@ -197,5 +197,5 @@ def suspicious(landscape: Landscape) -> Iterator[Finding]:
                 type="suspicious",
                 asset=name,
                 message=f"what it says of itself may be meant to deceive: {_told('; '.join(map(str, cautions)))}",
-                fix=command("quarantine", name, "--reason", "REASON"),
+                mend=command("quarantine", name, "--reason", "REASON"),
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -110,26 +111,30 @@ class Landscape:
         )
         self.out: dict[str, list[Tie]] = {}
         self.into: dict[str, list[Tie]] = {}
+        self._after: dict[str, dict[str, list[str]]] = {}
+        self._before: dict[str, dict[str, list[str]]] = {}
         for tie in ties:
-            if tie.source in objects and tie.target in objects:
-                self.out.setdefault(tie.source, []).append(tie)
-                self.into.setdefault(tie.target, []).append(tie)
+            source, target = tie.source, tie.target
+            if source in objects and target in objects:
+                self.out.setdefault(source, []).append(tie)
+                self.into.setdefault(target, []).append(tie)
+                if target in self.in_use:
+                    self._after.setdefault(source, {}).setdefault(tie.relation, []).append(target)
+                if source in self.in_use:
+                    self._before.setdefault(target, {}).setdefault(tie.relation, []).append(source)
         self._held: dict[str, frozenset[str]] = {}
 
     def ties(self) -> Iterable[Tie]:
         """Return every relation."""
-        for found in self.out.values():
-            yield from found
+        return chain.from_iterable(self.out.values())
 
-    def after(self, name: str, *relations: str) -> list[str]:
+    def after(self, name: str, *relations: str) -> Sequence[str]:
         """Return the objects in use that an object leads to by some types of relations."""
-        return [tie.target for tie in self.out.get(name, ()) if tie.relation in relations and tie.target in self.in_use]
+        return _of(self._after.get(name), relations)
 
-    def before(self, name: str, *relations: str) -> list[str]:
+    def before(self, name: str, *relations: str) -> Sequence[str]:
         """Return the objects in use that lead to an object by some types of relations."""
-        return [
-            tie.source for tie in self.into.get(name, ()) if tie.relation in relations and tie.source in self.in_use
-        ]
+        return _of(self._before.get(name), relations)
 
     def has(self, name: str, control: str) -> bool:
         """Tell whether an object has a control: one in use of its own, or all that it is part of have one."""
@@ -218,3 +223,11 @@ class Landscape:
                     found.add(tie.source)
                     waiting.append(tie.source)
         return found
+
+
+def _of(found: Mapping[str, list[str]] | None, relations: tuple[str, ...]) -> Sequence[str]:
+    if found is None:
+        return ()
+    if len(relations) == 1:
+        return found.get(relations[0], ())
+    return [name for relation in relations for name in found.get(relation, ())]

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Final
 
 from quarterdeck_domain.errors import InvalidInput
-from quarterdeck_domain.estate.finding_types import Finding, both, command
+from quarterdeck_domain.estate.finding_types import Finding, command
 from quarterdeck_domain.estate.findings_grants import WATCHED_FOR, Scope
 from quarterdeck_domain.estate.landscape import Landscape, Tie
 from quarterdeck_domain.estate.relations import REACH, RELATION_TYPES, check_relation
@@ -30,7 +30,7 @@ _MOST: Final = 200
 def undeclared(landscape: Landscape) -> Iterator[Finding]:
     """Yield the relations that were seen of late and follow from nothing declared."""
     follows: dict[str, frozenset[str]] = {}
-    for tie in _sorted(landscape):
+    for tie in landscape.ties():
         if tie.declared or tie.relation not in VISIBLE or tie.last_seen is None:
             continue
         if tie.source not in landscape.in_use or tie.target not in landscape.in_use:
@@ -47,7 +47,7 @@ def undeclared(landscape: Landscape) -> Iterator[Finding]:
             asset=tie.source,
             subject=f"{tie.relation} {tie.target}",
             message=f"it was seen that {relation_id(*tie.ends)}, and nobody has declared it",
-            fix=command("relate", *tie.ends),
+            mend=command("relate", *tie.ends),
         )
 
 
@@ -79,7 +79,7 @@ def _follows(landscape: Landscape, source: str) -> frozenset[str]:
 
 def unseen(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
     """Yield the declared uses that were not seen for long, of those who were watched all that time."""
-    for tie in _sorted(landscape):
+    for tie in landscape.ties():
         if not tie.declared or tie.relation not in VISIBLE or tie.relation == "exposes":
             continue
         if tie.source not in scope.watched or tie.source not in landscape.in_use or tie.target not in landscape.in_use:
@@ -96,7 +96,7 @@ def unseen(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
             asset=tie.source,
             subject=f"{tie.relation} {tie.target}",
             message=f"it is declared that {relation_id(*tie.ends)}, and that was {since} seen",
-            fix=command("unrelate", *tie.ends),
+            mend=command("unrelate", *tie.ends),
         )
 
 
@@ -124,29 +124,32 @@ def _in_part(landscape: Landscape, tie: Tie) -> bool:
 
 def to_retired(landscape: Landscape) -> Iterator[Finding]:
     """Yield declared relations of what is in use to what is retired or became part of another."""
-    for tie in _sorted(landscape):
+    for tie in landscape.ties():
+        if tie.target in landscape.in_use or not tie.declared or tie.source not in landscape.in_use:
+            continue
         end = landscape.objects[tie.target]
-        gone = end.merged_into is not None or end.lifecycle == "retired"
-        if not tie.declared or not gone or tie.source not in landscape.in_use:
+        if end.merged_into is None and end.lifecycle != "retired":
             continue
         survivor = end.merged_into
         fix = command("unrelate", *tie.ends)
         if survivor is not None and survivor in landscape.in_use and survivor != tie.source:
-            fix = both(command("relate", tie.source, tie.relation, survivor), fix)
+            fix = command("relate", tie.source, tie.relation, survivor) + fix
         what = f"merged into {survivor}" if survivor is not None else "retired"
         yield Finding(
             type="retired_relation",
             asset=tie.source,
             subject=f"{tie.relation} {tie.target}",
             message=f"it {RELATION_TYPES[tie.relation].phrase} {tie.target}, which is {what}",
-            fix=fix,
+            mend=fix,
         )
 
 
 def forbidden(landscape: Landscape) -> Iterator[Finding]:
     """Yield uses of what is retired or in quarantine that were seen after it was taken out of use."""
-    for tie in _sorted(landscape):
-        if tie.last_seen is None or tie.relation not in REACH or landscape.clock.over(tie.last_seen + WATCHED_FOR):
+    for tie in landscape.ties():
+        if tie.last_seen is None or (tie.source in landscape.in_use and tie.target in landscape.in_use):
+            continue
+        if tie.relation not in REACH or landscape.clock.over(tie.last_seen + WATCHED_FOR):
             continue
         for name, other in ((tie.target, tie.source), (tie.source, tie.target)):
             end = landscape.objects[name]
@@ -163,7 +166,7 @@ def forbidden(landscape: Landscape) -> Iterator[Finding]:
                     asset=other,
                     subject=f"{tie.relation} {name}",
                     message=f"it was seen on {seen} that {relation_id(*tie.ends)}, which is {state}",
-                    fix=command("quarantine", other, "--reason", "REASON"),
+                    mend=command("quarantine", other, "--reason", "REASON"),
                 )
             else:
                 principal = end.facts.get("attributes.principal") or "PRINCIPAL"
@@ -173,7 +176,7 @@ def forbidden(landscape: Landscape) -> Iterator[Finding]:
                     subject=f"{tie.relation} {other}",
                     message=f"it is {state}, and it was seen on {seen} that {relation_id(*tie.ends)}: stop it where "
                     "it runs",
-                    fix=f"quarterdeck people deactivate {principal} --reason REASON",
+                    mend=(("quarterdeck", "people", "deactivate", principal, "--reason", "REASON"),),
                 )
 
 
@@ -186,7 +189,7 @@ def ending(landscape: Landscape) -> Iterator[Finding]:
         successor = end.successor if end.successor in landscape.in_use else None
         versions = [(part, f", a version of {name}") for part in landscape.before(name, "version_of")]
         for ending_, of in ((name, ""), *versions):
-            for tie in sorted(landscape.into.get(ending_, ()), key=lambda item: item.ends):
+            for tie in landscape.into.get(ending_, ()):
                 if tie.relation not in _DEPENDS or not tie.declared or tie.source not in landscape.in_use:
                     continue
                 if tie.source == successor:
@@ -199,7 +202,7 @@ def ending(landscape: Landscape) -> Iterator[Finding]:
                     subject=f"{tie.relation} {ending_}",
                     message=f"it {RELATION_TYPES[tie.relation].phrase} {ending_}{of}, whose last day is "
                     f"{end.sunset.date().isoformat()}{instead}",
-                    fix=both(command("relate", tie.source, tie.relation, after), command("unrelate", *tie.ends)),
+                    mend=command("relate", tie.source, tie.relation, after) + command("unrelate", *tie.ends),
                 )
 
 
@@ -209,7 +212,3 @@ def _fits(tie: Tie, successor: str) -> bool:
     except InvalidInput:
         return False
     return True
-
-
-def _sorted(landscape: Landscape) -> list[Tie]:
-    return sorted(landscape.ties(), key=lambda tie: tie.ends)
