@@ -28,6 +28,7 @@ from quarterdeck.errors import (
 )
 from quarterdeck.gating import effect_key
 from quarterdeck.model import Decision, Effect, Entity, Grant, Intent, Obligation, Task
+from quarterdeck.replay import Replay
 from quarterdeck.sync import SyncQuarterdeck
 
 __all__ = (
@@ -51,6 +52,7 @@ __all__ = (
     "Quarterdeck",
     "QuarterdeckError",
     "Refused",
+    "Replay",
     "SyncQuarterdeck",
     "Task",
     "Unreachable",

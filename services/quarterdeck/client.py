@@ -9,7 +9,8 @@ import hashlib
 import inspect
 import os
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar
 from urllib.parse import quote
@@ -17,6 +18,7 @@ from urllib.parse import quote
 from quarterdeck.errors import BadAnswer, Denied, NotConfigured, Refused
 from quarterdeck.model import Decision, Effect, EffectClass, EffectOutcome, Entity, Grant, Intent, Json, Task
 from quarterdeck.refusals import why_no_token, why_not_redeemed
+from quarterdeck.replay import Replay, asking
 from quarterdeck.transport import Transport
 from quarterdeck.waiting import wait_for_end
 
@@ -286,6 +288,20 @@ class Quarterdeck:
             raise NotConfigured(f"{gate.fn.__qualname__} is not async; resume it with SyncQuarterdeck")
         found: R = await resume(self, gate, task, (*bound, *args), kwargs)
         return found
+
+    def replay(
+        self,
+        *,
+        speed: float = 1.0,
+        about: Sequence[str] = (),
+        types: Sequence[str] = (),
+        to: datetime | None = None,
+    ) -> Replay:
+        """Return the past, to be played again: from the beginning, or from wherever `Replay.seek` goes.
+
+        `about` are ids: only events that concern all of these, an object of the estate under every name it had.
+        """
+        return Replay(asking(self._transport.send), speed=speed, about=about, types=types, to=to)
 
     async def _read(self, task_id: str, intent: Intent | None) -> Task:
         answer = await self._transport.send("GET", f"/access/v1/requests/{quote(task_id, safe='')}")

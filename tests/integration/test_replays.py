@@ -12,8 +12,10 @@ from typing import Any, Final
 
 import pytest
 import pytest_asyncio
+from api_house import over_http
 from demo_world import DemoWorld, demo_world
 
+from quarterdeck import Quarterdeck, Refused
 from quarterdeck_cli.demo_happenings import PREVIEW
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -108,3 +110,18 @@ async def test_an_agent_sees_of_a_frame_what_it_may(demo: DemoWorld) -> None:
     assert {
         found["id"] for edge in edges for found in edge["node"]["objects"] if found["__typename"] == "Principal"
     } == {demo.here.world.id("bot")}
+
+
+async def test_the_client_plays_the_same(demo: DemoWorld) -> None:
+    """Over HTTP, in pages: every event that the stream has; sought, from there; and a refusal is one of the client's."""
+    whole = [event["position"] for event in await heard(demo, REPLAY, speed=0)]
+    key = demo.here.world.api.keys[demo.here.world.tenant, "ann"]
+    async with over_http(demo.here.world.services) as address, Quarterdeck(address, key) as client:
+        past = client.replay(speed=0)
+        assert [event["position"] async for event in past] == whole
+        past.seek(position=demo.before)
+        assert [event["position"] async for event in past] == whole[demo.before :]
+        touched = [event["type"] async for event in client.replay(speed=0, about=[PREVIEW])]
+        assert touched[-2:] == ["drift.detected", "asset.quarantined"]
+        with pytest.raises(Refused, match="not the id of an object"):
+            await anext(client.replay(about=["order:4711"]))
