@@ -26,7 +26,7 @@ from quarterdeck_domain.events import Actor, Cause, Event, RecordedEvent
 MAX_STEPS: Final = 400_000
 """How many events the judge is shown at most, over all questions."""
 MAX_INSIDE: Final = 32
-"""Of how many events at most it is asked whether something between them would have made a difference."""
+"""Of how many events at most it is asked whether something between them alone would have made a difference."""
 
 _NOBODY: Final = Actor(principal="", kind="")
 _EARLY: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -137,9 +137,11 @@ def search(
     expected: Any,
     contraries: Sequence[Contrary],
     possible: Callable[[Any], bool] = lambda outcome: True,
+    near: Callable[[Contrary, tuple[int, ...]], bool] = lambda contrary, kept: True,
 ) -> Generator[Question, Any, Found]:
     """Find the slice of what came of these events, as of position `until`, and which of the contraries count: those
-    that would have made a difference, and could have happened there (`possible`). If all of them come to something else
+    that would have made a difference, and could have happened there (`possible`). Where one would make none in the end,
+    it is tried between the events only if it has to do with one of them (`near`). If all events come to something else
     than expected, there is nothing to be found.
 
     Raises:
@@ -176,7 +178,9 @@ def search(
         without[position] = yield from ask(tuple(other for other in kept if other != position))
     missed = []
     for contrary in contraries:
-        found = yield from _missed(ask, kept, until, contrary, lambda instead: instead != outcome and possible(instead))
+        inside = len(kept) <= MAX_INSIDE and near(contrary, kept)
+        counts = lambda instead: instead != outcome and possible(instead)  # noqa: E731
+        found = yield from _missed(ask, kept, until, contrary, counts, inside=inside)
         if found is not None:
             missed.append(found)
     return Found(
@@ -193,7 +197,7 @@ def search(
 
 
 def _missed(
-    ask: Any, kept: tuple[int, ...], until: int, contrary: Contrary, counts: Callable[[Any], bool]
+    ask: Any, kept: tuple[int, ...], until: int, contrary: Contrary, counts: Callable[[Any], bool], *, inside: bool
 ) -> Generator[Question, Any, Missed | None]:
     """Return the last stretch in which something would have made a difference, wherever in it it had happened."""
     places = [0, *kept]
@@ -204,6 +208,6 @@ def _missed(
         if counts(instead):
             since = Missed(contrary=contrary, after=after, until=end - 1, instead=instead)
             found = since if found is None else msgspec.structs.replace(found, after=after)
-        elif found is not None or len(kept) > MAX_INSIDE:
+        elif found is not None or not inside:
             break
     return found

@@ -15,7 +15,7 @@ from eventsourcing.dcb.api import DCBQuery, DCBQueryItem
 
 from quarterdeck_domain.approvals.consent import follows, voters
 from quarterdeck_domain.approvals.events import GrantMinted, VoteCast
-from quarterdeck_domain.causes import Found, Missed, Question, TooMuch, arranged, search
+from quarterdeck_domain.causes import Contrary, Found, Missed, Question, TooMuch, arranged, search
 from quarterdeck_domain.contraries import BEGINS, contraries
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.events import RecordedEvent
@@ -32,6 +32,7 @@ from quarterdeck_readmodels.tables import Row
 
 MAX_CANDIDATES: Final = 5_000
 _MOST: Final = MAX_CANDIDATES + 1
+_TURN: Final = 8
 _ENGINE: Final = Remembering()
 
 Judge = Callable[[Question], Any]
@@ -80,7 +81,7 @@ async def of_decision(context: Context, event: RecordedEvent) -> Slice:
         return await replay.outcome(arranged(question, reading.events, event.tenant))
 
     contrary = _contraries(reading.asked, reading.events, known)
-    questions = search(tuple(reading.events), replay.last, replay.recorded, contrary)
+    questions = search(tuple(reading.events), replay.last, replay.recorded, contrary, near=_near(reading.events))
     found = await _asked(questions, judge)
     return await _told(log, found, replay.recorded)
 
@@ -118,7 +119,7 @@ async def of_state(context: Context, row: Row, position: int, fields: Sequence[s
 
     known = _known(row, replay.names)
     expected = (True, replay.recorded)
-    questions = search(candidates, position, expected, _contraries(items, events, known), _could_be)
+    questions = search(candidates, position, expected, _contraries(items, events, known), _could_be, _near(events))
     found = await asyncio.to_thread(_answered, questions, judge)
     return await _told(log, found, expected)
 
@@ -187,6 +188,15 @@ def _contraries(
     return list(found.values())
 
 
+def _near(events: Mapping[int, RecordedEvent]) -> Callable[[Contrary, tuple[int, ...]], bool]:
+    """Return what tells whether something is about what one of some events is about."""
+
+    def near(contrary: Contrary, kept: tuple[int, ...]) -> bool:
+        return any(tag in events[position].tags for tag in contrary.tags[:1] for position in kept)
+
+    return near
+
+
 def _could_be(outcome: Any) -> bool:
     """Tell whether a state could have come to be: nothing is changed before it began."""
     return outcome[1] is not None
@@ -201,11 +211,14 @@ def _known(row: Row, names: Sequence[str]) -> dict[str, str]:
 
 
 async def _asked(questions: Generator[Question, Any, Found], judge: Callable[[Question], Awaitable[Any]]) -> Found:
+    asked = 0
     try:
         question = next(questions)
         while True:
             question = questions.send(await judge(question))
-            await asyncio.sleep(0)
+            asked += 1
+            if asked % _TURN == 0:
+                await asyncio.sleep(0)  # so that others are served in between
     except StopIteration as stop:
         found: Found = stop.value
         return found

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from quarterdeck_domain.policy.values import Verdict
 from quarterdeck_graphql.causal import Missing, Slice
 from quarterdeck_policy.replaying import Outcome
 
@@ -164,11 +165,7 @@ def instead(found: Any, recorded: Any) -> str:
     if isinstance(found, Outcome):
         if found.verdict is None or not isinstance(recorded, Outcome) or recorded.verdict is None:
             return outcome(found)
-        if found.verdict == recorded.verdict:
-            return f"{outcome(found)}, by another bundle" if found.bundle_id else outcome(found)
-        same = found.verdict.outcome == recorded.verdict.outcome
-        by = f", by {', '.join(found.verdict.determining)}" if same and found.verdict.determining else ""
-        return outcome(found) + by
+        return _verdict(found, found.verdict, recorded.verdict)
     sound, state = found
     if state is None or recorded[1] is None:
         return "it would not be there"
@@ -180,6 +177,27 @@ def instead(found: Any, recorded: Any) -> str:
     told = [f"{name} would be {_text(state[name])}, not {_text(recorded[1].get(name))}" for name in changed[:_SHOWN]]
     more = f"; {len(changed) - _SHOWN} more would differ" if len(changed) > _SHOWN else ""
     return "; ".join(told) + more
+
+
+def _verdict(found: Outcome, verdict: Verdict, recorded: Verdict) -> str:
+    if (verdict.outcome, verdict.reason) != (recorded.outcome, recorded.reason):
+        return outcome(found)
+    if verdict == recorded:
+        return f"{verdict.outcome.replace('_', ' ')} as well, but by {found.bundle_id or 'no bundle'}"
+    old, new = msgspec.to_builtins(recorded), msgspec.to_builtins(verdict)
+    told = [f"{name} would be {_listed(new[name])}, not {_listed(old[name])}" for name in new if new[name] != old[name]]
+    return f"{verdict.outcome.replace('_', ' ')} as well, but {'; '.join(told[:_SHOWN])}"
+
+
+def _listed(value: Any) -> str:
+    if not isinstance(value, list | tuple):
+        return _text(value)
+    named = [item if isinstance(item, str) else _text(" ".join(map(str, _leaves(item)))) for item in value]
+    return _text(", ".join(named)) if named else "none"
+
+
+def _leaves(item: Any) -> list[Any]:
+    return list(item.values()) if isinstance(item, dict) else [item]
 
 
 def value(found: Any) -> Any:

@@ -244,7 +244,12 @@ async def _state(
     node = await node_at(then.at, object_id)
     if not isinstance(node, Shown):
         return None
-    row: Row = node.__dict__["_row"]
+    # What is shown may lack the columns with which rows are worked out.
+    shown: Row = node.__dict__["_row"]
+    async with context.reader.at(context.tenant, then.position) as stored:
+        row = await stored.get(type(shown), shown.id)
+    if row is None:
+        return None
     query = DCBQuery(items=[concerning(row)])
     log, tenant = context.log, context.tenant
     entries = await log.read_sealed(tenant, query, until=then.position, limit=MAX_EVENTS)

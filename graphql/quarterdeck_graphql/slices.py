@@ -31,7 +31,7 @@ class SliceEvent:
     position: Position = strawberry.field(description="Its place in the log.")
     why: str | None = strawberry.field(description="Why it is needed, in words; null where it is not for you.")
     without: str | None = strawberry.field(
-        description="What it would have come to without it, in words; null where the event is not for you."
+        description="What the rest of the slice comes to without it, in words; null where the event is not for you."
     )
 
     @resolver("Its stable name; null where it is not for you.")
@@ -52,7 +52,7 @@ class SliceEvent:
 
 
 @strawberry.type(
-    description="Something that did not happen, and would have made a difference anywhere in this stretch."
+    description="Something that did not happen; with it, anywhere in this stretch, the slice comes to something else."
 )
 class Absence:
     words: str = strawberry.field(description="It as a sentence.")
@@ -60,7 +60,7 @@ class Absence:
     tags: list[str] = strawberry.field(description="… with all of these tags …")
     after: Position = strawberry.field(description="… after this position; 0: from the beginning …")
     until: Position = strawberry.field(description="… and up to this one.")
-    instead: str = strawberry.field(description="What it would have come to otherwise, in words.")
+    instead: str = strawberry.field(description="What the slice would come to with it, in words.")
     holds: bool = strawberry.field(description="Whether the log was asked, and has none.")
 
 

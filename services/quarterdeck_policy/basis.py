@@ -153,7 +153,8 @@ async def ready_bundle(ledger: Ledger, engine: Engine, tenant: str, bundle_id: s
     """Return a published bundle, loaded. A bundle that cannot be used comes back with the problem."""
     published, rest = await _published(ledger, tenant, bundle_id)
     try:
-        loaded = await asyncio.to_thread(engine.load, assemble(published, rest))
+        text = assemble(published, rest)
+        loaded = engine.loaded(text) or await asyncio.to_thread(engine.load, text)
     except InvalidBundle as error:
         return ReadyBundle(
             bundle_id=bundle_id, digest=published.digest, problem=f"bundle {bundle_id} cannot be used: {error.message}"

@@ -70,16 +70,22 @@ class Remembering(Engine):
         self._loaded: OrderedDict[BundleText, LoadedBundle] = OrderedDict()
         self._lock = Lock()
 
-    def load(self, text: BundleText) -> LoadedBundle:
-        """Return the bundle of a text. See `Engine.load`; it is called by threads."""
+    def loaded(self, text: BundleText) -> LoadedBundle | None:
+        """Return a bundle that is kept."""
         with self._lock:
             found = self._loaded.get(text)
-            if found is None:
-                found = self._loaded[text] = self._engine.load(text)
-                if len(self._loaded) > MAX_BUNDLES:
-                    self._loaded.popitem(last=False)
-            self._loaded.move_to_end(text)
+            if found is not None:
+                self._loaded.move_to_end(text)
             return found
+
+    def load(self, text: BundleText) -> LoadedBundle:
+        """Return the bundle of a text, and keep it. See `Engine.load`; it is called by threads."""
+        found = self._engine.load(text)
+        with self._lock:
+            self._loaded[text] = found
+            if len(self._loaded) > MAX_BUNDLES:
+                self._loaded.popitem(last=False)
+        return found
 
 
 class _Past:

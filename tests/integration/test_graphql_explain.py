@@ -6,22 +6,17 @@ Serves S0-27, DC-02, DC-06.
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from decided_anew import decided_anew, told
 from graphql_world import GraphWorld, graph_world
 
-from quarterdeck_domain.events import NewEvent, RecordedEvent
+from quarterdeck_domain.events import RecordedEvent
 from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_domain.slices import boundary
-from quarterdeck_ledger.interface import Context
-from quarterdeck_ledger.keys import MemoryKeyStore
-from quarterdeck_ledger.ledger import EventLedger
-from quarterdeck_ledger.memory import MemoryStore
-from quarterdeck_policy.authzen import intent_of, parse_json
-from quarterdeck_policy.decision_point import DecisionPoint
 
 SLICE = """slice { outcome value events { position type actor why without event { id type } }
     absences { words types tags after until instead holds } candidates size replays withheld notReplayable
@@ -79,28 +74,6 @@ async def something_else(here: GraphWorld) -> None:
     await command(here, "register_asset", {"asset": f"dataset:{uuid.uuid4().hex}", "facts": {}})
 
 
-async def decided_anew(events: Iterable[RecordedEvent], decision: RecordedEvent) -> tuple[object, ...]:
-    """Return what is decided in a new log that has only these events, by whoever asked, of what was asked."""
-    ledger = EventLedger(MemoryStore(), MemoryKeyStore())
-    for event in events:
-        new = NewEvent(id=uuid.uuid4(), payload=event.payload, actor=event.actor, cause=event.cause)
-        await ledger.append(decision.tenant, [new])
-    payload = decision.payload
-    assert isinstance(payload, DecisionRecorded)
-    assert payload.request is not None
-    context = Context(tenant=decision.tenant, actor=decision.actor, command_id=uuid.uuid4())
-    try:
-        again = (await DecisionPoint(ledger).decide(context, intent_of(parse_json(payload.request.encode())))).decision
-    except Exception as error:
-        return (type(error),)
-    return told(again)
-
-
-def told(decision: DecisionRecorded) -> tuple[object, ...]:
-    """Return what a decision said."""
-    return decision.outcome, decision.determining, decision.reason, decision.obligations, decision.bundle_id
-
-
 async def check_by_deciding(here: GraphWorld, decision_id: str, found: dict[str, Any]) -> list[RecordedEvent]:
     """Assert that the slice forces the decision and nothing of it can be left out; return its events."""
     log, tenant = here.world.services.ledger, here.world.tenant
@@ -110,9 +83,10 @@ async def check_by_deciding(here: GraphWorld, decision_id: str, found: dict[str,
         (await log.read(tenant, after=event["position"] - 1, until=event["position"]))[0]
         for event in found["slice"]["events"]
     ]
-    assert await decided_anew(events, decision) == told(decision.payload)
-    for left_out in events:
-        rest = [event for event in events if event is not left_out]
+    payloads = [event.payload for event in events]
+    assert await decided_anew(payloads, decision) == told(decision.payload)
+    for left_out in payloads:
+        rest = [payload for payload in payloads if payload is not left_out]
         assert await decided_anew(rest, decision) != told(decision.payload), left_out.type
     return events
 

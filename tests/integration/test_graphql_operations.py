@@ -171,6 +171,17 @@ async def test_explain_decision(ask: Asker) -> None:
     assert found["approval"]["votes"][0]["approver"]["displayName"] == "carol"
 
 
+async def test_why_is_it_so(ask: Asker) -> None:
+    """Of a decision and of what came of it: by few events, everything checked, the same words again."""
+    for object_id, fields in ((ask.id["decision:wipe:deny"], None), (ask.id["grant"], ["state"])):
+        found = (await ask("WhyIsItSo", id=object_id, fields=fields))["explain"]
+        assert set(found["slice"]["checked"].values()) == {True}
+        assert (
+            found["slice"]["text"] == (await ask("WhyIsItSo", id=object_id, fields=fields))["explain"]["slice"]["text"]
+        )
+    assert [event["type"] for event in found["slice"]["events"]] == ["grant.minted", "grant.redeemed"]
+
+
 async def test_what_changed(ask: Asker) -> None:
     """Between two moments, by position and by time the same."""
     low, high = ask.story.positions["approved"], ask.story.positions["redeemed"]

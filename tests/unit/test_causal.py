@@ -1,0 +1,209 @@
+"""Slices of decisions and of states over histories made up at random, on a log in memory. Serves S0-27, DC-02."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, cast
+
+from decided_anew import decided_anew, told
+from eventsourcing.dcb.api import DCBQuery, DCBQueryItem
+from given import prn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quarterdeck_domain.access.events import (
+    OwnershipTransferred,
+    PrincipalDeactivated,
+    PrincipalRegistered,
+    Role,
+    RoleGranted,
+    RoleRevoked,
+)
+from quarterdeck_domain.access.values import SYSTEM
+from quarterdeck_domain.estate import events as estate
+from quarterdeck_domain.events import Actor, Event, NewEvent, RecordedEvent
+from quarterdeck_domain.ids import make_id
+from quarterdeck_domain.intent import Action, Entity, Intent
+from quarterdeck_domain.policy.events import BundleModeChanged
+from quarterdeck_domain.policy.values import BundleText, split
+from quarterdeck_domain.slices import matches
+from quarterdeck_graphql.causal import Slice, of_decision, of_state
+from quarterdeck_graphql.context import Context as Asking
+from quarterdeck_ledger.interface import Context
+from quarterdeck_ledger.keys import MemoryKeyStore
+from quarterdeck_ledger.ledger import EventLedger
+from quarterdeck_ledger.memory import MemoryStore
+from quarterdeck_policy.decision_point import DecisionPoint
+from quarterdeck_readmodels.estate import Asset
+from quarterdeck_readmodels.folding import Reading, Run, fold
+
+TENANT: Final = "acme"
+BOT, PAL, ANN = prn("bot"), prn("pal"), prn("ann")
+TOOL: Final = "tool:refund"
+ROLES: Final[tuple[Role, ...]] = ("operator", "auditor")
+BUNDLES: Final = tuple(make_id("bnd", uuid.UUID(int=number)) for number in range(3))
+POLICIES: Final = (
+    '@id("either") permit (principal, action, resource) when { context.verified.subject.roles.contains("operator") || '
+    'context.verified.subject.roles.contains("auditor") };',
+    '@id("both") permit (principal, action, resource) when { context.verified.subject.roles.contains("operator") && '
+    'context.verified.subject.roles.contains("auditor") };'
+    '@id("gone") forbid (principal, action, resource) when { context.verified.subject.deactivated };',
+    '@id("all") permit (principal, action, resource);'
+    '@id("odd") forbid (principal, action, resource) when { context.verified.subject.roles.contains("auditor") };',
+)
+
+
+class There:
+    """Stands for whoever asks: slices need a log and a tenant."""
+
+    def __init__(self, log: EventLedger) -> None:
+        self.log = log
+        self.tenant = TENANT
+
+
+def beginning() -> list[Event]:
+    """Return who and what there is."""
+    found: list[Event] = [
+        PrincipalRegistered(principal_id=ANN, kind="human", display_name="Ann", roles=("approver",)),
+        *(
+            PrincipalRegistered(principal_id=name, kind="agent", display_name="Bot", owner=ANN, roles=("agent",))
+            for name in (BOT, PAL)
+        ),
+    ]
+    for number, policies in enumerate(POLICIES):
+        found += split(BUNDLES[number], "core", number + 1, BundleText(policies=policies))
+    return [*found, estate.AssetRegistered(asset=TOOL, facts={"owner": "rota"}, source="test")]
+
+
+def happening() -> st.SearchStrategy[Event]:
+    """Return what may happen next."""
+    who = st.sampled_from((BOT, BOT, PAL))
+    return st.one_of(
+        st.builds(RoleGranted, principal_id=who, role=st.sampled_from(ROLES)),
+        st.builds(RoleRevoked, principal_id=who, role=st.sampled_from(ROLES)),
+        st.builds(BundleModeChanged, bundle_id=st.sampled_from(BUNDLES), mode=st.sampled_from(("enforced", "retired"))),
+        st.builds(OwnershipTransferred, principal_id=who, owner=st.just(ANN), previous_owner=st.just(ANN)),
+        st.builds(PrincipalDeactivated, principal_id=st.just(PAL), reason=st.none()),
+        st.builds(
+            estate.AssetQuarantined, asset=st.just(TOOL), reason=st.just("odd"), previous_lifecycle=st.just("live")
+        ),
+        st.builds(estate.AssetReleased, asset=st.just(TOOL), lifecycle=st.just("live"), reason=st.just("looked at")),
+    )
+
+
+async def recorded(*payloads: Event) -> tuple[EventLedger, list[RecordedEvent]]:
+    """Return a log of these events."""
+    ledger = EventLedger(MemoryStore(lambda: datetime.now(UTC)), MemoryKeyStore())
+    for payload in payloads:
+        await ledger.append(TENANT, [NewEvent(id=uuid.uuid4(), payload=payload, actor=SYSTEM)])
+    return ledger, await ledger.read(TENANT)
+
+
+def check_absences(found: Slice, events: list[RecordedEvent]) -> None:
+    """Assert that the log has none of what is said to be absent."""
+    for missing in found.missing:
+        assert missing.holds
+        query = DCBQuery(items=[DCBQueryItem(types=list(missing.types), tags=list(missing.tags))])
+        for event in events[missing.after : missing.until]:
+            assert not matches(query, event.type, frozenset(event.tags))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(happening(), max_size=14), st.booleans())
+def test_any_decision_is_forced_by_its_slice(history: list[Event], together: bool) -> None:
+    """Decided anew from the slice it is the same, without any of it it is not, nor with what is said to be absent."""
+
+    async def story() -> None:
+        ledger, _ = await recorded(*beginning(), *history, RoleGranted(principal_id=ANN, role="operator"))
+        actor = Actor(principal=PAL, kind="agent", on_behalf_of=(BOT,)) if together else Actor(principal=BOT, kind="agent")
+        intent = Intent(
+            subject=Entity(type="agent", id=BOT), action=Action(name="refund"), resource=Entity(type="order", id="1")
+        )
+        context = Context(tenant=TENANT, actor=actor, command_id=uuid.uuid4())
+        decided = await DecisionPoint(ledger).decide(context, intent)
+        found = await of_decision(cast(Asking, There(ledger)), decided.event)
+        assert (found.found.whole, found.found.sufficient, found.found.irreducible) == (True, True, True)
+        log = await ledger.read(TENANT)
+        events = [log[position - 1].payload for position in found.found.kept]
+        outcome = told(decided.decision)
+        assert await decided_anew(events, decided.event) == outcome
+        for left_out in events:
+            assert await decided_anew([event for event in events if event is not left_out], decided.event) != outcome
+        check_absences(found, log)
+        for missed in found.found.missed:
+            place = sum(position <= missed.after for position in found.found.kept)
+            more = [*events[:place], missed.contrary.payload, *events[place:]]
+            assert await decided_anew(more, decided.event) != outcome
+
+    asyncio.run(story())
+
+
+def saying() -> st.SearchStrategy[Event]:
+    """Return what may be said of the tool."""
+    begins = st.none() | st.integers(-3, 3).map(lambda days: datetime(2026, 1, 10, tzinfo=UTC) + timedelta(days=days))
+    facts = st.dictionaries(
+        st.sampled_from(("owner", "purpose", "attributes.digest")), st.sampled_from(("a", "b", None)), min_size=1
+    )
+    return st.one_of(
+        st.builds(
+            estate.AssetChanged, asset=st.just(TOOL), facts=facts, source=st.sampled_from(("x", "y")), valid_from=begins
+        ),
+        st.builds(
+            estate.AssetQuarantined, asset=st.just(TOOL), reason=st.just("odd"), previous_lifecycle=st.just("live")
+        ),
+        st.builds(estate.AssetReleased, asset=st.just(TOOL), lifecycle=st.just("live"), reason=st.just("looked at")),
+        st.builds(estate.AssetPromoted, asset=st.just(TOOL), previous_tier=st.none(), reason=st.just("vital")),
+        st.builds(
+            estate.AssetOwnershipTransferred,
+            asset=st.just(TOOL),
+            owner=st.sampled_from(("a", "b")),
+            team=st.none(),
+            previous_owner=st.none(),
+            previous_team=st.none(),
+        ),
+    )
+
+
+def row_of(entries: list[tuple[int, bytes]]) -> Asset:
+    """Return the tool's row as the projector would write it."""
+    run = Run(entries[0][0], entries[0][0] - 1, [])
+    assert Reading().extend(run, entries) is None
+    values: dict[str, Any] = next(item for item in reversed(fold(run, {}).inserts[Asset]) if item["id"] == TOOL)
+    return Asset(**values)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(saying(), max_size=12), st.sampled_from((None, ["lifecycle"], ["owner", "attributes.digest"], ["tier"]))
+)
+def test_any_state_is_forced_by_its_slice(history: list[Event], fields: list[str] | None) -> None:
+    """Folded from the slice it is the same, without any of it it is not; what is absent is absent."""
+
+    async def story() -> None:
+        ledger, log = await recorded(*beginning(), *history, RoleGranted(principal_id=ANN, role="operator"))
+        entries = await ledger.store.read(TENANT, None, 0, None, None, False)
+        row = row_of(entries)
+        found = await of_state(cast(Asking, There(ledger)), row, len(log), fields)
+        assert (found.found.whole, found.found.sufficient, found.found.irreducible) == (True, True, True)
+        kept = set(found.found.kept)
+        assert {log[position - 1].type for position in kept} <= {event.type for event in log if TOOL in str(event.tags)}
+        names = fields or ["owner", "purpose", "lifecycle", "tier", "attributes.digest", "changed_at"]
+        last = max(event.position for event in log if TOOL in str(event.tags))
+        assert fields is not None or last in kept
+        # Only what the slice holds, recorded by itself: the projector's own fold has the same to say.
+        again = row_of([(number, entry) for number, (_, entry) in enumerate(_only(entries, kept), 1)])
+        for name in names:
+            assert _said(again, name) == _said(row, name), name
+        check_absences(found, log)
+
+    asyncio.run(story())
+
+
+def _only(entries: list[tuple[int, bytes]], kept: set[int]) -> list[tuple[int, bytes]]:
+    return [item for item in entries if item[0] in kept]
+
+
+def _said(row: Asset, name: str) -> object:
+    return row.attributes.get("digest") if name == "attributes.digest" else getattr(row, name)
