@@ -158,16 +158,22 @@ class Api:
     def settle(self, position: int, tries: int = 1) -> None:
         """Wait, a few seconds at most, until questions are answered with everything up to a position: so that the next
         command sees what this one did. Where that takes longer, nobody is kept waiting."""
+        for _ in range(tries):
+            if self.try_query("query Seen($p: Position) { now(atLeast: $p) { position } }", p=position) is not None:
+                return
+
+    def try_query(self, document: str, **variables: Any) -> dict[str, Any] | None:
+        """Return the data that answers a GraphQL question, or None where it is not answered, for whatever reason."""
         import httpx
 
-        body = {"query": "query Seen($p: Position) { now(atLeast: $p) { position } }", "variables": {"p": position}}
-        for _ in range(tries):
-            try:
-                answer = self._http.post("/graphql", json=body).json()
-            except (httpx.HTTPError, ValueError):
-                return
-            if isinstance(answer, dict) and not answer.get("errors"):
-                return
+        try:
+            answer = self._http.post("/graphql", json={"query": document, "variables": variables}).json()
+        except (httpx.HTTPError, ValueError):
+            return None
+        if not isinstance(answer, dict) or answer.get("errors") or not isinstance(answer.get("data"), dict):
+            return None
+        data: dict[str, Any] = answer["data"]
+        return data
 
     def query(self, document: str, **variables: Any) -> dict[str, Any]:
         """Return the data that answers a GraphQL question."""

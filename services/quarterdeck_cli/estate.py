@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import typer
 
-from quarterdeck_cli import estate_changes, estate_files, estate_imports, estate_reach, estate_reads
+from quarterdeck_cli import (
+    estate_changes,
+    estate_files,
+    estate_imports,
+    estate_opened,
+    estate_reach,
+    estate_reads,
+    estate_state,
+)
 
 app = typer.Typer(
     help="See the estate as of any moment, ask what reaches what, fill it and change it.", no_args_is_help=True
 )
 _PANELS = (
     ("See it", estate_reads),
+    ("See it", estate_state),
     ("Ask it", estate_reach),
+    ("Ask it", estate_opened),
     ("Fill it, take it away", estate_files),
     ("Change it", estate_changes),
 )

@@ -27,6 +27,8 @@ _WHOLE: Final = f"""
     edges {{ node {{ id input fieldName expected found state quarantined detectedAt }} }}
   }}
 }}"""
+_WRONG: Final = """
+{ findings(first: 20, filter: { asset: [$asset] }) { total edges { node { type severity subject message fix } } } }"""
 MAX_RELATIONS: Final = 500
 """How many relations of one object are shown, each way."""
 
@@ -99,7 +101,9 @@ def show(asset: AssetId, at: At = None, known_at: KnownAt = None, json: AsJson =
         asked = Asked(api, at, known_at, json=json)
         types = {"id": "ID!", "asset": "String!"}
         answer = asked.ask(_WHOLE, types, id=f"asset:{name}", asset=name)
-        related = _related(asked.pinned(answer["position"]), name) if answer["node"] is not None else {}
+        if answer["node"] is not None:
+            pinned = asked.pinned(answer["position"])
+            related, wrong = _related(pinned, name), pinned.try_ask(_WRONG, {"asset": "String!"}, asset=name)
     found = answer["node"]
     if found is None or found.pop("__typename") != "Asset":
         then = "" if asked.is_now else " at that moment"
@@ -110,6 +114,7 @@ def show(asset: AssetId, at: At = None, known_at: KnownAt = None, json: AsJson =
             kind="not_found",
         )
     found |= related | {"drifts": nodes(answer["drifts"])}
+    found["findings"] = None if wrong is None else nodes(wrong["findings"])
     whole = plainly(found) | {"position": answer["position"]}
     if json:
         print_json(whole)

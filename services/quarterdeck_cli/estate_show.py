@@ -103,12 +103,14 @@ def _wrong(found: dict[str, Any]) -> Iterator[Text]:
     from rich.text import Text
 
     drifts = [item for item in found.get("drifts") or () if item["state"] == "OPEN"]
-    findings = found.get("findings") or ()
+    findings = found.get("findings")
+    if findings is None:
+        yield Text("what is missing or wrong cannot be told just now: quarterdeck estate findings", style="dim")
     if drifts or findings:
         yield Text("what is wrong", style="bold yellow")
     for item in drifts:
         change = f"{told(item['fieldName'])}: {told(item['expected'], 40)} -> {told(item['found'], 40)}"
         yield Text(f"  not as pinned: {word(item['input'])}, {change}  {visible(item['id'])}")
-    for item in findings:
+    for item in findings or ():
         yield Text(f"  {word(item['type'])}: {visible(item['message'])}")
         yield Text(f"    fix: {visible(item['fix'])}", style="dim")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from quarterdeck_cli.estate_words import told
+from quarterdeck_cli.estate_words import many, told
 from quarterdeck_cli.text import visible
 
 if TYPE_CHECKING:
@@ -36,6 +36,13 @@ def ways_lines(start: str, end: str, found: dict[str, Any], hops: int) -> Iterat
     yield from _cut(found.get("cut"))
 
 
+def path_line(path: dict[str, Any]) -> str:
+    """Return a path as one line."""
+    relations = path["relations"]
+    steps = [f" {visible(item['relation'])} {visible(item['target'])}" for item in relations]
+    return visible(relations[0]["source"]) + "".join(steps) if relations else ""
+
+
 def access_lines(found: dict[str, Any]) -> Iterator[Text]:
     """Yield what can reach something, each with the tools on its ways and the controls over them."""
     from rich.text import Text
@@ -44,7 +51,7 @@ def access_lines(found: dict[str, Any]) -> Iterator[Text]:
         asset = item["asset"]
         line = Text(visible(asset["id"]), style="bold")
         who = asset["owner"] or asset["team"]
-        line.append(f"  {item['steps']} steps, {told(who) if who else 'nobody'} answers for it", style="")
+        line.append(f"  {many(item['steps'], 'step')}, {told(who) if who else 'nobody'} answers for it", style="")
         yield line
         if item["ungated"]:
             yield Text("    on one way at least, nobody has to consent", style="bold red")

@@ -10,21 +10,36 @@ import typer
 
 from quarterdeck_cli.text import visible
 
-PREFIX: Final = "asset:"
+PREFIXES: Final = ("asset:", "relation:")
 NOTHING: Final = "(nothing)"
 MAX_SHOWN: Final = 160
 """How much of one value is shown where nobody asked for all of it."""
-IDS: Final = frozenset({"id", "source", "target", "assetId", "mergedInto", "successor", "on", "objectId", "asset"})
-"""Where answers hold ids of objects: they are shown as files and commands take them, `kind:name`."""
+IDS: Final = frozenset(
+    {
+        "id",
+        "source",
+        "target",
+        "assetId",
+        "mergedInto",
+        "successor",
+        "on",
+        "objectId",
+        "asset",
+        "nearest",
+        "subject",
+        "control",
+    }
+)
+"""Where answers hold ids of objects and relations: they are shown as files and commands take them."""
 _WHOLE: Final = {"tier": "integer", "environments": "array"}
 """Facts of every kind that are not text."""
 
 AssetId = Annotated[str, typer.Argument(metavar="ID", help="The object, kind:name.", show_default=False)]
 
 
-def plain(asset: str) -> str:
-    """Return an object's id as files and commands take it."""
-    return asset.removeprefix(PREFIX)
+def plain(name: str) -> str:
+    """Return the id of an object or a relation as files and commands take it."""
+    return next((name.removeprefix(prefix) for prefix in PREFIXES if name.startswith(prefix)), name)
 
 
 def plainly(answer: Any) -> Any:
@@ -39,14 +54,10 @@ def plainly(answer: Any) -> Any:
         else [plain(item) if isinstance(item, str) else plainly(item) for item in value]
         if name == "closes" and isinstance(value, list)
         else value
-        if name in ("attributes", "before", "after", "data") and not _is_node(value)
+        if name in ("attributes", "before", "after", "data") and isinstance(value, dict) and "__typename" not in value
         else plainly(value)
         for name, value in answer.items()
     }
-
-
-def _is_node(value: Any) -> bool:
-    return isinstance(value, dict) and "__typename" in value
 
 
 def told(value: Any, limit: int | None = MAX_SHOWN) -> str:
@@ -60,6 +71,11 @@ def told(value: Any, limit: int | None = MAX_SHOWN) -> str:
     else:
         text = visible(jsonlib.dumps(value, ensure_ascii=False, sort_keys=True))
     return text if limit is None or len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
+
+
+def many(count: Any, what: str) -> str:
+    """Return how many there are, in words: `1 step`, `2 steps`."""
+    return f"{visible(count)} {what}{'' if count == 1 else 's'}"
 
 
 def word(value: Any) -> str:

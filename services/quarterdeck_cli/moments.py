@@ -86,18 +86,27 @@ class Asked:
 
     def ask(self, selection: str, types: Mapping[str, str] | None = None, **variables: Any) -> dict[str, Any]:
         """Return what the record of that moment answers. `types` are those of the variables in the selection."""
-        declared = dict(types or {})
-        if self.is_now:
-            head = "now"
-        else:
-            known = {"time": "DateTime", "position": "Position", "knownAt": "Moment"}
-            declared |= {f"at_{name}": known[name] for name in self._given}
-            variables |= {f"at_{name}": value for name, value in self._given.items()}
-            head = f"at({', '.join(f'{name}: $at_{name}' for name in self._given)})"
-        heading = f"({', '.join(f'${name}: {type_}' for name, type_ in declared.items())})" if declared else ""
-        answer = self._api.query(f"query Asked{heading} {{ record: {head} {selection} }}", **variables)
-        found: dict[str, Any] = answer["record"]
+        document, given = self._document(selection, types or {}, variables)
+        found: dict[str, Any] = self._api.query(document, **given)["record"]
         return found
+
+    def try_ask(
+        self, selection: str, types: Mapping[str, str] | None = None, **variables: Any
+    ) -> dict[str, Any] | None:
+        """Return the same, or None where it is not answered: for what an answer can do without."""
+        document, given = self._document(selection, types or {}, variables)
+        answer = self._api.try_query(document, **given)
+        return None if answer is None else answer["record"]
+
+    def _document(
+        self, selection: str, types: Mapping[str, str], variables: Mapping[str, Any]
+    ) -> tuple[str, dict[str, Any]]:
+        known = {"time": "DateTime", "position": "Position", "knownAt": "Moment"}
+        declared = dict(types) | {f"at_{name}": known[name] for name in self._given}
+        given = dict(variables) | {f"at_{name}": value for name, value in self._given.items()}
+        head = f"at({', '.join(f'{name}: $at_{name}' for name in self._given)})" if self._given else "now"
+        heading = f"({', '.join(f'${name}: {type_}' for name, type_ in declared.items())})" if declared else ""
+        return f"query Asked{heading} {{ record: {head} {selection} }}", given
 
     def pages(
         self, field: str, node: str, types: Mapping[str, str], *, limit: int, **variables: Any
