@@ -20,6 +20,7 @@ from quarterdeck_domain.catalogue import REGISTRY
 from quarterdeck_domain.causes import Contrary, Found, Question, TooMuch, arranged, minimal, search
 from quarterdeck_domain.contraries import BEGINS, MAKERS, contraries
 from quarterdeck_domain.events import Cause, RecordedEvent
+from quarterdeck_graphql import causal_words
 from quarterdeck_readmodels.catalogue import FOLDS
 from quarterdeck_readmodels.replaying import ABOUT
 from quarterdeck_readmodels.tables import By, Change, Seen
@@ -227,3 +228,10 @@ def test_whatever_changes_a_row_is_looked_for(event_type: str) -> None:
     for change in changes(event_type):
         assert event_type in ABOUT[change.row].types, change.row.table
         assert event_type in MAKERS or event_type in BEGINS
+
+
+def test_people_are_told_of_every_type() -> None:
+    """Why an event of it is needed, and what would have been done by one that is absent."""
+    needed = {event_type for about in ABOUT.values() for event_type in about.types}
+    assert needed | {"policy_bundle.continued"} <= set(causal_words.WHY)
+    assert set(MAKERS) <= set(causal_words.DONE)
