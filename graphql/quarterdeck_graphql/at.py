@@ -143,7 +143,7 @@ class At:
                 return Page([], False)
             narrowed[column] = (own,)
         async with self.record() as record:
-            return await record.page(row, first=first, after=after, newest_first=newest_first, where=narrowed)
+            return await record.lean().page(row, first=first, after=after, newest_first=newest_first, where=narrowed)
 
     async def get(self, row: type[R], object_id: str | None) -> R | None:
         """Return one row, or None where there was none or the caller may not see it. Gathers what is asked at once."""
@@ -194,7 +194,7 @@ class At:
     def _loader(self, row: type[R]) -> Callable[[list[str]], Any]:
         async def load(ids: list[str]) -> list[R | None]:
             async with self.record() as record:
-                found = await record.many(row, ids)
+                found = await record.lean().many(row, ids)
             return [found.get(name) for name in ids]
 
         return load

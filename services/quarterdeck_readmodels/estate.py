@@ -39,6 +39,7 @@ class Asset(Row, frozen=True, kw_only=True):
         "offered_by",
         "environments",
     )
+    working = ("since", "plain", "dated", "voices")
 
     kind: str
     name: str

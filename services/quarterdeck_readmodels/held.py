@@ -16,10 +16,10 @@ import msgspec
 
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_readmodels.bitemporal import asset_then, relation_then
-from quarterdeck_readmodels.estate import Asset
+from quarterdeck_readmodels.estate import DATED, SEEN, Asset
 from quarterdeck_readmodels.held_pages import FIXED, Sources, merged
 from quarterdeck_readmodels.reader import MAX_PAGE, Difference, Page, Reader, Record, wanted
-from quarterdeck_readmodels.tables import Row
+from quarterdeck_readmodels.tables import Row, columns
 
 R = TypeVar("R", bound=Row)
 _MOST: Final = 60_000
@@ -62,6 +62,20 @@ class Held(Record):
     def lean(self) -> Held:
         """Return this one: what was true is worked out with the working columns."""
         return self
+
+    async def walk(self, row: type[Row], only: tuple[str, ...]) -> AsyncIterator[Sequence[Any]]:
+        """Yield some columns of every object that was there. See `Record.walk`."""
+        encode = msgspec.json.encode
+        json = {name for name, kind in columns(row).items() if kind == "jsonb"}
+        after: int | None = None
+        more = True
+        while more:
+            page = await self.page(row, first=MAX_PAGE, after=after, newest_first=False)
+            yield [
+                tuple(encode(getattr(item, name)).decode() if name in json else getattr(item, name) for name in only)
+                for item in page.rows
+            ]
+            after, more = (page.rows[-1].created_position if page.rows else None), page.more
 
     def earlier(self, position: int) -> Held:
         """Return the estate of the same moment, as known at a position before this one's."""
@@ -118,6 +132,27 @@ class Held(Record):
         if len(found) > most:
             raise InvalidInput(f"more than {most} {row.table} are concerned: ask for less", limit=most)
         return found
+
+    def of(self, view: View) -> Held:
+        """Return the estate of another moment, as known at the same position."""
+        return Held(self._known, view)
+
+    async def changed_since(self, row: type[Row], earlier: Held) -> list[str]:
+        """Return the ids of the objects that may not be what they were at an earlier moment, known at the same position:
+        those that something was recorded of in between, and those of which something is dated."""
+        touched: dict[str, Any] = {}
+        if row in FIXED and earlier._recorded < self._recorded:
+            touched = dict(await self._then.diff(row, earlier._recorded))
+        for mark in (DATED, SEEN) if row in FIXED else ():
+            after: int | None = None
+            more = True
+            while more:
+                page = await self._known.page(
+                    row, first=MAX_PAGE, after=after, newest_first=False, where={"timed": [mark]}
+                )
+                touched |= dict.fromkeys(item.id for item in page.rows)
+                after, more = (page.rows[-1].created_position if page.rows else None), page.more
+        return sorted(touched)
 
     async def diff(
         self, row: type[R], since: int, *, after: str | None = None, first: int | None = None

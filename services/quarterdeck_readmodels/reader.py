@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, Generic, TypeVar
 
@@ -20,7 +20,7 @@ from quarterdeck_readmodels import selects
 from quarterdeck_readmodels.arrivals import Arrivals
 from quarterdeck_readmodels.catalogue import VERSION
 from quarterdeck_readmodels.schema import LIVE, Progress
-from quarterdeck_readmodels.tables import Row, columns, storable
+from quarterdeck_readmodels.tables import COMMON, Row, columns, storable
 
 R = TypeVar("R", bound=Row)
 MAX_PAGE: Final = 1_000
@@ -127,7 +127,7 @@ class Record:
     ) -> None:
         self._connection = connection
         self._lean = lean
-        self._schema = self.schema = schema
+        self._schema = schema
         self.tenant = tenant
         self.projected = projected
         self.position = projected if position is None else position
@@ -144,6 +144,20 @@ class Record:
         """
         position = self.position if self._past else None
         return Record(self._connection, self._schema, self.tenant, self.projected, position, lean=True)
+
+    async def walk(self, row: type[Row], only: tuple[str, ...]) -> AsyncIterator[Sequence[Any]]:
+        """Yield some columns of every object, a page at a time, in the order in which they began. Lists and objects are
+        JSON as text. For whoever needs a little of everything."""
+        low, high = 0, self.position if self._past else _EVER
+        names = ("created_position", *only)
+        query = selects.page(self._schema, row, (), then=self._past, newest_first=False, only=names)
+        as_of = [self.position] if self._past else []
+        while True:
+            found = await self._connection.fetch(query, self.tenant, low, high, MAX_PAGE, *as_of)
+            yield [item[1:] for item in found]
+            if len(found) < MAX_PAGE:
+                return
+            low = found[-1][0]
 
     async def page(
         self,
@@ -170,7 +184,7 @@ class Record:
         if after is not None:
             low, high = (low, min(high, after - 1)) if newest_first else (after, high)
         query = selects.page(
-            self._schema, row, tuple(narrow), then=self._past, newest_first=newest_first, lean=self._lean
+            self._schema, row, tuple(narrow), then=self._past, newest_first=newest_first, only=_only(row, self._lean)
         )
         as_of = [self.position] if self._past else []
         found = await self._connection.fetch(query, self.tenant, low, high, first + 1, *as_of, *narrow.values())
@@ -192,7 +206,7 @@ class Record:
         """
         (found_in,) = wanted(row, {column: values}).values()
         as_of = [self.position] if self._past else []
-        query = selects.matching(self._schema, row, column, then=self._past, lean=self._lean)
+        query = selects.matching(self._schema, row, column, then=self._past, only=_only(row, self._lean))
         found = await self._connection.fetch(query, self.tenant, found_in, most + 1, *as_of)
         if len(found) > most:
             raise InvalidInput(f"more than {most} {row.table} are concerned: ask for less", limit=most)
@@ -212,16 +226,16 @@ class Record:
         old, new = await self._many(row, ids, since), await self._many(row, ids, self.position)
         return {object_id: Difference(old.get(object_id), new.get(object_id)) for object_id in ids}
 
-    async def changed(self, query: str, since: int) -> list[Any]:
-        """Return the rows of a query of `changes`, of a position and this record's."""
-        found: list[Any] = await self._connection.fetch(query, self.tenant, since, self.position)
+    async def ask(self, query: Callable[[str], str], *arguments: object) -> list[Any]:
+        """Return the rows of a query that somebody makes for a schema; its first parameter is the tenant."""
+        found: list[Any] = await self._connection.fetch(query(self._schema), self.tenant, *arguments)
         return found
 
     async def _many(self, row: type[R], ids: Sequence[str], position: int) -> dict[str, R]:
         # What PostgreSQL cannot hold is no object's id.
         stored = [object_id for object_id in dict.fromkeys(ids) if storable(object_id) == object_id]
         found = await self._connection.fetch(
-            selects.many(self._schema, row, lean=self._lean), self.tenant, stored, position
+            selects.many(self._schema, row, only=_only(row, self._lean)), self.tenant, stored, position
         )
         return {record["id"]: _row(row, record) for record in found}
 
@@ -270,6 +284,11 @@ def wanted(row: type[Row], where: Mapping[str, object]) -> dict[str, list[object
 def _values(given: object) -> list[object]:
     values = list(given) if isinstance(given, list | tuple | set | frozenset) else [given]
     return list(dict.fromkeys(storable(value) if isinstance(value, str) else value for value in values))
+
+
+@cache
+def _only(row: type[Row], lean: bool) -> tuple[str, ...]:
+    return tuple(name for name in (*COMMON, *columns(row)) if name not in row.working) if lean else ()
 
 
 @cache

@@ -16,13 +16,15 @@ _FIXED: Final = "tenant_id = $1 AND {0}created_position > $2 AND {0}created_posi
 
 
 @cache
-def names(row: type[Row]) -> str:
-    """Return a row's columns as selected from `t`, in the order of its fields."""
-    return ", ".join(f"t.{name}" for name in (*COMMON, *columns(row)))
+def names(row: type[Row], only: tuple[str, ...] = ()) -> str:
+    """Return some columns of a row as selected from `t`, in their order; all of them, if none are named."""
+    return ", ".join(f"t.{name}" for name in only or (*COMMON, *columns(row)))
 
 
 @cache
-def page(schema: str, row: type[Row], narrow: tuple[str, ...], *, then: bool, newest_first: bool) -> str:
+def page(
+    schema: str, row: type[Row], narrow: tuple[str, ...], *, then: bool, newest_first: bool, only: tuple[str, ...] = ()
+) -> str:
     """Return the query of a page.
 
     Parameters: tenant, the place after which and the one up to which objects began, how many rows, the position as of
@@ -34,11 +36,11 @@ def page(schema: str, row: type[Row], narrow: tuple[str, ...], *, then: bool, ne
     lead = next((column for column in narrow if columns(row)[column] != "jsonb"), None)
     rest = "".join(f" AND {_fits(row, column, number)}" for column, number in numbered.items() if column != lead)
     if lead is not None:
-        return _narrowed(table, names(row), lead, numbered[lead], rest, newest_first, then=then)
+        return _narrowed(table, names(row, only), lead, numbered[lead], rest, newest_first, then=then)
     if not then:
-        return f"""SELECT {names(row)} FROM {table} t
+        return f"""SELECT {names(row, only)} FROM {table} t
             WHERE t.{_FIXED.format("t.")} AND {CURRENT}{rest} ORDER BY t.{order} LIMIT $4"""  # noqa: S608
-    return f"""SELECT {names(row)} FROM {table} b CROSS JOIN LATERAL (
+    return f"""SELECT {names(row, only)} FROM {table} b CROSS JOIN LATERAL (
             SELECT * FROM {table} v WHERE v.tenant_id = $1 AND v.id = b.id AND v.from_position <= $5
             ORDER BY v.from_position DESC LIMIT 1
         ) t WHERE b.{_FIXED.format("b.")} AND b.from_position = b.created_position{rest}
@@ -46,16 +48,16 @@ def page(schema: str, row: type[Row], narrow: tuple[str, ...], *, then: bool, ne
 
 
 @cache
-def many(schema: str, row: type[Row]) -> str:
+def many(schema: str, row: type[Row], *, only: tuple[str, ...] = ()) -> str:
     """Return the query of several objects. Parameters: tenant, ids, position (the largest there is, for now)."""
-    return f"""SELECT {names(row)} FROM unnest($2::text[]) AS u(id) CROSS JOIN LATERAL (
+    return f"""SELECT {names(row, only)} FROM unnest($2::text[]) AS u(id) CROSS JOIN LATERAL (
             SELECT * FROM {schema}.{row.table} v WHERE v.tenant_id = $1 AND v.id = u.id AND v.from_position <= $3
             ORDER BY v.from_position DESC LIMIT 1
         ) t"""  # noqa: S608
 
 
 @cache
-def matching(schema: str, row: type[Row], column: str, *, then: bool) -> str:
+def matching(schema: str, row: type[Row], column: str, *, then: bool, only: tuple[str, ...] = ()) -> str:
     """Return the query of every object whose column has one of some values, in no order.
 
     Parameters: tenant, values, how many at most, the position as of which (only with `then`).
@@ -68,7 +70,7 @@ def matching(schema: str, row: type[Row], column: str, *, then: bool) -> str:
         if then
         else f"{walk} t.to_position IS NULL"
     )
-    return f"""SELECT {names(row)} FROM (
+    return f"""SELECT {names(row, only)} FROM (
             SELECT value, hashtextextended(value, 0) AS hash FROM unnest($2::text[]) AS x(value) OFFSET 0
         ) AS u CROSS JOIN LATERAL ({versions}) t LIMIT $3"""  # noqa: S608
 

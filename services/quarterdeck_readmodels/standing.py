@@ -8,12 +8,12 @@ import msgspec
 
 from quarterdeck_domain.estate.imports import survivor
 from quarterdeck_domain.estate.plan import MAX_ASSETS, MAX_RELATIONS, Declaration, Link, Standing
-from quarterdeck_domain.estate.values import FIELDS, nested
+from quarterdeck_domain.estate.values import FIELDS
 from quarterdeck_readmodels.estate import Asset, Relation
 from quarterdeck_readmodels.reader import Record
 
 _CHUNK: Final = 2_000
-_PAGE: Final = 1_000
+_from_json: Final = msgspec.json.Decoder().decode
 
 
 async def standing(record: Record, wanted: Declaration) -> Standing:
@@ -80,32 +80,30 @@ def facts_of(asset: Asset) -> dict[str, Any]:
 async def as_file(record: Record, source: str) -> dict[str, Any]:
     """Return everything that is in use as a declarative file: applied to where it comes from, it changes nothing."""
     assets: dict[str, dict[str, Any]] = {}
-    after: int | None = None
-    more = True
-    while more:
-        page = await record.page(Asset, first=_PAGE, after=after, newest_first=False)
-        for asset in page.rows:
-            if asset.merged_into is None and asset.lifecycle != "retired":
-                assets[asset.id] = _entry(asset)
-        after, more = (page.rows[-1].created_position if page.rows else None), page.more
-    after, more = None, True
-    while more:
-        relations = await record.page(Relation, first=_PAGE, after=after, newest_first=False)
-        for found in relations.rows:
-            if found.declared and found.source in assets and found.target in assets:
-                listed = assets[found.source].setdefault("relations", {}).setdefault(found.relation, [])
-                link = _link(found)
-                listed.append(found.target if link == Link(to=found.target) else msgspec.to_builtins(link))
-        after, more = (relations.rows[-1].created_position if relations.rows else None), relations.more
+    async for page in record.walk(Asset, ("id", "merged_into", "attributes", *FIELDS)):
+        for name, merged_into, attributes, *facts in page:
+            said = dict(zip(FIELDS, facts, strict=True))
+            if merged_into is None and said["lifecycle"] != "retired":
+                assets[name] = _entry(said, attributes)
+    async for page in record.walk(Relation, ("source", "relation", "target", "declared", "environment", "evidence")):
+        for start, relation, end, declared, environment, evidence in page:
+            if declared and start in assets and end in assets:
+                listed = assets[start].setdefault("relations", {}).setdefault(relation, [])
+                more = {"environment": environment} if environment is not None else {}
+                more |= {"evidence": evidence} if evidence else {}
+                listed.append({"to": end, **more} if more else end)
     return {"version": 1, "source": source, "assets": dict(sorted(assets.items()))}
 
 
-def _entry(asset: Asset) -> dict[str, Any]:
-    facts = facts_of(asset)
+def _entry(said: dict[str, Any], attributes: str) -> dict[str, Any]:
+    said["environments"] = _from_json(said["environments"])
     # What only a command can say is not for a file: it says that the object is in use.
-    if facts.get("lifecycle") not in {"draft", "live"}:
-        facts.pop("lifecycle", None)
-    return nested(facts)
+    if said["lifecycle"] not in {"draft", "live"}:
+        del said["lifecycle"]
+    entry = {name: value for name, value in said.items() if value is not None and value != []}
+    if attributes != "{}":
+        entry["attributes"] = _from_json(attributes)
+    return entry
 
 
 def _link(relation: Relation) -> Link:

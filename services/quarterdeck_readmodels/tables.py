@@ -25,6 +25,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     table: ClassVar[str]
     filters: ClassVar[tuple[str, ...]] = ()
     """Columns that pages may be narrowed by, the most telling first; each is indexed, but for lists."""
+    working: ClassVar[tuple[str, ...]] = ()
+    """Columns with which rows are worked out, long ones: whoever only shows rows leaves them out (`Record.lean`)."""
 
     id: str
     created_position: int
