@@ -15,6 +15,7 @@ Requirements: S0-05, S0-16, S0-52, S3-09.
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -27,20 +28,32 @@ from quarterdeck_connectors.otlp import Span
 from quarterdeck_connectors.sightings import Seen, Sighting, Sightings, Thing, environment_of, named, shown
 from quarterdeck_domain.checks import legible
 from quarterdeck_domain.errors import InvalidInput
-from quarterdeck_domain.estate.events import AssetRegistered, RelationObserved
+from quarterdeck_domain.estate import input_mix
+from quarterdeck_domain.estate.events import (
+    AssetChanged,
+    AssetRegistered,
+    DriftDetected,
+    DriftInput,
+    RelationObserved,
+)
 from quarterdeck_domain.estate.relations import check_relation
 from quarterdeck_domain.estate.values import check_facts, flat, nested
 from quarterdeck_domain.events import Actor
+from quarterdeck_domain.ids import make_id
 
 EVERY: Final = timedelta(hours=1)
 MAX_EVENTS: Final = 240
 """Of one request. What is beyond is told to the sender, and recorded when it is seen again."""
 MAX_EVIDENCE: Final = 500
 SOURCE: Final = "traces"
+SERVES: Final = "serves"
+_DRIFTS: Final = uuid.UUID("0d3d7a0e-6f2b-5d0e-8a55-3f8d7f6b1c94")
 _PRINCIPAL: Final = "prn_"
 _OFFERED: Final = frozenset({"tool", "dataset", "prompt"})
 
 Ends = tuple[str, str, str]
+Noticed = AssetRegistered | AssetChanged | RelationObserved | DriftDetected
+"""What can come of traces."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,12 +63,14 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     facts: Mapping[str, Mapping[str, Any]]
     aliases: Mapping[str, str] = {}
     last_seen: Mapping[Ends, datetime] = {}
+    drifts: frozenset[tuple[str, str, str]] = frozenset()
+    """Drifts that nobody has looked at yet: object, field and what was found."""
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be recorded, objects before their relations, and how much was left out because there was too much."""
 
-    events: tuple[AssetRegistered | RelationObserved, ...] = ()
+    events: tuple[Noticed, ...] = ()
     left_out: int = 0
 
 
@@ -98,15 +113,25 @@ def observe(
     now: datetime,
     every: timedelta = EVERY,
     most: int = MAX_EVENTS,
+    mixes: Mapping[str, Mapping[str, int]] = {},
 ) -> Observed:
-    """Return what is new in what was seen. Seen again, with what is returned standing, it is nothing."""
+    """Return what is new in what was seen. Seen again, with what is returned standing, it is nothing.
+
+    `mixes` are what agents are asked, by size, of those of which there is enough to compare.
+    """
     new: dict[str, AssetRegistered] = {}
     for thing, sighting in sightings.things.items():
         name = _identity(thing, standing)
         if name not in standing.facts and name not in new:
             new[name] = _registered(name, sighting, standing, sender)
+    resolved = _resolved(sightings, standing)
+    for version, relation, model in sorted(resolved):
+        if relation == "version_of" and model in new:
+            # What answers for it when it is seen first is its pin.
+            facts = {f"attributes.{SERVES}": version.partition(":")[2]} | new[model].facts
+            new[model] = msgspec.structs.replace(new[model], facts=facts)
     relations: list[RelationObserved] = []
-    for ends, seen in _resolved(sightings, standing).items():
+    for ends, seen in resolved.items():
         first, last = _moment(seen.first_ns, now), _moment(seen.last_ns, now)
         before = standing.last_seen.get(ends)
         if before is None or last >= before + every:
@@ -115,8 +140,81 @@ def observe(
     assets = list(new.values())[:most]
     there = {event.asset for event in assets}.union(standing.facts)
     whole = [event for event in relations if event.source in there and event.target in there]
-    events: tuple[AssetRegistered | RelationObserved, ...] = (*assets, *whole[: most - len(assets)])
-    return Observed(events=events, left_out=len(new) + len(relations) - len(events))
+    drifts = [*_answering(resolved, standing, sender, now), *_asked(mixes, standing, new, now)]
+    events: tuple[Noticed, ...] = (*assets, *whole[: most - len(assets)])
+    left_out = len(new) + len(relations) - len(events)
+    return Observed(events=(*events, *drifts[: max(0, most - len(events))]), left_out=left_out)
+
+
+def asked_of(sightings: Sightings, standing: Standing) -> dict[str, dict[str, int]]:
+    """Return how often which agent was asked something of which size, once it is known which objects they are."""
+    found: dict[str, dict[str, int]] = {}
+    for thing, counts in sightings.mixes.items():
+        name = _identity(thing, standing)
+        if name.startswith("agent:"):
+            sizes = found.setdefault(name, {})
+            for size, count in counts.items():
+                sizes[size] = sizes.get(size, 0) + count
+    return found
+
+
+def _answering(
+    resolved: Mapping[Ends, Seen], standing: Standing, sender: Actor, now: datetime
+) -> Iterator[AssetChanged | DriftDetected]:
+    """Yield which version answers for a model, where nobody has pinned one, and where it is not the pinned one."""
+    pinned: dict[str, str] = {}
+    for (version, relation, model), seen in sorted(resolved.items(), key=lambda item: item[0]):
+        if relation != "version_of" or not model.startswith("model:") or model not in standing.facts:
+            continue
+        found = version.partition(":")[2]
+        pin = pinned.get(model) or standing.facts.get(model, {}).get(f"attributes.{SERVES}")
+        if not isinstance(pin, str):
+            pinned[model] = found
+            yield AssetChanged(asset=model, facts={f"attributes.{SERVES}": found}, source=SOURCE, confidence="observed")
+        elif pin != found and not _known(standing, version, model, found):
+            evidence = _evidence(seen.span, model, standing, sender)
+            yield _drift(model, "model", SERVES, pin, found, evidence, now)
+
+
+def _known(standing: Standing, version: str, model: str, found: str) -> bool:
+    """Tell whether somebody has said that a version answers now, or has been told that it does."""
+    current = standing.facts.get(version, {}).get("attributes.status") == "current"
+    return current or (model, SERVES, found) in standing.drifts
+
+
+def _asked(
+    mixes: Mapping[str, Mapping[str, int]], standing: Standing, new: Mapping[str, AssetRegistered], now: datetime
+) -> Iterator[AssetChanged | DriftDetected]:
+    """Yield what agents are asked, where nobody has pinned it, and where it is not what was pinned."""
+    for agent, counts in sorted(mixes.items()):
+        if agent not in standing.facts and agent not in new:
+            continue
+        found = input_mix.told(counts)
+        pin = standing.facts.get(agent, {}).get(f"attributes.{input_mix.FIELD}")
+        if not isinstance(pin, str):
+            facts = {f"attributes.{input_mix.FIELD}": found}
+            yield AssetChanged(asset=agent, facts=facts, source=SOURCE, confidence="observed")
+        elif input_mix.differs(pin, found) and not _noted(standing, agent):
+            evidence = f"the last {sum(counts.values())} calls of models"
+            yield _drift(agent, "input_mix", input_mix.FIELD, pin, found, evidence, now)
+
+
+def _noted(standing: Standing, agent: str) -> bool:
+    return any(asset == agent and field == input_mix.FIELD for asset, field, _ in standing.drifts)
+
+
+def _drift(
+    asset: str, input_: DriftInput, field: str, expected: str, found: str, evidence: str, now: datetime
+) -> DriftDetected:
+    return DriftDetected(
+        drift_id=make_id("drf", uuid.uuid5(_DRIFTS, f"{asset} {field} {found} {now.isoformat()}")),
+        asset=asset,
+        input=input_,
+        field=field,
+        expected=expected,
+        found=found,
+        evidence=evidence,
+    )
 
 
 def _names(thing: Thing, aliases: Mapping[str, str]) -> tuple[str, ...]:

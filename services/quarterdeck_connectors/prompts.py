@@ -186,7 +186,7 @@ def _declare(found: _Version, draft: Draft) -> None:
         "prompt",
         found.prompt,
         {"title": line(said.get("title")), "description": block(said.get("description")), **facts},
-        {"use": use if use in get_args(UseKind) else None},
+        {"use": use if use in get_args(UseKind) else None, "digest": found.digest},
     )
     version = draft.add(
         "prompt_version",

@@ -35,6 +35,8 @@ DATA_SOURCE: Final = "gen_ai.data_source.id"
 PROMPT_NAME: Final = ("gen_ai.prompt.name", "prompt.id")
 PROMPT_VERSION: Final = "gen_ai.prompt.version"
 
+INPUT_TOKENS: Final = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.token_count.prompt")
+
 MCP_METHOD: Final = "mcp.method.name"
 MCP_CALL_TOOL: Final = "tools/call"
 MCP_PROTOCOL: Final = "mcp.protocol.version"
@@ -64,6 +66,7 @@ SPAN_NAMES: Final = frozenset(
         DATA_SOURCE,
         *PROMPT_NAME,
         PROMPT_VERSION,
+        *INPUT_TOKENS,
         MCP_METHOD,
         MCP_PROTOCOL,
         MCP_RESOURCE,

@@ -22,11 +22,13 @@ import msgspec
 from quarterdeck_connectors import semconv as names
 from quarterdeck_connectors.draft import address, line, name_of
 from quarterdeck_connectors.otlp import Span
+from quarterdeck_domain.estate.input_mix import size_of
 
 Key = tuple[str, str]
 """Trace and span."""
 
 MAX_SERVER_DEPTH: Final = 4
+_DIGITS: Final = 12
 _SERVICE_KINDS: Final = ("workflow", "application", "agent", "orchestration", "mcp_server")
 _MODEL_KINDS: Final = ("model", "route", "model_version", "deployment")
 _DATA_KINDS: Final = ("dataset", "retrieval_index", "feature_store", "context_store")
@@ -68,6 +70,8 @@ class Sightings(msgspec.Struct, frozen=True, kw_only=True):
 
     things: dict[Thing, Sighting]
     links: dict[tuple[Thing, tuple[str, ...], Thing], Seen]
+    mixes: dict[Thing, dict[str, int]] = {}
+    """How often agents were asked something of which size."""
     unsettled: tuple[Span, ...] = ()
     """Spans below one that has not come yet, so that who acted in them is not known."""
 
@@ -102,6 +106,7 @@ class _Gathering:
         self.waits: dict[Key, None] = {}
         self.things: dict[Thing, Sighting] = {}
         self.links: dict[tuple[Thing, tuple[str, ...], Thing], Seen] = {}
+        self.mixes: dict[Thing, dict[str, int]] = {}
 
     def sightings(self) -> Sightings:
         for span in self.spans.values():
@@ -109,7 +114,7 @@ class _Gathering:
         for span in self.spans.values():
             self._look(span)
         unsettled = tuple(self.spans[key] for key in self.waits)
-        return Sightings(things=self.things, links=self.links, unsettled=unsettled)
+        return Sightings(things=self.things, links=self.links, mixes=self.mixes, unsettled=unsettled)
 
     # -- who acts
 
@@ -313,6 +318,8 @@ class _Gathering:
 
     def _look_at_model(self, span: Span, actor: Thing | None) -> None:
         asked, answered = _first(span.said, names.REQUEST_MODEL), span.said.get(names.RESPONSE_MODEL)
+        if asked or answered:
+            self._count_input(span, actor)
         provider = _first(span.said, names.PROVIDER)
         offered = _things(("provider",), provider)
         self._see(offered, span, _title(provider))
@@ -326,6 +333,13 @@ class _Gathering:
                 self._link(model, ("version_of",), _model(asked, provider, _MODEL_KINDS), span)
             else:
                 self._link(model, ("deployed_in",), offered, span)
+
+    def _count_input(self, span: Span, actor: Thing | None) -> None:
+        tokens = _first(span.said, names.INPUT_TOKENS)
+        if actor is not None and actor.otherwise.startswith("agent:") and tokens is not None and tokens.isdecimal():
+            sizes = self.mixes.setdefault(actor, {})
+            size = size_of(int(tokens[:_DIGITS]))
+            sizes[size] = sizes.get(size, 0) + 1
 
     def _look_at_prompt(self, span: Span, actor: Thing | None, prompt: str) -> None:
         found = _things(("prompt",), prompt)

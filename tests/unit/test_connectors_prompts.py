@@ -20,6 +20,7 @@ from quarterdeck_connectors.draft import Draft
 from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_connectors.prompts import File, declare_prompts, read_prompts
 from quarterdeck_domain.checks import optional_line
+from quarterdeck_domain.estate.events import DriftDetected
 from quarterdeck_domain.estate.plan import make_plan
 
 TREE = Path(__file__).resolve().parents[1] / "vectors" / "estate" / "prompts"
@@ -98,7 +99,9 @@ def test_a_version_is_its_content(tree: Path) -> None:
     (made,) = (step.subject for step in plan.steps if step.action == "register")
     assert made.startswith("prompt_version:support/refund@")
     assert made not in before
-    assert {step.action for step in plan.steps} <= {"register", "relate", "change"}
+    assert {step.action for step in plan.steps} <= {"register", "relate", "change", "drift"}
+    (drift,) = (event for event in plan.events if isinstance(event, DriftDetected))
+    assert (drift.asset, drift.input) == ("prompt:support/refund", "prompt")
 
 
 def test_only_files_of_the_tree_are_read(tree: Path, tmp_path: Path) -> None:

@@ -24,10 +24,14 @@ _NAMES: Final = uuid.UUID("5b1f7a4e-3f0b-5c7d-9a68-0c1d6f8e2b47")
 _INPUTS: Final[Mapping[str, DriftInput]] = {
     "model": "model",
     "model_version": "model",
+    "deployment": "model",
+    "route": "model",
     "prompt": "prompt",
     "prompt_version": "prompt",
     "retrieval_index": "retrieval",
     "dataset": "retrieval",
+    "feature_store": "retrieval",
+    "context_store": "retrieval",
 }
 _EXCERPT: Final = 200
 

@@ -72,6 +72,8 @@ class Model(Kind, frozen=True, kw_only=True):
     tasks: Texts = ()
     architecture: Text | None = None
     context_tokens: Count | None = None
+    serves: Text | None = None
+    """The version that answers when it is asked for, as it was reviewed: its pin."""
 
 
 class ModelVersion(Kind, frozen=True, kw_only=True):
@@ -163,6 +165,8 @@ class Agent(Kind, frozen=True, kw_only=True):
     digest: Digest | None = None
     """Of what it says of itself (its card), as it was last read."""
     pinned: Digest | None = None
+    input_mix: Text | None = None
+    """How long what it is asked is, as it was reviewed: its pin. See `input_mix`."""
 
 
 class McpServer(Kind, frozen=True, kw_only=True):

@@ -36,20 +36,36 @@ from quarterdeck_api.commands.idempotency import fresh_id
 from quarterdeck_api.openapi import responses
 from quarterdeck_api.problems import UnsupportedMediaType, problem_of
 from quarterdeck_api.services import Services, ServicesDep
-from quarterdeck_connectors.observing import Observed, Standing, candidates, observe, other_names, possible_ends
+from quarterdeck_connectors.mixing import Mixes
+from quarterdeck_connectors.observing import (
+    Observed,
+    Standing,
+    asked_of,
+    candidates,
+    observe,
+    other_names,
+    possible_ends,
+)
 from quarterdeck_connectors.otlp import Batch, Encoding, inflate, read
 from quarterdeck_connectors.sightings import Sightings, gather
 from quarterdeck_connectors.waiting import Waiting
 from quarterdeck_domain.access.events import TenantClosed
 from quarterdeck_domain.access.values import PRINCIPAL_EVENTS
 from quarterdeck_domain.errors import InvalidInput, QuarterdeckError, WrongState
-from quarterdeck_domain.estate.events import AssetRegistered, AssetsMerged, RelationObserved
+from quarterdeck_domain.estate.events import (
+    AssetChanged,
+    AssetRegistered,
+    AssetsMerged,
+    DriftAccepted,
+    DriftDetected,
+    RelationObserved,
+)
 from quarterdeck_domain.estate.values import relation_id
 from quarterdeck_domain.slices import boundary
 from quarterdeck_ledger.errors import AppendConflict, Busy
 from quarterdeck_ledger.facts import new_events
 from quarterdeck_ledger.interface import Context
-from quarterdeck_readmodels.estate import Asset, Relation
+from quarterdeck_readmodels.estate import Asset, Drift, Relation
 from quarterdeck_readmodels.reader import Record
 from quarterdeck_readmodels.standing import facts_of
 from quarterdeck_runtime.telemetry import current_traceparent
@@ -60,6 +76,7 @@ MAX_BODY_BYTES: Final = 8 * 2**20
 """As it is sent, compressed or not."""
 MAX_SERVERS: Final = 2_000
 TRIES: Final = 5
+MAX_DRIFTS: Final = 20_000
 MAX_LATEST: Final = 5_000
 """Events of the estate that the tables may be behind."""
 PROTOBUF: Final = "application/x-protobuf"
@@ -115,11 +132,11 @@ async def export(request: Request, caller: CallerDep, services: ServicesDep) -> 
     body = await request.body()
     compression = request.headers.get("content-encoding", "").strip().lower()
     batch = await asyncio.to_thread(_read, body, compression, _ENCODINGS[media])
-    left_out = await take(services, caller, batch, _waiting(request))
+    left_out = await take(services, caller, batch, _waiting(request), _mixes(request))
     return _success(media, batch, left_out)
 
 
-async def take(services: Services, caller: Caller, batch: Batch, waiting: Waiting) -> int:
+async def take(services: Services, caller: Caller, batch: Batch, waiting: Waiting, mixes: Mixes) -> int:
     """Record what is new in a batch; return how much of it was left out because it was too much.
 
     Raises:
@@ -130,7 +147,7 @@ async def take(services: Services, caller: Caller, batch: Batch, waiting: Waitin
     together = waiting.join(sender, batch.spans, time.monotonic())
     try:
         found = await asyncio.to_thread(gather, together.spans, together.overdue)
-        left_out = await _record(services, caller, found) if found.things else 0
+        left_out = await _record(services, caller, found, mixes) if found.things else 0
     except BaseException:
         # The sender will send its own again; what waited before is not its to send.
         new = {(span.trace, span.id) for span in batch.spans}
@@ -141,7 +158,7 @@ async def take(services: Services, caller: Caller, batch: Batch, waiting: Waitin
     return left_out
 
 
-async def _record(services: Services, caller: Caller, found: Sightings) -> int:
+async def _record(services: Services, caller: Caller, found: Sightings, mixes: Mixes) -> int:
     if services.reader is None:
         raise WrongState("no read models are kept here")
     behind = False
@@ -151,8 +168,11 @@ async def _record(services: Services, caller: Caller, found: Sightings) -> int:
         if behind:
             standing, position = await _with_the_latest(services, caller.tenant, standing, position)
         now = await services.ledger.now()
-        observed = await asyncio.to_thread(observe, found, standing, sender=caller.actor, now=now)
+        asked = asked_of(found, standing)
+        full = mixes.full(caller.tenant, asked)
+        observed = await asyncio.to_thread(observe, found, standing, sender=caller.actor, now=now, mixes=full)
         if not observed.events:
+            mixes.count(caller.tenant, asked)
             return observed.left_out
         context = Context(
             tenant=caller.tenant, actor=caller.actor, command_id=fresh_id(), traceparent=current_traceparent()
@@ -164,6 +184,7 @@ async def _record(services: Services, caller: Caller, found: Sightings) -> int:
         except AppendConflict:
             behind = True
             continue
+        mixes.count(caller.tenant, asked)
         return observed.left_out
     raise Busy("the estate changes faster than this can be recorded; send it again", retry_after_s=1)
 
@@ -175,6 +196,8 @@ def _unless(caller: Caller, observed: Observed, position: int) -> DCBAppendCondi
     for event in observed.events:
         if isinstance(event, AssetRegistered):
             items.append(((AssetRegistered,), (f"asset:{event.asset}",)))
+        elif isinstance(event, AssetChanged | DriftDetected):
+            items.append(((AssetChanged, DriftDetected, DriftAccepted), (f"asset:{event.asset}",)))
         else:
             same = relation_id(event.source, event.relation, event.target)
             items.append(((RelationObserved,), (f"relation:{same}",)))
@@ -205,21 +228,32 @@ async def _standing(record: Record, found: Sightings) -> Standing:
         for name, relation in (await record.many(Relation, ids[start : start + _CHUNK])).items():
             if relation.last_seen is not None:
                 last_seen[ends[name]] = relation.last_seen
-    return msgspec.structs.replace(standing, last_seen=last_seen)
+    drifting = sorted(name for name in facts if name.startswith(("model:", "agent:")))
+    drifts: set[tuple[str, str, str]] = set()
+    for start in range(0, len(drifting), _CHUNK):
+        for drift in await record.matching(Drift, "asset", drifting[start : start + _CHUNK], most=MAX_DRIFTS):
+            if drift.state == "open":
+                drifts.add((drift.asset, drift.field, drift.found))
+    return msgspec.structs.replace(standing, last_seen=last_seen, drifts=frozenset(drifts))
 
 
 async def _with_the_latest(services: Services, tenant: str, standing: Standing, position: int) -> tuple[Standing, int]:
     """Return what stands at the end of the log: the tables may be behind, and traces do not wait for them."""
     head = await services.ledger.head(tenant)
-    query = boundary(((AssetRegistered, AssetsMerged, RelationObserved), ()))
+    query = boundary(((AssetRegistered, AssetChanged, AssetsMerged, RelationObserved, DriftDetected), ()))
     latest = await services.ledger.read(tenant, query, after=position, until=head.position, limit=MAX_LATEST + 1)
     if len(latest) > MAX_LATEST:
         raise Busy("the estate's tables are far behind its log; send it again", retry_after_s=5)
     facts, aliases, last_seen = dict(standing.facts), dict(standing.aliases), dict(standing.last_seen)
+    drifts = set(standing.drifts)
     for event in latest:
         match event.payload:
             case AssetRegistered(asset=asset, facts=said):
                 facts[asset] = said
+            case AssetChanged(asset=asset, facts=said) if asset in facts:
+                facts[asset] = {**facts[asset], **said}
+            case DriftDetected(asset=asset, field=field, found=found):
+                drifts.add((asset, field, found))
             case AssetsMerged(survivor=survivor, merged=merged):
                 aliases[merged] = survivor
                 facts.setdefault(survivor, {})
@@ -227,7 +261,7 @@ async def _with_the_latest(services: Services, tenant: str, standing: Standing, 
                 last_seen[source, relation, target] = last
             case _:
                 pass
-    return Standing(facts=facts, aliases=aliases, last_seen=last_seen), head.position
+    return Standing(facts=facts, aliases=aliases, last_seen=last_seen, drifts=frozenset(drifts)), head.position
 
 
 async def _servers(record: Record) -> dict[str, dict[str, Any]]:
@@ -247,6 +281,14 @@ def _waiting(request: Request) -> Waiting:
     if not hasattr(state, "waiting_spans"):
         state.waiting_spans = Waiting()
     found: Waiting = state.waiting_spans
+    return found
+
+
+def _mixes(request: Request) -> Mixes:
+    state = request.app.state
+    if not hasattr(state, "input_mixes"):
+        state.input_mixes = Mixes()
+    found: Mixes = state.input_mixes
     return found
 
 
