@@ -9,21 +9,27 @@ import msgspec
 import strawberry
 from strawberry.scalars import JSON
 
-from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_graphql.access import ApiKey, Principal, Tenant
 from quarterdeck_graphql.approvals import Approval, ApprovalPath, Callback, Effect, Grant, ParkedEvent, Vote
 from quarterdeck_graphql.at import At, Shown
 from quarterdeck_graphql.context import Context, Info
 from quarterdeck_graphql.declare import resolver
+from quarterdeck_graphql.diff_part import Between, is_part
+from quarterdeck_graphql.diff_words import sentence
 from quarterdeck_graphql.estate import Asset, Drift, Relation
+from quarterdeck_graphql.events import TimelineEntry, show_entry
 from quarterdeck_graphql.limits import PART
+from quarterdeck_graphql.moments import Moment
 from quarterdeck_graphql.node import Connection, Node, check_first, page
 from quarterdeck_graphql.policy import Decision, PolicyBundle
-from quarterdeck_graphql.record import After, First, Record, record_at
+from quarterdeck_graphql.record import After, First, Record
+from quarterdeck_graphql.spans import two_records
 from quarterdeck_readmodels import access as access_rows
 from quarterdeck_readmodels import approvals as approvals_rows
 from quarterdeck_readmodels import estate as estate_rows
 from quarterdeck_readmodels import policy as policy_rows
+from quarterdeck_readmodels.held import Held
+from quarterdeck_readmodels.reader import Record as Rows
 from quarterdeck_readmodels.tables import COMMON, Row
 
 KINDS: Final[dict[str, tuple[type[Shown], type[Row]]]] = {
@@ -64,8 +70,9 @@ class ObjectKind(Enum):
     DRIFT = "drift"
 
 
-_KEPT: Final = frozenset({"sealed_by", "since", "plain", "dated", "intervals", "changed_at"})
-"""Columns with which rows are worked out and opened; they say nothing by themselves."""
+_KEPT: Final = frozenset({"sealed_by", "since", "plain", "timed", "intervals", "voices", "changed_at"})
+"""Columns with which rows are worked out and opened; they say nothing by themselves, or are told of as `periods`."""
+_AT_ONCE: Final = 500
 
 
 @strawberry.enum(description="What became of an object.")
@@ -93,8 +100,19 @@ class Change:
     fields: list[FieldChange] = strawberry.field(
         metadata=PART, description="The fields that are not the same, by name."
     )
+    sentence: str = strawberry.field(description="What happened to it, in words.")
     before: Node | None = strawberry.field(description="The object at the first moment.")
     after: Node | None = strawberry.field(description="The object at the second moment.")
+    at: strawberry.Private[At]
+    position: strawberry.Private[int]
+
+    @resolver("The last event that changed it, as far as the later moment knows; null where it is not there.")
+    async def event(self) -> TimelineEntry | None:
+        context = self.at.context
+        if not self.position:
+            return None
+        (entry,) = await context.log.read_sealed(context.tenant, after=self.position - 1, until=self.position)
+        return await show_entry(context, entry)
 
 
 @strawberry.type(description="The difference between two moments.")
@@ -111,14 +129,38 @@ class Diff:
         kinds: Annotated[
             list[ObjectKind] | None, strawberry.argument(description="Only objects of these kinds.")
         ] = None,
+        assets: Annotated[
+            list[str] | None,
+            strawberry.argument(
+                description="Only these objects of the estate, `kind:name`, with their relations and drifts. Nothing "
+                "that is not of the estate is told of then."
+            ),
+        ] = None,
+        teams: Annotated[
+            list[str] | None,
+            strawberry.argument(description="The same of every object that these teams answer for at either moment."),
+        ] = None,
     ) -> Connection[Change]:
         context = info.context
         context.require_all("a difference")
         check_first(first)
-        wanted = [name for name in KINDS if kinds is None or ObjectKind(name) in kinds]
-        cursors = await context.cursors("diff", self.from_.position, self.to.position, wanted)
+        part = assets is not None or teams is not None
+        only_estate = part or self.to.at.view is not None
+        wanted = [
+            name
+            for name, (_, row) in KINDS.items()
+            if (kinds is None or ObjectKind(name) in kinds) and (not only_estate or is_part(row))
+        ]
+        place: list[object] = [self.from_.position, self.to.position, wanted]
+        if only_estate:
+            views = [record.at.view for record in (self.from_, self.to)]
+            place += [*views, *(names and sorted(names) for names in (assets, teams))]
+        cursors = await context.cursors("diff", *place)
         key = cursors.read(after)
-        found = await self._changes(context, wanted, key, first + 1)
+        async with self.to.at.record() as record:
+            between = Between(_earlier(record, self.from_.at), record)
+            await between.narrow(assets, teams)
+            found = await self._changes(record, between if only_estate else None, wanted, key, first + 1)
         nodes = found[:first]
         for change in nodes:
             await self.from_.at.open(_to_open(change.before))
@@ -126,22 +168,31 @@ class Diff:
         keys = [(change.object_kind.value, change.row_id) for change in nodes]
         return page(nodes, keys, cursors, more=len(found) > first, after=after)
 
-    async def _changes(self, context: Context, wanted: list[str], key: Any, limit: int) -> list[Change]:
+    async def _changes(
+        self, record: Rows, between: Between | None, wanted: list[str], key: Any, limit: int
+    ) -> list[Change]:
         """Return the changes that follow a place: the kind and id of the last one seen."""
         order = list(KINDS)
         found: list[Change] = []
-        async with context.reader.at(context.tenant, self.to.position) as record:
-            for name in wanted:
-                if key is not None and order.index(name) < order.index(key[0]):
-                    continue
-                last = key[1] if key is not None and name == key[0] else None
-                touched: dict[str, Any] = {"": None}
-                while touched and len(found) < limit:
-                    touched = await record.diff(KINDS[name][1], self.from_.position, after=last, first=limit)
-                    changes = [self._change(name, object_id, item) for object_id, item in touched.items()]
-                    # What was changed and changed back is no difference.
-                    found += [change for change in changes if change.fields or change.kind is not ChangeKind.CHANGED]
-                    last = next(reversed(touched), None)
+        for name in wanted:
+            if key is not None and order.index(name) < order.index(key[0]):
+                continue
+            last = key[1] if key is not None and name == key[0] else None
+            row = KINDS[name][1]
+            touched: dict[str, Any] = {"": None}
+            while touched and len(found) < limit:
+                if between is None:
+                    touched = dict(await record.diff(row, self.from_.position, after=last, first=limit))
+                else:
+                    touched = dict(await between.differences(row, after=last, first=_AT_ONCE))
+                # What neither moment has was there in between, or was said of another time.
+                there = [
+                    (of, item) for of, item in touched.items() if item.before is not None or item.after is not None
+                ]
+                changes = [self._change(name, object_id, item) for object_id, item in there]
+                # What was changed and changed back is no difference.
+                found += [change for change in changes if change.fields or change.kind is not ChangeKind.CHANGED]
+                last = next(reversed(touched), None)
         return found[:limit]
 
     def _change(self, name: str, object_id: str, item: Any) -> Change:
@@ -154,29 +205,40 @@ class Diff:
             else ChangeKind.CHANGED
         )
         before, after = _shown(shown, item.before, self.from_.at), _shown(shown, item.after, self.to.at)
+        fields = _fields(item.before, item.after, shown.personal)
+        words = {field.name: (field.before, field.after) for field in fields}
+        added, removed = item.before is None, item.after is None
         return Change(
             kind=kind,
             object_kind=ObjectKind(name),
             object_id=(before or after).id,
             row_id=object_id,
-            fields=_fields(item.before, item.after, shown.personal),
+            fields=fields,
+            sentence=sentence(name, object_id, words, added=added, removed=removed, after=item.after),
             before=before,
             after=after,
+            at=self.to.at,
+            position=0 if item.after is None else item.after.from_position,
         )
 
 
-async def diff_between(context: Context, since: int, until: int | None) -> Diff:
-    """Return the difference between two positions; until None: now.
+async def diff_between(context: Context, since: Moment, until: Moment | None, known: Moment | None) -> Diff:
+    """Return the difference between two moments; until None: now. With `known`, of the estate as known then.
 
     Raises:
         NotAllowed: the caller reads only what concerns itself.
-        InvalidInput: the second lies before the first.
+        InvalidInput: a moment has not come yet, or the second lies before the first.
     """
     context.require_all("a difference")
-    later = await record_at(context, position=until)
-    if later.position < since:
-        raise InvalidInput(f"`to` is {later.position}, before `from`, {since}: swap them", **{"from": since})
-    return Diff(from_=await record_at(context, position=since), to=later)
+    before, after = await two_records(context, since, until, known)
+    return Diff(from_=before, to=after)
+
+
+def _earlier(record: Rows, at: At) -> Rows:
+    """Return the record of an earlier moment, in the same snapshot."""
+    if isinstance(record, Held) and at.view is not None:
+        return record.of(at.view)
+    return record.earlier(at.position)
 
 
 def _to_open(node: object) -> list[Shown]:
@@ -190,6 +252,11 @@ def _shown(shown: type[Shown], row: Row | None, at: At) -> Any:
 def _fields(before: Row | None, after: Row | None, personal: tuple[str, ...]) -> list[FieldChange]:
     old = {} if before is None else msgspec.to_builtins(before)
     new = {} if after is None else msgspec.to_builtins(after)
+    for row, values in ((before, old), (after, new)):
+        if isinstance(row, estate_rows.Relation):
+            # What ended before it began never held.
+            held = [item for item in row.intervals if item[1] is None or item[0] < item[1]]
+            values["periods"] = [{"from": item[0], "to": item[1]} for item in held]
     hidden = {*COMMON, *_KEPT, *personal}
     names = sorted((old.keys() | new.keys()) - hidden)
     return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -21,6 +22,7 @@ from quarterdeck_graphql.limits import PART
 from quarterdeck_graphql.node import Node, check_first
 from quarterdeck_readmodels import estate as rows
 from quarterdeck_readmodels.bitemporal import holds
+from quarterdeck_readmodels.reached import reached
 from quarterdeck_readmodels.reaching import Part, around
 
 MAX_RELATIONS: Final = 1_000
@@ -58,17 +60,21 @@ class Asset(Shown, Node):
     registered_at: datetime = strawberry.field(description="Since when it is known.")
     changed_at: datetime = strawberry.field(description="When what is known of it changed last.")
     valid_from: datetime | None = strawberry.field(description="Since when it exists, where somebody said so.")
-    dated: list[DatedFacts] = strawberry.field(
-        metadata=PART, description="What holds from or until other moments than those of recording, as far as known."
-    )
 
     @classmethod
     def instead(cls, row: rows.Asset) -> dict[str, Any]:
         """Return the id as it is written everywhere."""
         merged = None if row.merged_into is None else f"asset:{row.merged_into}"
         successor = None if row.successor is None else f"asset:{row.successor}"
-        ids = {"id": f"asset:{row.id}", "merged_into": merged, "successor": successor}
-        return ids | {"dated": dated_facts(row.dated)}
+        return {"id": f"asset:{row.id}", "merged_into": merged, "successor": successor}
+
+    @resolver("What holds from or until other moments than those of recording, as far as it is known.", metadata=PART)
+    async def dated(self) -> list[DatedFacts]:
+        if self._row.timed is None:
+            return []
+        async with self._at.record() as record:
+            row = await record.get(rows.Asset, self._row.id)
+        return [] if row is None else dated_facts(row.dated)
 
     @resolver("Its relations to others, those that begin at it, or with `incoming` those that lead to it.")
     async def relations(
@@ -297,11 +303,12 @@ async def reach_of(at: At, start: str, direction: Direction, hops: int, kinds: l
     backwards = direction is Direction.BACKWARD
     moment = await moment_of(at)
     async with at.record() as record:
-        part = await around(record, plain(start), moment, hops=hops, backwards=backwards)
-    found = sorted(part.graph.within(plain(start), backwards=backwards, hops=hops).items(), key=lambda item: item[::-1])
-    wanted = [(name, steps) for name, steps in found if kinds is None or part.assets[name].kind in kinds]
-    reached = [Reached(steps=steps, asset=Asset.of(part.assets[name], at)) for name, steps in wanted[:first]]
-    return Reach(total=len(wanted), reached=reached)
+        found = await reached(record, plain(start), moment, hops=hops, backwards=backwards)
+        wanted = [name for name in found if kinds is None or name.partition(":")[0] in kinds]
+        nearest = heapq.nsmallest(first, wanted, key=lambda name: (found[name], name))
+        assets = await record.lean().many(rows.Asset, nearest)
+    shown = [Reached(steps=found[name], asset=Asset.of(assets[name], at)) for name in nearest]
+    return Reach(total=len(wanted), reached=shown)
 
 
 async def ways_between(at: At, start: str, end: str, hops: int, first: int) -> Ways:

@@ -134,10 +134,15 @@ class Query:
         info: Info,
         from_: Annotated[Moment, strawberry.argument(name="from", description="The one moment.")],
         to: Annotated[Moment | None, strawberry.argument(description="The other; left out: now.")] = None,
+        known_at: Annotated[
+            Moment | None,
+            strawberry.argument(
+                description="The moment as of which both are known: then it is told how the estate differed in truth. "
+                "Left out: how what was recorded differs."
+            ),
+        ] = None,
     ) -> Diff:
-        context = info.context
-        after = None if to is None else await position_of(context, to)
-        return await diff_between(context, await position_of(context, from_), after)
+        return await diff_between(info.context, from_, to, known_at)
 
     @resolver(
         "Why something is so: a decision, or what any object of the record says; null where there is none, or not for "

@@ -39,6 +39,8 @@ async def two_records(
                 f"`{names[1]}` is {second.position}, before `{names[0]}`, {first.position}: swap them",
                 **{names[0]: first.position},
             )
+    if known is None and (since.time is None or until is None or until.time is None):
+        return first, second
     begins, ends = await first.at.moment() or _FIRST, await second.at.moment() or _FIRST
     if ends < begins:
         raise InvalidInput(f"`{names[1]}` is {ends.isoformat()}, before `{names[0]}`, {begins.isoformat()}: swap them")

@@ -138,8 +138,8 @@ class Held(Record):
         return Held(self._known, view)
 
     async def changed_since(self, row: type[Row], earlier: Held) -> list[str]:
-        """Return the ids of the objects that may not be what they were at an earlier moment, known at the same position:
-        those that something was recorded of in between, and those of which something is dated."""
+        """Return the ids of the objects that may not be what they were at an earlier moment, known at the same
+        position: those that something was recorded of in between, and those of which something is dated."""
         touched: dict[str, Any] = {}
         if row in FIXED and earlier._recorded < self._recorded:
             touched = dict(await self._then.diff(row, earlier._recorded))

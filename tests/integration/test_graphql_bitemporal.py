@@ -346,3 +346,117 @@ async def test_what_cannot_be_asked_of_a_way(here: GraphWorld) -> None:
     first = (await here.ask(OPENED, {**variables, "since": {"position": 0}}, by="admin"))["opened"]
     assert first["verdict"] == "OPENED"
     assert first["fewest"][0]["before"] == "was not there"
+
+
+DIFF = """query($from: Moment!, $to: Moment, $knownAt: Moment, $first: Int! = 50, $after: String, $kinds: [ObjectKind!],
+    $assets: [String!], $teams: [String!]) { diff(from: $from, to: $to, knownAt: $knownAt) {
+    from { position moment } to { position moment }
+    changes(first: $first, after: $after, kinds: $kinds, assets: $assets, teams: $teams) {
+        edges { node { kind objectKind objectId sentence fields { name before after }
+            event { position type actor { principal } } } } pageInfo { hasNextPage endCursor } } } }"""
+
+
+async def diff(here: GraphWorld, **variables: Any) -> list[dict[str, Any]]:
+    """Return what differs."""
+    found = (await here.ask(DIFF, variables, by="admin"))["diff"]["changes"]["edges"]
+    return [edge["node"] for edge in found]
+
+
+async def test_the_difference_of_a_part_in_words(here: GraphWorld) -> None:
+    """One object with its relations, or what a team answers for, at either moment; each change reads as a sentence."""
+    since = {"position": await here.world.position()}
+    await do(here, "register_asset", asset="tool:refund", facts={"owner": "payments-rota"})
+    ends = {"source": "agent:support", "relation": "calls", "target": "tool:refund"}
+    related = await do(here, "relate_assets", **ends)
+    await do(here, "transfer_asset", asset="agent:support", owner="night-rota", team="ops")
+    await do(here, "unrelate_assets", source="agent:support", relation="calls", target="mcp_server:crm")
+    await do(here, "quarantine_asset", asset="tool:lookup", reason="looks odd")
+    await do(
+        here, "change_asset", asset="tool:lookup", set={"purpose": "to look up", "attributes": {"labels": {"a": "b"}}}
+    )
+    await do(here, "change_asset", asset="dataset:customers", set={"risk": "high"}, valid_from=AHEAD, valid_to=None)
+    await do(here, "relate_assets", source="tool:lookup", relation="reads", target="dataset:customers", valid_from=AGO)
+    await here.project()
+    everything = {item["objectId"]: item["sentence"] for item in await diff(here, **{"from": since})}
+    assert everything == {
+        "asset:agent:support": "agent:support is owned by night-rota (before: first-rota); is of team ops (before: care)",
+        "asset:dataset:customers": "dataset:customers is said to have, from 2290-01-01T00:00:00.000000+00:00: risk high",
+        "asset:tool:lookup": 'tool:lookup has the labels {"a": "b"}; is in quarantine (was live); has the purpose to look up',
+        "asset:tool:refund": "tool:refund is there now: it is live, owned by payments-rota",
+        "relation:agent:support calls mcp_server:crm": "agent:support calls mcp_server:crm no more: that was withdrawn",
+        "relation:agent:support calls tool:refund": "agent:support now calls tool:refund (declared by command)",
+        "relation:tool:lookup reads dataset:customers": everything["relation:tool:lookup reads dataset:customers"],
+    }
+    periods = "is declared to hold from 2020-06-01T00:00:00.000000+00:00 (before: from "
+    assert periods in everything["relation:tool:lookup reads dataset:customers"]
+    part = await diff(here, **{"from": since}, assets=["agent:support"])
+    assert [item["objectId"] for item in part] == [
+        "asset:agent:support",
+        "relation:agent:support calls mcp_server:crm",
+        "relation:agent:support calls tool:refund",
+    ]
+    assert part[2]["event"] == {
+        "position": related,
+        "type": "relation.declared",
+        "actor": {"principal": here.world.id("admin")},
+    }
+    for team in ("care", "ops"):
+        assert await diff(here, **{"from": since}, teams=[team]) == part
+    assert await diff(here, **{"from": since}, teams=["nobody"]) == []
+    assert [
+        item["objectId"] for item in await diff(here, **{"from": since}, assets=["tool:refund"], kinds=["ASSET"])
+    ] == ["asset:tool:refund"]
+    pages: list[dict[str, Any]] = []
+    after = None
+    while True:
+        found = await here.ask(
+            DIFF, {"from": since, "assets": ["agent:support"], "first": 1, "after": after}, by="admin"
+        )
+        changes = found["diff"]["changes"]
+        pages += [edge["node"] for edge in changes["edges"]]
+        if not changes["pageInfo"]["hasNextPage"]:
+            break
+        after = changes["pageInfo"]["endCursor"]
+    assert pages == part
+    for wrong in ({"assets": ["nothing"]}, {"assets": [f"tool:t{number}" for number in range(101)]}):
+        assert await here.codes(DIFF, {"from": since, **wrong}, by="admin") == ["invalid_input"]
+    other = {"from": since, "teams": ["ops"], "after": after}
+    assert await here.codes(DIFF, other, by="admin") == ["invalid_cursor"]
+
+
+async def test_the_difference_in_truth_as_known_now(here: GraphWorld) -> None:
+    """Between two days of years ago nothing was recorded; as known now, something changed hands."""
+    for owner, begin in (("old-rota", AGO), ("new-rota", "2021-06-01T00:00:00Z")):
+        await do(here, "change_asset", asset="agent:support", set={"owner": owner}, valid_from=begin)
+    now = {"position": await here.world.position()}
+    span = {"from": {"time": "2021-01-01T00:00:00Z"}, "to": {"time": "2022-01-01T00:00:00Z"}}
+    assert await diff(here, **span) == []
+    for given in ({}, {"assets": ["agent:support"]}, {"teams": ["care"]}):
+        found = await diff(here, **span, knownAt=now, **given)
+        expected = [] if "teams" in given else ["agent:support is owned by new-rota (before: old-rota)"]
+        assert [item["sentence"] for item in found] == expected
+    born = await diff(here, **{"from": {"time": LONG_AGO}, "to": span["from"]}, knownAt=now)
+    assert [(item["kind"], item["objectId"]) for item in born] == [("ADDED", "asset:agent:support")]
+    swapped = {"from": span["to"], "to": span["from"], "knownAt": now}
+    assert await here.codes(DIFF, swapped, by="admin") == ["invalid_input"]
+    assert await here.codes(DIFF, {"from": span["to"], "to": span["from"]}, by="admin") == ["invalid_input"]
+
+
+async def test_what_is_dated_is_told(here: GraphWorld) -> None:
+    """An object says what holds from or until other moments, where it was recorded, and what it says of them."""
+    position = await do(
+        here, "change_asset", asset="agent:support", set={"owner": "b"}, valid_from=AGO, valid_to="2021-01-01T00:00:00Z"
+    )
+    query = """{ now { assets(first: 9, filter: {kind: ["agent", "tool"]}, order: OLDEST_FIRST) {
+        edges { node { id dated { position from to facts } relations { holds } } } } } }"""
+    agent, tool = (edge["node"] for edge in (await here.ask(query, by="admin"))["now"]["assets"]["edges"])
+    assert agent["dated"] == [
+        {
+            "position": position,
+            "from": "2020-06-01T00:00:00.000000Z",
+            "to": "2021-01-01T00:00:00.000000Z",
+            "facts": {"owner": "b"},
+        }
+    ]
+    assert tool["dated"] == []
+    assert tool["relations"] == [{"holds": True}]
