@@ -23,7 +23,7 @@ import msgspec
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.events import Actor, Cause, Event, RecordedEvent
 
-MAX_STEPS: Final = 400_000
+MAX_STEPS: Final = 200_000
 """How many events the judge is shown at most, over all questions."""
 MAX_INSIDE: Final = 32
 """Of how many events at most it is asked whether something between them alone would have made a difference."""

@@ -32,7 +32,8 @@ from quarterdeck_readmodels.tables import Row
 
 MAX_CANDIDATES: Final = 5_000
 _MOST: Final = MAX_CANDIDATES + 1
-_TURN: Final = 8
+_TURN: Final = 200
+"""After how many events shown to a judge others are served."""
 _ENGINE: Final = Remembering()
 
 Judge = Callable[[Question], Any]
@@ -211,14 +212,15 @@ def _known(row: Row, names: Sequence[str]) -> dict[str, str]:
 
 
 async def _asked(questions: Generator[Question, Any, Found], judge: Callable[[Question], Awaitable[Any]]) -> Found:
-    asked = 0
+    shown = 0
     try:
         question = next(questions)
         while True:
+            shown += len(question.kept) + 1
             question = questions.send(await judge(question))
-            asked += 1
-            if asked % _TURN == 0:
-                await asyncio.sleep(0)  # so that others are served in between
+            if shown > _TURN:
+                shown = 0
+                await asyncio.sleep(0)
     except StopIteration as stop:
         found: Found = stop.value
         return found

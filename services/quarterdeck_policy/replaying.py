@@ -207,6 +207,8 @@ class Replay:
             made = await DecisionPoint(log, self._engine).rehearse(context, ask)
         except QuarterdeckError as error:
             return Outcome(problem=error.message)
+        except Exception as error:  # a log with holes in it is none that the rules were made for
+            return Outcome(problem=type(error).__name__)
         return outcome_of(made)
 
     async def _applies(self, log: _Past, approval_id: str) -> bool:

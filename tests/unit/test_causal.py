@@ -7,6 +7,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
+import pytest
 from decided_anew import decided_anew, told
 from eventsourcing.dcb.api import DCBQuery, DCBQueryItem
 from given import prn
@@ -22,6 +23,7 @@ from quarterdeck_domain.access.events import (
     RoleRevoked,
 )
 from quarterdeck_domain.access.values import SYSTEM
+from quarterdeck_domain.causes import TooMuch
 from quarterdeck_domain.estate import events as estate
 from quarterdeck_domain.events import Actor, Event, NewEvent, RecordedEvent
 from quarterdeck_domain.ids import make_id
@@ -36,7 +38,7 @@ from quarterdeck_ledger.keys import MemoryKeyStore
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.memory import MemoryStore
 from quarterdeck_policy.decision_point import DecisionPoint
-from quarterdeck_readmodels.estate import Asset
+from quarterdeck_readmodels.estate import Asset, Relation
 from quarterdeck_readmodels.folding import Reading, Run, fold
 
 TENANT: Final = "acme"
@@ -117,7 +119,9 @@ def test_any_decision_is_forced_by_its_slice(history: list[Event], together: boo
 
     async def story() -> None:
         ledger, _ = await recorded(*beginning(), *history, RoleGranted(principal_id=ANN, role="operator"))
-        actor = Actor(principal=PAL, kind="agent", on_behalf_of=(BOT,)) if together else Actor(principal=BOT, kind="agent")
+        actor = (
+            Actor(principal=PAL, kind="agent", on_behalf_of=(BOT,)) if together else Actor(principal=BOT, kind="agent")
+        )
         intent = Intent(
             subject=Entity(type="agent", id=BOT), action=Action(name="refund"), resource=Entity(type="order", id="1")
         )
@@ -207,3 +211,29 @@ def _only(entries: list[tuple[int, bytes]], kept: set[int]) -> list[tuple[int, b
 
 def _said(row: Asset, name: str) -> object:
     return row.attributes.get("digest") if name == "attributes.digest" else getattr(row, name)
+
+
+def seen(number: int) -> estate.RelationObserved:
+    """Return that an agent was seen to call the tool."""
+    moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number)
+    return estate.RelationObserved(
+        source="agent:bot", relation="calls", target=TOOL, count=1, first_seen=moment, last_seen=moment
+    )
+
+
+async def test_what_thousands_of_events_changed_is_explained_in_part() -> None:
+    """Each of them forces the count: all of it is refused. What does not depend on each is explained at once."""
+    ledger = EventLedger(MemoryStore(lambda: datetime.now(UTC)), MemoryKeyStore())
+    events = [NewEvent(id=uuid.uuid4(), payload=seen(number), actor=SYSTEM) for number in range(2_400)]
+    for start in range(0, len(events), 200):
+        await ledger.append(TENANT, events[start : start + 200])
+    entries = await ledger.store.read(TENANT, None, 0, None, None, False)
+    run = Run(1, 0, [])
+    assert Reading().extend(run, entries) is None
+    row = Relation(**fold(run, {}).inserts[Relation][-1])
+    there = cast(Asking, There(ledger))
+    with pytest.raises(TooMuch, match="2400 events have a bearing on this"):
+        await of_state(there, row, len(entries))
+    part = await of_state(there, row, len(entries), ["declared", "last_seen"])
+    assert (part.found.sufficient, part.found.irreducible) == (True, True)
+    assert part.found.kept == (2_400,)
