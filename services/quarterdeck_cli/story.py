@@ -44,7 +44,7 @@ class Story:
             grant, intent = self._large(people)
             self._once(people, grant, intent)
             self.told |= auditor.look_back(self.told["approval"], self._names)
-            self.told |= Estate(self._door, self._say, people).play(people["agent"])
+            self.told |= Estate(self._door, self._say, people, self._names).play(people["agent"])
             self.told |= auditor.prove()
             if self._keep:
                 self._leave_way_in(people)

@@ -25,6 +25,9 @@ query WhoCan($of: ID!, $writer: ID!, $then: DateTime!, $before: Position!, $now:
     ways(from: $writer, to: $of, first: 1) { cut { steps { action subject } } }
     findings(first: 1) { total edges { node { type assetId message fix } } }
   }
+  opened(from: $writer, to: $of, since: { position: $before }, until: { position: $now }) {
+    fewest { subject events { position actor { principal } } }
+  }
 }
 fragment Who on Record { reachedBy(of: $of, first: 20) { accesses { asset { name } } } }
 """
@@ -34,10 +37,11 @@ LAST: Final = "{ timeline(first: 1, order: NEWEST_FIRST) { edges { node { positi
 class Estate:
     """What happens to the map, and what Audra asks of it."""
 
-    def __init__(self, door: Door, say: Say, tokens: Mapping[str, str]) -> None:
-        """`tokens` are those of `omar`, who keeps the map, and of `audra`."""
+    def __init__(self, door: Door, say: Say, tokens: Mapping[str, str], names: Mapping[str, str]) -> None:
+        """`tokens` are those of `omar`, who keeps the map, and of `audra`; `names` say who a principal is."""
         self._door = door
         self._say = say
+        self._names = names
         self._omar, self._audra = tokens["omar"], tokens["audra"]
 
     def play(self, bot: str) -> dict[str, Any]:
@@ -98,15 +102,19 @@ class Estate:
             for item in accesses
         ]
         self._show(("agent", "known then", "known now", "today", "through", "gated"), rows)
+        (change,) = found["opened"]["fewest"]
+        event = change["events"][-1]
+        who = self._names.get(event["actor"]["principal"], event["actor"]["principal"])
+        self._say(f"    What opened {WRITER}'s way, of all that changed:")
+        self._tell(f"{change['subject'].removeprefix('relation:')}, by {who} (event {event['position']})")
         (step,) = found["now"]["ways"]["cut"]["steps"]
         self._say(f"    What would close {WRITER}'s way: to {step['action']} {step['subject']}.")
         findings = found["now"]["findings"]
         (worst,) = nodes(findings)
         self._say(f"    {findings['total']} findings, each with the command that mends it. The worst:")
-        for line in textwrap.wrap(f"{worst['assetId'].removeprefix('asset:')}: {worst['message']}", WIDTH - 6):
-            self._say(f"      {line}")
+        self._tell(f"{worst['assetId'].removeprefix('asset:')}: {worst['message']}")
         self._say(f"      {worst['fix']}")
-        return told | {"cut": step, "findings": findings["total"], "worst": worst}
+        return told | {"opened": change["subject"], "cut": step, "findings": findings["total"], "worst": worst}
 
     def _show(self, columns: Any, rows: Any) -> None:
         from rich.console import Console
@@ -117,6 +125,10 @@ class Estate:
         for line in shown.get().splitlines():
             if line.strip():
                 self._say(f"      {line.rstrip()}")
+
+    def _tell(self, text: str) -> None:
+        for line in textwrap.wrap(text, WIDTH - 6):
+            self._say(f"      {line}")
 
 
 def _names(record: Mapping[str, Any]) -> list[str]:

@@ -50,6 +50,7 @@ def test_the_auditor_looks_back_and_proves_it_and_whoever_kept_the_story_comes_b
         ["knowledge-curator"],  # it could already, and nobody knew
         ["campaign-writer"],  # its grant was widened
     ]
+    assert customers["opened"] == "relation:tool_grant:campaign-audience permits tool:crm.find-customer"
     assert customers["worst"]["type"] == "OUT_OF_SCOPE"
     with operator.up("data") as started:
         link = urlsplit(told["sign_in"])

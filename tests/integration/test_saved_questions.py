@@ -542,6 +542,30 @@ async def test_what_is_the_blast_radius(demo: DemoWorld) -> None:
     assert "output_channel:newsletter" in groups["CHANNELS"]
 
 
+async def test_what_opened_the_way(demo: DemoWorld) -> None:
+    """S0-72, S0-56: the writer's by one relation of its grant; the curator's since Tuesday by one of the index, as we
+    know now; support triage had one before."""
+    since = {"since": {"position": demo.before}}
+    writer = (await demo.ask("WhatOpenedTheWay", **{"from": "agent:campaign-writer", "to": CUSTOMERS}, **since))[
+        "opened"
+    ]
+    (change,) = writer["fewest"]
+    assert change["subject"] == "relation:tool_grant:campaign-audience permits tool:crm.find-customer"
+    assert [event["actor"]["principal"] for event in change["events"]] == [demo.here.world.id("admin")]
+    assert writer["undo"] == [change]
+    known = {"knownAt": {"position": await demo.here.world.position()}}
+    ends = {"from": "agent:knowledge-curator", "to": CUSTOMERS}
+    early, late = ((demo.tuesday + timedelta(hours=hours)).isoformat() for hours in (-1, 1))
+    curator = (await demo.ask("WhatOpenedTheWay", **ends, since={"time": early}, until={"time": late}, **known))[
+        "opened"
+    ]
+    assert [item["subject"] for item in curator["fewest"]] == [
+        f"relation:retrieval_index:help-center derived_from {CUSTOMERS}"
+    ]
+    triage = await demo.ask("WhatOpenedTheWay", **{"from": "agent:support-triage", "to": CUSTOMERS}, **since)
+    assert (triage["opened"]["verdict"], triage["opened"]["fewest"]) == ("OPEN_BEFORE", [])
+
+
 async def test_why_is_it_so(demo: DemoWorld) -> None:
     """The tool is in quarantine because it was registered and put there; nothing else is needed for it."""
     found = (await demo.ask("WhyIsItSo", id="asset:tool:audience.preview", fields=["lifecycle"]))["explain"]["slice"]
@@ -560,6 +584,23 @@ async def test_replay_what_touched_it(demo: DemoWorld) -> None:
         "ReplayWhatTouchedIt", id="asset:retrieval_index:help-center", to={"position": found[-1]["position"] - 1}
     )
     assert [result.data["replay"] async for result in until] == found[:-1]
+
+
+async def test_the_bill_of_then(demo: DemoWorld) -> None:
+    """S0-60: a bill of materials of any moment, over REST: the same bytes whenever it is asked for, and what was there."""
+    headers = demo.here.world.auth("ann")
+
+    async def bill(position: int) -> bytes:
+        path = f"/v1/estate/bill?form=cyclonedx-1.7&position={position}"
+        answer = await demo.here.world.client.get(path, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
+    then, today = await bill(demo.before), await bill(await demo.here.world.position())
+    assert await bill(demo.before) == then
+    assert b"exception_window:people-pilot" in today
+    assert b"exception_window:people-pilot" not in then
+    assert b"model_version:aurora-4@2025-11" in then
 
 
 async def test_two_roles_see_the_same_story(demo: DemoWorld) -> None:
