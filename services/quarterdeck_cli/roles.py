@@ -43,18 +43,31 @@ async def api(settings: Settings) -> None:
 
 async def worker(settings: Settings) -> None:
     """Run workflows and activities until cancelled."""
+    from quarterdeck_connectors.destinations import Allowed
+    from quarterdeck_importing.credentials import Credentials
+    from quarterdeck_importing.fetching import Fetching
+    from quarterdeck_importing.importing import Importing
     from quarterdeck_ledger.signing import FileSigningKeys
+    from quarterdeck_readmodels.reader import Reader
     from quarterdeck_worker.worker import make_worker, running
     from quarterdeck_workflows.approval_gate.activities import ApprovalGateActivities
     from quarterdeck_workflows.callback_delivery.activities import CallbackDeliveryActivities
     from quarterdeck_workflows.callback_delivery.destination import Destinations
+    from quarterdeck_workflows.import_source.activities import ImportSourceActivities
 
     async with _running(settings, "worker") as (store, probes):
         ledger = EventLedger(store, FileKeyStore(settings.keys / "subjects"))
         signing = FileSigningKeys(settings.keys / "signing")
         temporal = await temporal_client(settings, runtime=_temporal_runtime(settings, "worker"))
         delivery = CallbackDeliveryActivities(ledger, signing, Destinations(settings.webhook_allow), settings.base_url)
-        made = make_worker(temporal, ApprovalGateActivities(ledger), delivery, task_queue=settings.temporal_task_queue)
+        fetching = Fetching(Allowed(settings.import_allow), Credentials.of(settings.import_secrets))
+        made = make_worker(
+            temporal,
+            ApprovalGateActivities(ledger),
+            delivery,
+            ImportSourceActivities(Importing(ledger, Reader(store.pool), fetching)),
+            task_queue=settings.temporal_task_queue,
+        )
         probes.watch("temporal", _answers(temporal))
         async with running(made, temporal):
             probes.started()

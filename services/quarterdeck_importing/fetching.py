@@ -27,9 +27,6 @@ from quarterdeck_domain.estate.imports import trusted
 from quarterdeck_domain.estate.sources import Source
 from quarterdeck_importing.credentials import Credentials
 
-REQUEST_S: Final = 20.0
-SCHEDULE_S: Final = 60.0
-"""How long a reading may take: while somebody waits for the answer, and by a schedule."""
 HIDDEN: Final = "[secret]"
 
 _DOCUMENTS: Final[Mapping[str, Callable[[bytes, str], Imported]]] = MappingProxyType(

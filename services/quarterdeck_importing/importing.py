@@ -15,73 +15,26 @@ import asyncio
 import uuid
 from typing import Final
 
-import msgspec
-
-from quarterdeck_connectors.errors import AddressNotAllowed, CredentialNotConfigured, SourceAway, UnreadableSource
 from quarterdeck_domain.checks import legible
-from quarterdeck_domain.errors import InvalidInput, QuarterdeckError, Refused, WrongState
+from quarterdeck_domain.errors import QuarterdeckError, Refused
 from quarterdeck_domain.estate.plan import Plan, digest_of
-from quarterdeck_domain.estate.source_events import SourceSynced, Trigger
+from quarterdeck_domain.estate.source_events import SourceSynced
 from quarterdeck_domain.estate.source_slices import FailImport, ImportSource
 from quarterdeck_domain.estate.sources import Source, SourceFold
 from quarterdeck_domain.events import Actor, Event
 from quarterdeck_domain.slices import boundary
 from quarterdeck_importing import applying
-from quarterdeck_importing.applying import Order, Planned, Progress
+from quarterdeck_importing.applying import Order, Progress
+from quarterdeck_importing.asked import FAULTS_OF_SOURCE, Asked, SourceImported, SourceLookedAt
 from quarterdeck_importing.fetching import Fetching
 from quarterdeck_ledger import faults
+from quarterdeck_ledger.errors import Contended
 from quarterdeck_ledger.interface import Context
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_readmodels.reader import Reader
 
-FAULTS_OF_SOURCE: Final = (SourceAway, UnreadableSource, AddressNotAllowed, CredentialNotConfigured, InvalidInput)
-"""What is wrong with the source or with what it says: worth remembering, unlike a database that is away."""
 MAX_NOTES: Final = 20
 MAX_NOTE: Final = 300
-
-
-class SourceImported(msgspec.Struct, frozen=True, kw_only=True):
-    """What importing a source did. `position` is the last one recorded, `digest` that of what the source declares."""
-
-    source_id: str
-    run: str
-    position: int
-    digest: str
-    plan_digest: str
-    objects: int
-    changed: bool
-    counts: dict[str, int]
-    gone: int
-    notes: tuple[str, ...] = ()
-    repeated: bool = False
-
-
-class SourceLookedAt(msgspec.Struct, frozen=True, kw_only=True):
-    """What importing a source would do, and the digest of what it declares now."""
-
-    source_id: str
-    digest: str
-    objects: int
-    gone: tuple[str, ...]
-    plan: Planned
-
-
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """Who wants a source to be imported, by which command, and how long reading it may take."""
-
-    tenant: str
-    source_id: str
-    actor: Actor
-    command_id: uuid.UUID
-    trigger: Trigger
-    seconds: float
-    fingerprint: str | None = None
-    traceparent: str | None = None
-
-    @property
-    def run(self) -> str:
-        """Return the id of the run."""
-        return f"run_{self.command_id.hex}"
 
 
 class Importing:
@@ -147,7 +100,7 @@ class Importing:
 
         async def check() -> None:
             if await self.look(asked.tenant, asked.source_id, asked.actor) != (source, position):
-                raise WrongState("the source was changed while it was read; import it again", source=source.source_id)
+                raise Contended("the source was changed while it was read; import it again", source=source.source_id)
 
         order = Order(
             tenant=asked.tenant,
@@ -169,12 +122,16 @@ class Importing:
         """Record that a source could not be imported, if that is about the source; tell whether it was."""
         if not isinstance(error, FAULTS_OF_SOURCE):
             return False
+        return await self.record_failure(asked, error.code, error.message)
+
+    async def record_failure(self, asked: Asked, code: str, message: str) -> bool:
+        """Record that a source could not be imported, and why; tell whether there is still such a source."""
         command = FailImport(
             source_id=asked.source_id,
             run=asked.run,
             trigger=asked.trigger,
-            error=error.code,
-            message=legible(error.message),
+            error=code,
+            message=legible(message),
             actor=asked.actor,
         )
         context = Context(

@@ -18,6 +18,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from quarterdeck_domain.access.events import TenantClosed
 from quarterdeck_domain.access.values import SYSTEM
 from quarterdeck_domain.approvals.events import (
     ApprovalCancelled,
@@ -30,12 +31,14 @@ from quarterdeck_domain.approvals.events import (
 )
 from quarterdeck_domain.approvals.slices import ParkDispatch
 from quarterdeck_domain.errors import QuarterdeckError, Refused
+from quarterdeck_domain.estate.source_events import SourceChanged, SourceRegistered, SourceRemoved
 from quarterdeck_domain.events import Event, RecordedEvent
 from quarterdeck_domain.slices import boundary
 from quarterdeck_ledger import faults
 from quarterdeck_ledger.followers import Followers
 from quarterdeck_ledger.interface import Context, Ledger
 from quarterdeck_projector import observed
+from quarterdeck_projector.schedules import Schedules
 from quarterdeck_workflows.approval_gate.types import ApprovalGateInput
 from quarterdeck_workflows.approval_gate.workflow import ApprovalGateWorkflow
 from quarterdeck_workflows.callback_delivery.task import task_of
@@ -50,7 +53,15 @@ _POLL_S: Final = 1.0
 _RETRY_S: Final = 1.0
 _LOOK_S: Final = 10.0
 _SETTLING: Final = (ApprovalGranted, ApprovalDenied, ApprovalExpired, ApprovalCancelled)
-_HANDLED: Final[tuple[type[Event], ...]] = (ApprovalRequested, *_SETTLING, CallbackResent, DispatchReleased)
+_SCHEDULING: Final = (SourceRegistered, SourceChanged, SourceRemoved)
+_HANDLED: Final[tuple[type[Event], ...]] = (
+    ApprovalRequested,
+    *_SETTLING,
+    CallbackResent,
+    DispatchReleased,
+    *_SCHEDULING,
+    TenantClosed,
+)
 log = structlog.get_logger(__name__)
 
 
@@ -62,6 +73,7 @@ class Dispatcher:
         self._followers = followers
         self._temporal = temporal
         self._task_queue = task_queue
+        self._schedules = Schedules(ledger, temporal, task_queue)
         self._gates: dict[str, dict[str, None]] = {}
         """The approvals, by tenant and oldest first, whose gates Temporal was asked to start and not to settle."""
         self._handlers: Mapping[type[Event], Callable[[RecordedEvent], Awaitable[None]]] = {
@@ -69,6 +81,8 @@ class Dispatcher:
             **dict.fromkeys(_SETTLING, self._settle),
             CallbackResent: self._resend,
             DispatchReleased: self._release,
+            **dict.fromkeys(_SCHEDULING, self._schedule),
+            TenantClosed: self._unschedule,
         }
 
     async def run(self) -> None:
@@ -102,7 +116,7 @@ class Dispatcher:
         looked = clock()
         while True:
             if clock() - looked >= _LOOK_S:
-                if not await self._has_gates(tenant):
+                if not (await self._has_gates(tenant) and await self._schedules.there(tenant)):
                     return
                 looked = clock()
             if not await self.advance(tenant):
@@ -139,9 +153,11 @@ class Dispatcher:
         return True
 
     async def reconcile(self, tenant: str) -> int:
-        """Start a gate for every approval that the log says is open; return how many there are.
+        """Start a gate for every approval that the log says is open, and return how many there are; keep a schedule for
+        every source.
 
-        Temporal is disposable: with its database gone, this rebuilds every gate. Running ones are left alone.
+        Temporal is disposable: with its database gone, this rebuilds every gate and schedule. Running ones are left
+        alone.
         """
         query = boundary(((ApprovalRequested, *_SETTLING), ()))
         open_approvals: dict[str, RecordedEvent] = {}
@@ -154,6 +170,7 @@ class Dispatcher:
         self._gates[tenant] = {}
         for event in open_approvals.values():
             await self._handle(event)
+        await self._schedules.reconcile(tenant)
         return len(open_approvals)
 
     async def _known_tenants(self) -> list[str]:
@@ -247,3 +264,12 @@ class Dispatcher:
         position = released.parked_position
         for parked in await self._ledger.read(event.tenant, after=position - 1, until=position):
             await self._handle(parked)
+
+    async def _schedule(self, event: RecordedEvent) -> None:
+        source: Any = event.payload
+        # What is registered is imported at once, and then whenever it is due.
+        at_once = isinstance(event.payload, SourceRegistered)
+        await self._schedules.settle(event.tenant, source.source_id, at_once=at_once)
+
+    async def _unschedule(self, event: RecordedEvent) -> None:
+        await self._schedules.reconcile(event.tenant)

@@ -23,9 +23,11 @@ from quarterdeck_workflows.approval_gate.workflow import ApprovalGateWorkflow
 from quarterdeck_workflows.callback_delivery.activities import CallbackDeliveryActivities
 from quarterdeck_workflows.callback_delivery.workflow import CallbackDeliveryWorkflow
 from quarterdeck_workflows.client import TASK_QUEUE
+from quarterdeck_workflows.import_source.activities import ImportSourceActivities
+from quarterdeck_workflows.import_source.workflow import ImportSourceWorkflow
 
 DEPLOYMENT: Final = "quarterdeck"
-WORKFLOWS: Final = (ApprovalGateWorkflow, CallbackDeliveryWorkflow)
+WORKFLOWS: Final = (ApprovalGateWorkflow, CallbackDeliveryWorkflow, ImportSourceWorkflow)
 _PROMOTE_RETRY_S: Final = 0.1
 _LOOK_S: Final = 10.0
 log = structlog.get_logger(__name__)
@@ -43,6 +45,7 @@ def make_worker(
     temporal: Client,
     gate: ApprovalGateActivities,
     delivery: CallbackDeliveryActivities,
+    importing: ImportSourceActivities,
     *,
     task_queue: str = TASK_QUEUE,
 ) -> Worker:
@@ -58,6 +61,8 @@ def make_worker(
             delivery.send_callback,
             delivery.record_delivery,
             delivery.abandon_callback,
+            importing.import_source,
+            importing.record_failure,
         ],
         deployment_config=WorkerDeploymentConfig(
             version=WorkerDeploymentVersion(deployment_name=DEPLOYMENT, build_id=build_id()),

@@ -7,22 +7,29 @@ import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from temporalio.client import Client, WorkflowHistory
 
+from quarterdeck_connectors.destinations import Allowed
 from quarterdeck_domain.approvals.events import ApprovalRequested, Callback, Stage
 from quarterdeck_domain.events import Actor, Event, NewEvent
 from quarterdeck_domain.ids import make_id
 from quarterdeck_domain.slices import boundary
+from quarterdeck_importing.credentials import Credentials
+from quarterdeck_importing.fetching import Fetching
+from quarterdeck_importing.importing import Importing
 from quarterdeck_ledger.followers import Followers
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.signing import Purpose, SigningKey
 from quarterdeck_projector.dispatcher import Dispatcher
+from quarterdeck_readmodels.reader import Reader
 from quarterdeck_worker.worker import make_worker, running
 from quarterdeck_workflows.approval_gate.activities import ApprovalGateActivities
 from quarterdeck_workflows.callback_delivery.activities import CallbackDeliveryActivities
 from quarterdeck_workflows.callback_delivery.destination import Destinations
+from quarterdeck_workflows.import_source.activities import ImportSourceActivities
 
 AGENT = Actor(principal=make_id("prn", uuid.uuid4()), kind="agent")
 DIGEST = "sha256-action-v1:" + "a" * 64
@@ -114,11 +121,21 @@ async def every_run(temporal: Client, workflow_id: str, first_run_id: str) -> li
 
 
 @contextlib.asynccontextmanager
-async def running_worker(house: House, destinations: Destinations | None = None) -> AsyncIterator[None]:
+async def running_worker(
+    house: House, destinations: Destinations | None = None, fetching: Fetching | None = None
+) -> AsyncIterator[None]:
     """Run a worker of this release on the house's task queue."""
     delivery = CallbackDeliveryActivities(
         house.ledger, house.signing, destinations or Destinations(), "https://quarterdeck.example"
     )
-    worker = make_worker(house.temporal, ApprovalGateActivities(house.ledger), delivery, task_queue=house.task_queue)
+    store: Any = house.ledger.store
+    importing = Importing(house.ledger, Reader(store.pool), fetching or Fetching(Allowed(), Credentials()))
+    worker = make_worker(
+        house.temporal,
+        ApprovalGateActivities(house.ledger),
+        delivery,
+        ImportSourceActivities(importing),
+        task_queue=house.task_queue,
+    )
     async with running(worker, house.temporal):
         yield

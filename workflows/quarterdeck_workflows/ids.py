@@ -18,6 +18,16 @@ def delivery_id(tenant: str, approval_id: str, position: int) -> str:
     return f"{tenant}/callback/{approval_id}/{position}"
 
 
+def schedule_id(tenant: str, source_id: str) -> str:
+    """Return the id of the schedule by which a source is imported."""
+    return f"{tenant}/source/{source_id}"
+
+
+def import_id(tenant: str, source_id: str) -> str:
+    """Return the id of a source's import; a schedule adds the time for which it is."""
+    return f"{tenant}/import/{source_id}"
+
+
 def command_id(workflow_id: str, step: str) -> uuid.UUID:
     """Return the command id of one step of a workflow: a retry of the step repeats it."""
     return uuid.uuid5(_NAMESPACE, f"{workflow_id}/{step}")

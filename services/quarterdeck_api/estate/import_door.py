@@ -23,8 +23,7 @@ from quarterdeck_domain.command_catalogue import COMMANDS
 from quarterdeck_domain.errors import InvalidInput, NotFound, QuarterdeckError, WrongState
 from quarterdeck_domain.estate.source_commands import ChangeSourceInput, RegisterSourceInput
 from quarterdeck_importing.applying import Progress
-from quarterdeck_importing.fetching import REQUEST_S
-from quarterdeck_importing.importing import Asked, SourceImported, SourceLookedAt
+from quarterdeck_importing.asked import REQUEST_S, Asked, SourceImported, SourceLookedAt
 from quarterdeck_readmodels.sources import Source
 from quarterdeck_runtime.telemetry import current_traceparent
 

@@ -1,0 +1,1 @@
+"""The import of a registered source, by its schedule."""
