@@ -79,6 +79,9 @@ def explained(found: dict[str, Any]) -> Iterator[Text]:
         yield Text(f"it cannot be worked out again: {visible(found['notReplayable'])}", style="yellow")
     yield Text(f"because of ({found['size']} of {found['candidates']} events that have a bearing on it)", style="bold")
     for event in found["events"]:
+        if event["type"] is None:
+            yield Text(f"  {visible(event['position']):>7}  an event that is not yours to read", style="dim")
+            continue
         who = f"  by {visible(event['actor'])}" if event["actor"] else ""
         yield Text(f"  {visible(event['position']):>7}  {visible(event['recordedAt'])}  {visible(event['type'])}{who}")
         if event["why"]:
