@@ -137,6 +137,11 @@ class Record:
         """Return the same record as of a position before this one, in the same snapshot."""
         return Record(self._connection, self._schema, self.tenant, self.projected, min(position, self.position))
 
+    @property
+    def past(self) -> bool:
+        """Whether the tables hold more than this record tells of."""
+        return self._past
+
     def lean(self) -> Record:
         """Return the same record for whoever only shows rows: `working` columns are left out, as if nothing were there.
 

@@ -44,11 +44,11 @@ class EstateStream:
 
     def take(self) -> list[Event]:
         """Return what happens next; nothing, now and then."""
-        makers = [self._register]
+        makers = [self._register] * 2
         if self.assets:
-            makers += [self._change] * 5 + [self._lead] * 2 + [self._relate] * 3 + [self._drift]
+            makers += [self._change] * 10 + [self._lead] * 2 + [self._relate] * 8 + [self._drift]
         if self.relations:
-            makers += [self._relation] * 3
+            makers += [self._relation] * 6
         if self.drifts:
             makers.append(self._accept)
         return self._random.choice(makers)()

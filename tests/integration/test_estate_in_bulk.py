@@ -1,22 +1,26 @@
-"""What differs between two moments, in bulk, is what the rows of both differ in. Serves C08, S0-120."""
+"""Questions asked in bulk, of columns alone, answer as the rows do: differences, reach, everything. Serves C08, S0-120."""
 
 from __future__ import annotations
 
 import random
 import uuid
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from event_stream import Stream
+from estate_stream import EstateStream
 
-from quarterdeck_domain.events import Actor, NewEvent
+from quarterdeck_domain.errors import InvalidInput, NotFound
+from quarterdeck_domain.events import Actor, Event, NewEvent
 from quarterdeck_ledger.keys import MemoryKeyStore
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_projector.projector import Projector
 from quarterdeck_readmodels.changes import Changed, changes, shown
 from quarterdeck_readmodels.estate import Asset, Drift, Relation
+from quarterdeck_readmodels.reached import reached
+from quarterdeck_readmodels.reaching import around
 from quarterdeck_readmodels.reader import NotYet, Reader
 from quarterdeck_readmodels.tables import Row, defaults
 
@@ -32,7 +36,10 @@ async def reader(migrated_database: Callable[[], str]) -> AsyncIterator[Reader]:
         await projector.prepare()
         actor = Actor(principal="prn_test", kind="service")
         for tenant, seed in (("acme", 1), ("globex", 2)):
-            events = [NewEvent(id=uuid.uuid4(), payload=event, actor=actor) for event in Stream(seed).take(LENGTH)]
+            stream, payloads = EstateStream(random.Random(seed)), list[Event]()
+            while len(payloads) < LENGTH:
+                payloads += stream.take()
+            events = [NewEvent(id=uuid.uuid4(), payload=event, actor=actor) for event in payloads[:LENGTH]]
             for start in range(0, LENGTH, 50):
                 await ledger.append(tenant, events[start : start + 50])
             await projector.advance_to_end(tenant)
@@ -88,3 +95,36 @@ async def test_a_little_of_everything(reader: Reader) -> None:
                 lean = await record.lean().page(row, first=1000, newest_first=False)
                 empty = {name: defaults(row)[name] for name in row.working}
                 assert lean.rows == [msgspec.structs.replace(item, **empty) for item in page.rows]
+
+
+async def test_what_is_reached_is_what_the_graph_says(reader: Reader) -> None:
+    """From every object, both ways, of any moment: the same as of the graph that is made of rows."""
+    async with reader.at("acme", LENGTH) as record:
+        assets = [item.id for item in (await record.page(Asset, first=1000)).rows]
+        changed = sorted({item.changed_at for item in (await record.page(Relation, first=1000)).rows})
+    compared = 0
+    for position in (None, LENGTH // 2, LENGTH - 20):
+        # Of its moment, and of one at which what is planned has begun.
+        for moment in (changed[-1], changed[-1].replace(year=2125)):
+            async with reader.at("acme", position) as record:
+                there = await record.many(Asset, assets)
+                for name in assets:
+                    if name not in there:
+                        with pytest.raises(NotFound):
+                            await reached(record, name, moment, hops=2)
+                        continue
+                    for backwards in (False, True):
+                        part = await around(record, name, moment, hops=3, backwards=backwards)
+                        found = await reached(record, name, moment, hops=3, backwards=backwards)
+                        assert found == part.graph.within(name, backwards=backwards, hops=3)
+                        compared += len(found)
+    assert compared > 10
+
+
+async def test_reach_is_bounded(reader: Reader) -> None:
+    """Neither no steps nor very many."""
+    async with reader.at("acme") as record:
+        name = (await record.page(Asset, first=1)).rows[0].id
+        for hops in (0, -1, 13, 10**9):
+            with pytest.raises(InvalidInput):
+                await reached(record, name, datetime.now(UTC), hops=hops)
