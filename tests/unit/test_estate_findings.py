@@ -599,7 +599,7 @@ def test_nothing_changes_before_the_moment_that_is_named(case: str) -> None:
     """What was found stays found, and nothing else is, until the clock says so: that is how long it may be kept."""
     estate, _, _ = made(case)
     now = estate.log.now
-    for _ in range(12):
+    for _ in range(80):
         landscape = estate.landscape(now)
         found = rest(assess(landscape).findings)
         until = landscape.clock.until

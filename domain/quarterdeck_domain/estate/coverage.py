@@ -8,7 +8,6 @@ data is, and what its kind alone should say. Coverage counts controls (S0-04).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from fractions import Fraction
 from typing import Final, Literal
 
 import msgspec
@@ -35,8 +34,8 @@ ASKED: Final[frozenset[Facet]] = frozenset({"purpose", "environments", "classifi
 none, and nobody can tell that from nobody having said it."""
 NO_TEAM: Final = ""
 """The group of what belongs to no team."""
-OUTLIER: Final = Fraction(1, 5)
-"""So far below the whole estate's share a group is an outlier."""
+OUTLIER: Final = 20
+"""So many of a hundred below the whole estate's share a group is an outlier."""
 _NOWHERE: Final = frozenset({"team", "provider", "model", "prompt"})
 """Kinds that run nowhere: their versions and deployments do."""
 
@@ -164,4 +163,5 @@ def _count(group: Group, facets: Mapping[Facet, bool], controls: Mapping[Control
 def _far_below(share: Covered, whole: Covered) -> bool:
     if not share.required:
         return False
-    return Fraction(share.covered, share.required) + OUTLIER < Fraction(whole.covered, whole.required)
+    lacking = whole.covered * share.required - share.covered * whole.required
+    return 100 * lacking > OUTLIER * share.required * whole.required

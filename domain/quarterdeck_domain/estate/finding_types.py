@@ -5,7 +5,7 @@ A fix is a command line of `quarterdeck`; what only people can say stands in it 
 
 from __future__ import annotations
 
-import shlex
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Literal
@@ -195,6 +195,8 @@ FINDING_TYPES: Final[Mapping[FindingType, FindingKind]] = MappingProxyType(
 _RANK: Final[Mapping[str, int]] = {name: place for place, name in enumerate(FINDING_TYPES)}
 
 
+_PLAIN: Final = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
+
 Commands = tuple[tuple[str, ...], ...]
 """Command lines that are run one after the other, in words."""
 
@@ -214,7 +216,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def fix(self) -> str:
         """The command line that would mend it, as a shell takes it."""
-        return " && ".join(map(shlex.join, self.mend))
+        return " && ".join(" ".join(map(_quoted, words)) for words in self.mend)
 
     @property
     def severity(self) -> Severity:
@@ -225,6 +227,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     def place(self) -> tuple[int, str, str]:
         """Where it stands among the others: the worst first, then by object."""
         return (_RANK[self.type], self.asset, self.subject)
+
+
+def _quoted(word: str) -> str:
+    """Return a word as a POSIX shell takes it for one."""
+    return word if _PLAIN.fullmatch(word) else "'" + word.replace("'", "'\"'\"'") + "'"
 
 
 def command(*words: str) -> Commands:

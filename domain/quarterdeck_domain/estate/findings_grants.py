@@ -6,16 +6,12 @@ Source: S0-33, S0-57, S0-76.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from quarterdeck_domain.estate.finding_types import Finding, command
-from quarterdeck_domain.estate.landscape import Clock, Landscape
+from quarterdeck_domain.estate.landscape import WATCHED_FOR, Clock, Landscape
 
-WATCHED_FOR: Final = timedelta(days=30)
-"""For so long somebody must have been watched before what was not seen of it says anything, and so long what was seen
-counts as what it does."""
 _USE: Final = frozenset({"calls", "uses"})
 
 
@@ -31,6 +27,11 @@ class Scope:
             if (end := end_of(landscape.objects[name].facts.get("attributes.expires_at"))) is None
             or not landscape.clock.over(end)
         }
+
+        self.under_grant = frozenset(tool for grant in self.grants for _, tool in self.permitted(grant))
+        """The tools whose use somebody has bound to a grant."""
+        self.watched = self._watched()
+        """Those whose doings have been seen for long enough, and still are."""
 
     def permitted(self, grant: str) -> list[tuple[tuple[str, ...], str]]:
         """Return the tools that a grant permits, and through what."""
@@ -64,14 +65,7 @@ class Scope:
                     found += [((end,), tool) for tool in offered]
         return found
 
-    @cached_property
-    def under_grant(self) -> frozenset[str]:
-        """The tools whose use somebody has bound to a grant."""
-        return frozenset(tool for grant in self.grants for _, tool in self.permitted(grant))
-
-    @cached_property
-    def watched(self) -> frozenset[str]:
-        """Those whose doings have been seen for long enough, and still are."""
+    def _watched(self) -> frozenset[str]:
         first: dict[str, datetime] = {}
         last: dict[str, datetime] = {}
         for tie in self.landscape.ties():
@@ -79,21 +73,13 @@ class Scope:
                 began = tie.first_seen or tie.last_seen
                 first[tie.source] = min(began, first.get(tie.source, began))
                 last[tie.source] = max(tie.last_seen, last.get(tie.source, tie.last_seen))
-        clock = self.landscape.clock
-        return frozenset(
-            name
-            for name, began in first.items()
-            if clock.over(began + WATCHED_FOR) and not clock.over(last[name] + WATCHED_FOR)
-        )
+        recently = self.landscape.recently
+        return frozenset(name for name, began in first.items() if began <= recently < last[name])
 
     def used(self, actor: str) -> set[str]:
         """Return what somebody was seen to use of late."""
-        clock = self.landscape.clock
-        return {
-            tie.target
-            for tie in self.landscape.out.get(actor, ())
-            if tie.relation in _USE and tie.last_seen is not None and not clock.over(tie.last_seen + WATCHED_FOR)
-        }
+        land = self.landscape
+        return {tie.target for tie in land.out.get(actor, ()) if tie.relation in _USE and land.recent(tie)}
 
 
 def end_of(value: Any) -> datetime | None:
@@ -198,7 +184,7 @@ def _uses_any(landscape: Landscape, scope: Scope, grant: str, used: set[str]) ->
 
 def _held_for_long(landscape: Landscape, source: str, relation: str, target: str) -> bool:
     return any(
-        tie.declared and tie.since is not None and landscape.clock.over(tie.since + WATCHED_FOR)
+        tie.declared and landscape.for_long(tie)
         for tie in landscape.out.get(source, ())
         if tie.relation == relation and tie.target == target
     )

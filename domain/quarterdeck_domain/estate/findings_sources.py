@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from quarterdeck_domain.checks import legible
 from quarterdeck_domain.estate.drift import DIGEST, PINNED, is_fact
@@ -17,6 +16,9 @@ from quarterdeck_domain.estate.voices import BASE
 _STANDING: Final = {"declared": 0, "imported": 1, "observed": 2}
 _IN_NUMBER: Final = re.compile(r"(?<=[0-9])[^0-9a-z/:@]+(?=[0-9])")
 _PUNCTUATION: Final = re.compile(r"[^0-9a-z/:@.]+|\.(?![0-9])|(?<![0-9])\.")
+_ADDRESS: Final = re.compile(
+    r"(?P<host>[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]+)(?P<path>[^?#]*)(?P<query>(?:\?[^#]*)?)(?:#.*)?"
+)
 _AT: Final[Mapping[str, str]] = {
     "agent": "endpoint",
     "mcp_server": "endpoint",
@@ -50,15 +52,13 @@ def same_name(name: str) -> str:
 
 
 def _place(value: object) -> str | None:
+    """Return where something is, as it is compared: scheme and host in lower case, no slash at the end."""
     if not isinstance(value, str) or not value.strip():
         return None
-    try:
-        parts = urlsplit(value.strip())
-    except ValueError:
-        return None
-    if not parts.scheme or not parts.netloc:
+    found = _ADDRESS.fullmatch(value.strip())
+    if found is None:
         return value.strip().rstrip("/")
-    return f"{parts.scheme.lower()}://{parts.netloc.lower()}{parts.path.rstrip('/')}?{parts.query}"
+    return f"{found['host'].lower()}{found['path'].rstrip('/')}{found['query']}"
 
 
 def duplicates(landscape: Landscape) -> Iterator[Finding]:

@@ -7,10 +7,8 @@ version of or what exposes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
-from functools import cached_property
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +17,9 @@ from quarterdeck_domain.estate.relations import CONTROL
 from quarterdeck_domain.estate.values import LIVE
 
 Ends = tuple[str, str, str]
+WATCHED_FOR: Final = timedelta(days=30)
+"""For so long somebody must have been watched before what was not seen of it says anything, and so long what was seen
+counts as what it does. Days are whole ones (UTC), so that what follows from it holds for a day."""
 _VERSIONS: Final = frozenset({"version_of"})
 _PARTS: Final = frozenset({"version_of", "part_of"})
 
@@ -123,10 +124,29 @@ class Landscape:
                 if source in self.in_use:
                     self._before.setdefault(target, {}).setdefault(tie.relation, []).append(source)
         self._held: dict[str, frozenset[str]] = {}
+        today = clock.now.replace(hour=0, minute=0, second=0, microsecond=0)
+        self.recently = today - WATCHED_FOR
+        if any(self.recent(tie) or (tie.since is not None and tie.since > self.recently) for tie in self.ties()):
+            clock.over(today + timedelta(days=1))
+        self.owned = self._owned()
+        """The objects in use that somebody answers for: an owner, or a team."""
+        self.with_owner = self._with_owner()
+        """The objects in use for which an owner is named."""
+        self.teams = self._teams()
+        """The team of each object that has one: its own, or that of the nearest whole, version or server above it."""
 
-    def ties(self) -> Iterable[Tie]:
-        """Return every relation."""
-        return chain.from_iterable(self.out.values())
+    def recent(self, tie: Tie) -> bool:
+        """Tell whether a relation was seen of late."""
+        return tie.last_seen is not None and tie.last_seen > self.recently
+
+    def for_long(self, tie: Tie) -> bool:
+        """Tell whether a relation is declared for so long that not having been seen says something."""
+        return tie.since is not None and tie.since <= self.recently
+
+    def ties(self) -> Iterator[Tie]:
+        """Yield every relation."""
+        for found in self.out.values():
+            yield from found
 
     def after(self, name: str, *relations: str) -> Sequence[str]:
         """Return the objects in use that an object leads to by some types of relations."""
@@ -157,14 +177,10 @@ class Landscape:
                     waiting.append(part)
         return found
 
-    @cached_property
-    def owned(self) -> frozenset[str]:
-        """The objects in use that somebody answers for: an owner, or a team."""
+    def _owned(self) -> frozenset[str]:
         return self._answered(lambda name, facts: bool(facts.get("owner") or self._team(name)))
 
-    @cached_property
-    def with_owner(self) -> frozenset[str]:
-        """The objects in use for which an owner is named."""
+    def _with_owner(self) -> frozenset[str]:
         return self._answered(lambda _, facts: bool(facts.get("owner")))
 
     def _answered(self, own: Callable[[str, Mapping[str, Any]], bool]) -> frozenset[str]:
@@ -185,9 +201,7 @@ class Landscape:
         teams = sorted(self.after(name, "owned_by"))
         return teams[0].removeprefix("team:") if teams else None
 
-    @cached_property
-    def teams(self) -> Mapping[str, str]:
-        """The team of each object that has one: its own, or that of the nearest whole, version or server above it."""
+    def _teams(self) -> Mapping[str, str]:
         found = {name: team for name in self.objects if (team := self._team(name)) is not None}
         found |= {name: name.removeprefix("team:") for name in self.objects if name.startswith("team:")}
         layer = sorted(name for name in found if name in self.in_use and not name.startswith("team:"))

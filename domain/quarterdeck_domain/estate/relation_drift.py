@@ -13,7 +13,7 @@ from typing import Final
 
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.estate.finding_types import Finding, command
-from quarterdeck_domain.estate.findings_grants import WATCHED_FOR, Scope
+from quarterdeck_domain.estate.findings_grants import Scope
 from quarterdeck_domain.estate.landscape import Landscape, Tie
 from quarterdeck_domain.estate.relations import REACH, RELATION_TYPES, check_relation
 from quarterdeck_domain.estate.values import relation_id
@@ -31,11 +31,9 @@ def undeclared(landscape: Landscape) -> Iterator[Finding]:
     """Yield the relations that were seen of late and follow from nothing declared."""
     follows: dict[str, frozenset[str]] = {}
     for tie in landscape.ties():
-        if tie.declared or tie.relation not in VISIBLE or tie.last_seen is None:
+        if tie.declared or tie.relation not in VISIBLE or not landscape.recent(tie):
             continue
         if tie.source not in landscape.in_use or tie.target not in landscape.in_use:
-            continue
-        if landscape.clock.over(tie.last_seen + WATCHED_FOR):
             continue
         if tie.relation != "exposes":
             if tie.source not in follows:
@@ -79,16 +77,17 @@ def _follows(landscape: Landscape, source: str) -> frozenset[str]:
 
 def unseen(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
     """Yield the declared uses that were not seen for long, of those who were watched all that time."""
+    recent: dict[str, set[str]] = {}
     for tie in landscape.ties():
         if not tie.declared or tie.relation not in VISIBLE or tie.relation == "exposes":
             continue
         if tie.source not in scope.watched or tie.source not in landscape.in_use or tie.target not in landscape.in_use:
             continue
-        if tie.since is None or not landscape.clock.over(tie.since + WATCHED_FOR):
+        if landscape.recent(tie) or not landscape.for_long(tie):
             continue
-        if tie.last_seen is not None and not landscape.clock.over(tie.last_seen + WATCHED_FOR):
-            continue
-        if _in_part(landscape, tie):
+        if tie.source not in recent:
+            recent[tie.source] = {found.target for found in landscape.out[tie.source] if landscape.recent(found)}
+        if _in_part(landscape, tie.target, recent[tie.source]):
             continue
         since = "never" if tie.last_seen is None else f"not since {tie.last_seen.isoformat(timespec='seconds')}"
         yield Finding(
@@ -100,14 +99,9 @@ def unseen(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
         )
 
 
-def _in_part(landscape: Landscape, tie: Tie) -> bool:
+def _in_part(landscape: Landscape, end: str, recent: set[str]) -> bool:
     """Tell whether the use of something shows in the use of what it leads to: a server's tools, a model's versions."""
-    recent = {
-        found.target
-        for found in landscape.out.get(tie.source, ())
-        if found.last_seen is not None and not landscape.clock.over(found.last_seen + WATCHED_FOR)
-    }
-    waiting, passed = [tie.target], set[str]()
+    waiting, passed = [end], set[str]()
     while waiting and len(passed) < _MOST:
         here = waiting.pop()
         if here in recent:
@@ -149,7 +143,7 @@ def forbidden(landscape: Landscape) -> Iterator[Finding]:
     for tie in landscape.ties():
         if tie.last_seen is None or (tie.source in landscape.in_use and tie.target in landscape.in_use):
             continue
-        if tie.relation not in REACH or landscape.clock.over(tie.last_seen + WATCHED_FOR):
+        if tie.relation not in REACH or not landscape.recent(tie):
             continue
         for name, other in ((tie.target, tie.source), (tie.source, tie.target)):
             end = landscape.objects[name]
