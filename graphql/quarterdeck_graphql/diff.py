@@ -140,11 +140,18 @@ class Diff:
             list[str] | None,
             strawberry.argument(description="The same of every object that these teams answer for at either moment."),
         ] = None,
+        needed_by: Annotated[
+            strawberry.ID | None,
+            strawberry.argument(
+                description="The same of what this object needs at either moment: itself, what it reaches within six "
+                "steps, and the controls of these."
+            ),
+        ] = None,
     ) -> Connection[Change]:
         context = info.context
         context.require_all("a difference")
         check_first(first)
-        part = assets is not None or teams is not None
+        part = any(named is not None for named in (assets, teams, needed_by))
         only_estate = part or self.to.at.view is not None
         wanted = [
             name
@@ -154,12 +161,12 @@ class Diff:
         place: list[object] = [self.from_.position, self.to.position, wanted]
         if only_estate:
             views = [record.at.view for record in (self.from_, self.to)]
-            place += [*views, *(names and sorted(names) for names in (assets, teams))]
+            place += [*views, *(names and sorted(names) for names in (assets, teams)), needed_by]
         cursors = await context.cursors("diff", *place)
         key = cursors.read(after)
         async with self.to.at.record() as record:
             between = Between(_earlier(record, self.from_.at), record)
-            await between.narrow(assets, teams)
+            await between.narrow(assets, teams, needed_by, (self.from_.at, self.to.at))
             found = await self._changes(record, between if only_estate else None, wanted, key, first + 1)
         nodes = found[:first]
         for change in nodes:

@@ -566,6 +566,33 @@ async def test_what_opened_the_way(demo: DemoWorld) -> None:
     assert (triage["opened"]["verdict"], triage["opened"]["fewest"]) == ("OPEN_BEFORE", [])
 
 
+async def test_which_component_changed(demo: DemoWorld) -> None:
+    """S3-114: for support triage one thing, what its index is made of; for the shop in the US its model; for fraud watch
+    nothing; for the writer its grant, a tool that was found drifted, and one that came out of nowhere."""
+
+    async def changed(of: str) -> set[str]:
+        found = await demo.ask("WhichComponentChanged", of=of, **{"from": {"position": demo.before}})
+        return {node["objectId"].partition("drf_")[0] for node in nodes(found["diff"]["changes"])}
+
+    assert await changed("agent:support-triage") == {f"relation:retrieval_index:help-center derived_from {CUSTOMERS}"}
+    assert await changed("application:web-shop-us") == {"asset:model_version:aurora-4@2025-11"}
+    assert await changed("agent:fraud-watch") == set()
+    assert await changed("agent:campaign-writer") == {
+        "asset:tool_grant:campaign-audience",
+        "relation:tool_grant:campaign-audience permits tool:crm.find-customer",
+        "asset:tool:audience.preview",
+        "",  # the drift of it
+        "asset:tool:export.csv",
+        "relation:agent:campaign-writer calls tool:export.csv",
+    }
+    body = {
+        "documentId": "WhichComponentChanged",
+        "variables": {"of": "agent:nobody", "from": {"position": demo.before}},
+    }
+    refused = (await demo.here.post(body)).json()["errors"][0]
+    assert refused["extensions"]["code"] == "not_found"
+
+
 async def test_why_is_it_so(demo: DemoWorld) -> None:
     """The tool is in quarantine because it was registered and put there; nothing else is needed for it."""
     found = (await demo.ask("WhyIsItSo", id="asset:tool:audience.preview", fields=["lifecycle"]))["explain"]["slice"]
