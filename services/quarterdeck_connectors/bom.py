@@ -31,7 +31,7 @@ NAMESPACE: Final = "quarterdeck:"
 RELATION: Final = "relation:"
 MAX_BYTES: Final = 64 * 2**20
 """More is refused before it is looked at."""
-BOUNDS: Final = Bounds(size=MAX_BYTES, values=8_000_000)
+BOUNDS: Final = Bounds(size=MAX_BYTES, values=5_000_000)
 _SERIALS: Final = UUID("6f2d4a3e-5a0f-5d0c-9d5b-2f3f3b0a7c11")
 _IRI: Final = re.compile(
     r"[a-z][a-z0-9+.-]*://[A-Za-z0-9.-]+(:[0-9]{1,5})?"

@@ -9,6 +9,7 @@ Source: YAML 1.2.2, section 10.3 (core schema); RFC 8259, section 4 (names withi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -40,6 +41,7 @@ _INTEGER: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NO_NUMBER: Final = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _TAG: Final = "tag:yaml.org,2002:"
+_JSON_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _JSON_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|-?Infinity|NaN|-?[0-9][-+.0-9eE]*', re.DOTALL)
 
 
@@ -76,15 +78,15 @@ def read_document(data: bytes, name: str = "the file", *, form: Form | None = No
     if len(data) > bounds.size:
         raise UnreadableSource(f"{shown} is longer than {bounds.size} bytes", name=shown, limit=bounds.size)
     text = _text(data, shown)
-    if form == "json" or (form is None and name.endswith(".json")):
-        return _json(text, shown, bounds)
-    if form is None and text.lstrip(" \t\r\n")[:1] in ("{", "["):
-        try:
-            json.loads(text)
-        except (ValueError, RecursionError):
-            return _Yaml(text, shown, bounds).document()
-        return _json(text, shown, bounds)
-    return _Yaml(text, shown, bounds).document()
+    try:
+        if form == "json" or (form is None and name.endswith(".json")):
+            return _json(text, shown, bounds)
+        if form is None and text.lstrip(" \t\r\n")[:1] in ("{", "["):
+            with contextlib.suppress(json.JSONDecodeError):
+                return _json(text, shown, bounds)
+        return _Yaml(text, shown, bounds).document()
+    except json.JSONDecodeError as error:
+        _refuse(shown, error.lineno - 1, error.colno - 1, f"this is not JSON: {error.msg}")
 
 
 def bytes_of(path: Path, *, limit: int = MAX_BYTES) -> bytes:
@@ -139,6 +141,9 @@ class _Unsound(Exception):
 
 
 def _json(text: str, name: str, bounds: Bounds) -> Any:
+    # Counted before anything is made: a few bytes of text become a hundred times as many in memory.
+    if _is_crowded(text, bounds.values):
+        raise UnreadableSource(f"{name} holds more than {bounds.values} values", name=name, limit=bounds.values)
     counted = 0
 
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -153,13 +158,28 @@ def _json(text: str, name: str, bounds: Bounds) -> Any:
         value = json.loads(
             text, object_pairs_hook=pairs, parse_int=_integer, parse_float=_float, parse_constant=_no_number
         )
-    except json.JSONDecodeError as error:
-        _refuse(name, error.lineno - 1, error.colno - 1, f"this is not JSON: {error.msg}")
     except (RecursionError, _Unsound):
         _locate(text, name, bounds)
     if not _fits(value, bounds):
         _locate(text, name, bounds)
     return value
+
+
+def _is_crowded(text: str, values: int) -> bool:
+    """Tell whether JSON text has more brackets and commas, outside of its strings, than that many values need."""
+    if _separators(text, 0, len(text)) <= values:
+        return False
+    counted = end = 0
+    for string in _JSON_STRING.finditer(text):
+        counted += _separators(text, end, string.start())
+        if counted > values:
+            return True
+        end = string.end()
+    return counted + _separators(text, end, len(text)) > values
+
+
+def _separators(text: str, start: int, end: int) -> int:
+    return text.count(",", start, end) + text.count("[", start, end) + text.count("{", start, end)
 
 
 def _integer(digits: str) -> int:
