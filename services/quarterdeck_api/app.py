@@ -23,6 +23,7 @@ from quarterdeck_api import (
 from quarterdeck_api.auth import sign_in
 from quarterdeck_api.commands.router import STRUCTS as COMMAND_STRUCTS
 from quarterdeck_api.estate import import_door, traces
+from quarterdeck_api.estate.bulk import Bulk
 from quarterdeck_api.estate.import_door import STRUCTS as IMPORT_STRUCTS
 from quarterdeck_api.estate.router import MAX_FILE_BYTES, PATHS
 from quarterdeck_api.estate.router import STRUCTS as ESTATE_STRUCTS
@@ -55,6 +56,7 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     app.state.outages = Outages()
+    app.state.bulk = Bulk()
     problems.install(app, app.state.outages)
     openapi.install(app, STRUCTS)
     for room in (health, sign_in, commands, log, authzen, arap, grants, approvals, estate, import_door, traces):

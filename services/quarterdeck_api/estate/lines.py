@@ -16,8 +16,9 @@ NDJSON: Final = "application/x-ndjson"
 _under_way: set[asyncio.Task[None]] = set()
 
 
-async def lines_of(work: Callable[[Progress], Awaitable[Any]], name: str) -> AsyncIterator[bytes]:
-    """Do some work and yield what it says of itself. Whoever hangs up does not stop it: it ends by itself."""
+def lines_of(work: Callable[[Progress], Awaitable[Any]], name: str) -> AsyncIterator[bytes]:
+    """Begin some work and return what it says of itself. Whoever hangs up does not stop it, and be it at once: it ends
+    by itself."""
     tell: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     def progress(stage: str, done: int, of: int) -> None:
@@ -37,6 +38,10 @@ async def lines_of(work: Callable[[Progress], Awaitable[Any]], name: str) -> Asy
     task = asyncio.create_task(told(), name=name)
     _under_way.add(task)  # the loop itself holds tasks weakly
     task.add_done_callback(_under_way.discard)
+    return _lines(tell, task)
+
+
+async def _lines(tell: asyncio.Queue[bytes | None], task: asyncio.Task[None]) -> AsyncIterator[bytes]:
     while (line := await tell.get()) is not None:
         yield line
     await task

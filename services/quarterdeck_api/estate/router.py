@@ -17,6 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from quarterdeck_api.auth.caller import Caller, CallerDep, require
 from quarterdeck_api.commands.idempotency import idempotency_key
 from quarterdeck_api.estate.apply import Done, Planned, Progress, apply, plan
+from quarterdeck_api.estate.bulk import Bulk, Turn
 from quarterdeck_api.estate.lines import NDJSON, lines_of
 from quarterdeck_api.estate.sources import FORMATS, read
 from quarterdeck_api.openapi import ref, responses
@@ -151,8 +152,11 @@ async def plan_file(
 ) -> Response:
     """Return each step that applying the file would take, and the plan's digest. Nothing is recorded."""
     require(caller, *EDITORS)
-    found = await _read(request, form, source)
-    return _json(await plan(services, caller, found.declaration, found.notes))
+    turn, found = await _read(request, form, source)
+    try:
+        return _json(await plan(services, caller, found.declaration, found.notes))
+    finally:
+        turn.end()
 
 
 @router.post(
@@ -172,19 +176,28 @@ async def apply_file(
     """Make everything true that the file says, all of it or nothing. With `plan_digest`, only if that is the plan."""
     require(caller, *EDITORS)
     key = idempotency_key(request.headers)
-    found = await _read(request, form, source)
+    turn, found = await _read(request, form, source)
 
     async def work(progress: Progress) -> Done:
-        return await apply(services, caller, found.declaration, key=key, agreed=plan_digest, progress=progress)
+        try:
+            return await apply(services, caller, found.declaration, key=key, agreed=plan_digest, progress=progress)
+        finally:
+            turn.end()
 
     return StreamingResponse(lines_of(work, "apply an estate file"), media_type=NDJSON)
 
 
-async def _read(request: Request, form: str, source: str | None) -> Imported:
+async def _read(request: Request, form: str, source: str | None) -> tuple[Turn, Imported]:
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media not in MEDIA_TYPES:
         raise UnsupportedMediaType("send JSON or YAML", found=media[:80], expected=MEDIA_TYPES)
-    return await asyncio.to_thread(read, form, await request.body(), source)
+    bulk: Bulk = request.app.state.bulk
+    turn = await bulk.read(request)
+    try:
+        return turn, await asyncio.to_thread(read, form, turn.take(), source)
+    except BaseException:
+        turn.end()
+        raise
 
 
 def _json(value: Any) -> Response:
