@@ -5,6 +5,7 @@ Serves S0-04, S0-53, S0-59, S0-76, S2-82.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,15 @@ async def test_bad_questions_are_refused(here: GraphWorld) -> None:
         (BLAST, {"of": "agent:support", "hops": 1}),
     ):
         assert await codes(query, variables, by="bot") == ["not_allowed"]
+
+
+async def test_the_page_about_findings_asks_what_is_answered(here: GraphWorld) -> None:
+    """Each question on it, as it stands."""
+    page = Path(__file__).parents[2] / "docs" / "findings.md"
+    queries = re.findall(r"^```graphql\n(.+?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert len(queries) == 3
+    for query in queries:
+        assert (await here.ask(query, by="admin"))["now"]
 
 
 async def test_an_assessment_is_kept_until_the_estate_changes(

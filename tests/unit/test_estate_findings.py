@@ -5,18 +5,23 @@ Serves S0-04, S0-21, S0-53, S0-54, S0-58, S0-59, S0-71, S0-76, S2-50, S3-08.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from datetime import timedelta
 from typing import Any
 
+import click
 import pytest
+import typer
 from assessed import ANN, Told
 from given import HASH
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quarterdeck_domain.estate.finding_types import FINDING_TYPES, SEVERITIES, Finding
+from quarterdeck_cli.estate import app as estate_app
+from quarterdeck_cli.people import app as people_app
+from quarterdeck_domain.estate.finding_types import FINDING_TYPES, SEVERITIES, Finding, command
 from quarterdeck_domain.estate.findings import TIER_ONE_DEPENDANTS, assess
 from quarterdeck_domain.estate.findings_sources import same_name
 from quarterdeck_domain.estate.slices import DeprecateAsset
@@ -108,6 +113,7 @@ WORDS = {
     "monitoring_hook:NAME": "monitoring_hook:traces",
 }
 
+GROUPS = {"estate": typer.main.get_command(estate_app), "people": typer.main.get_command(people_app)}
 READS = {"reads": ["dataset:orders"]}
 WITHOUT = {"governed_by": "ungoverned", "gated_by": "ungated", "funded_by": "unfunded", "monitored_by": "unmonitored"}
 
@@ -469,10 +475,38 @@ def test_it_is_found_and_its_fix_mends_it(case: str) -> None:
     found = estate.findings()
     assert {(item.type, item.asset) for item in found} == {(type_, asset)}, found
     for item in found:
+        is_a_command_line(item.fix)
         estate.mend(item.fix, **WORDS)
         assert (item.type, item.asset, item.subject) not in {
             (left.type, left.asset, left.subject) for left in estate.findings()
         }
+
+
+def is_a_command_line(fix: str) -> None:
+    """Let pass what the command line takes: its verb is there, nothing is missing and no option unknown."""
+    for line in fix.split(" && "):
+        program, *words = shlex.split(line)
+        assert program == "quarterdeck"
+        here: Any = GROUPS[words.pop(0)]
+        verb = words.pop(0)
+        found = here.get_command(click.Context(here), verb)
+        assert found is not None, line
+        found.make_context(verb, words)
+
+
+def test_what_acts_although_it_is_out_of_use_is_stopped_where_it_runs() -> None:
+    """The map cannot mend that: its principal is to be deactivated."""
+    estate = told().mend(f"quarterdeck estate quarantine {AGENT} --reason r").wait(days=1)
+    (found,) = estate.seen(AGENT, "uses", "model:gpt").findings("forbidden_use")
+    assert found.fix == "quarterdeck people deactivate PRINCIPAL --reason REASON"
+    is_a_command_line(found.fix)
+
+
+def test_a_fix_is_quoted_as_a_shell_takes_it() -> None:
+    """Names may hold what a shell would read otherwise."""
+    words = ("a'b", "$(reboot)", "x y", "plain:name/1.2", "")
+    finding = Finding(type="isolated", asset="tool:x", message="", mend=command(*words))
+    assert shlex.split(finding.fix) == ["quarterdeck", "estate", *words]
 
 
 def test_every_type_of_finding_has_a_case() -> None:

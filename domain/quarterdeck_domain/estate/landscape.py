@@ -1,7 +1,7 @@
 """The whole estate at one moment: what stands on it, how it hangs together, and what follows from that for its parts.
 
 What an object gets from what it is part of is decided here, and why in
-`docs/decisions/0017-controls-come-from-the-whole.md`: controls from all that it is part of, an owner from what it is a
+`docs/decisions/0016-controls-come-from-the-whole.md`: controls from all that it is part of, an owner from what it is a
 version of or what exposes it.
 """
 
