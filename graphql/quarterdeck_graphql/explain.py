@@ -77,10 +77,17 @@ class Explanation:
         description="The record as the decision saw it; of anything else, as of the moment that was asked about."
     )
     decision: Decision | None = strawberry.field(description="The decision; null where it is something else.")
-    events: list[TimelineEntry] = strawberry.field(
-        description="The events it rests on and those it led to, or all that made it what it is, by position; "
-        "the first 200."
-    )
+
+    @resolver("The events it rests on and those it led to, or all that made it what it is, by position; the first 200.")
+    async def events(self) -> list[TimelineEntry]:
+        context = self.context
+        if self.entry is not None:
+            return await show_entries(context, await story_of(context, self.entry, self.approval_id))
+        if self.row is None:
+            return []
+        query = DCBQuery(items=[concerning(self.row)])
+        found = await context.log.read_sealed(context.tenant, query, until=self.estate.position, limit=MAX_EVENTS)
+        return await show_entries(context, [entry for entry in found if may_see(context, entry)])
 
     @resolver("The thing itself, as of the moment that was asked about.")
     async def node(self) -> Node | None:
@@ -232,7 +239,6 @@ async def _decision(context: Context, decision_id: str, position: int | None) ->
         record=record,
         estate=await record_at(context, position=entry.data["estate_position"]),
         decision=decision,
-        events=await show_entries(context, await story_of(context, entry, approval_id)),
     )
 
 
@@ -250,9 +256,6 @@ async def _state(
         row = await stored.get(type(shown), shown.id)
     if row is None:
         return None
-    query = DCBQuery(items=[concerning(row)])
-    log, tenant = context.log, context.tenant
-    entries = await log.read_sealed(tenant, query, until=then.position, limit=MAX_EVENTS)
     return Explanation(
         context=context,
         entry=None,
@@ -263,5 +266,4 @@ async def _state(
         record=now,
         estate=then,
         decision=None,
-        events=await show_entries(context, [entry for entry in entries if may_see(context, entry)]),
     )
