@@ -61,6 +61,24 @@ async def test_a_whole_page_walks_an_index(migrated_database: Callable[[], str],
                 assert not any("Seq Scan" in line or "Sort" in line for line in plan), (row.table, *plan)
 
 
+@pytest.mark.parametrize("then", [False, True], ids=["now", "then"])
+async def test_everything_that_matches_is_found_value_by_value(
+    migrated_database: Callable[[], str], then: bool
+) -> None:
+    """Thousands of values are not compared with every row there is, as they were before there were statistics."""
+    async with PostgresStore.open(migrated_database()) as store:
+        await Projector(store, store.pool).prepare()
+        async with store.pool.acquire() as connection, connection.transaction():
+            await schema.enter(connection, LIVE, "acme")
+            for row, name in _NARROWED:
+                plan = await explained(connection, selects.matching(LIVE, row, name, then=then))
+                searched = [line for line in plan if "Index Cond" in line]
+                where = "\n".join((row.table, name, *plan))
+                assert len(searched) == (2 if then else 1), where
+                assert all(f"({hashed(name)} = " in line for line in searched), where
+                assert not any("Seq Scan" in line or "Join Filter" in line for line in plan), where
+
+
 async def test_statistics_do_not_lead_a_narrowed_page_astray(migrated_database: Callable[[], str]) -> None:
     """Where nearly all rows have one value, a question for another value still goes by its own index."""
     async with PostgresStore.open(migrated_database()) as store:
