@@ -1,7 +1,7 @@
 """A declaration in the making: what importers say of objects, made fit to be recorded.
 
-Importers read what strangers wrote. Text is cut and made legible here, addresses lose what may be a secret, names are
-made in one way, and what could not be taken over is noted, so that an importer cannot forget it.
+Importers read what strangers wrote. Text is cut and made legible here, it loses what may be a secret, and so do
+addresses; names are made in one way, and what could not be taken over is noted, so that an importer cannot forget it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import msgspec
 from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_domain.checks import legible
 from quarterdeck_domain.estate.plan import MAX_ASSETS, MAX_RELATIONS, Declaration, Entry, read_declaration
+from quarterdeck_domain.estate.secrets import without_secrets
 from quarterdeck_domain.estate.values import MAX_NAME, MAX_TEXT, Confidence, check_facts, flat
 
 MAX_NOTES: Final = 200
@@ -145,14 +146,15 @@ def name_of(called: str) -> str:
 
 def line(value: object, *, limit: int = MAX_LINE) -> str:
     """Return what somebody wrote as one legible line; empty if it is no text."""
-    return legible(" ".join(value[: 4 * limit].split()), limit=limit) if isinstance(value, str) else ""
+    return legible(without_secrets(" ".join(value[: 4 * limit].split())), limit=limit) if isinstance(value, str) else ""
 
 
 def block(value: object, *, limit: int = MAX_TEXT) -> str:
     """Return what somebody wrote as legible lines; empty if it is no text."""
     if not isinstance(value, str):
         return ""
-    text = "\n".join(legible(part, limit=limit) for part in value[:limit].strip().splitlines())
+    kept = without_secrets(value[: 2 * limit].strip())[:limit]
+    text = "\n".join(legible(part, limit=limit) for part in kept.splitlines())
     return text if len(text) <= limit and len(value) <= limit else f"{text[: limit - 1]}…"
 
 

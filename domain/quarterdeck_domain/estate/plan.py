@@ -28,6 +28,7 @@ from quarterdeck_domain.estate.events import (
 )
 from quarterdeck_domain.estate.imports import GONE, followed, missing
 from quarterdeck_domain.estate.relations import check_relation, find_circle, hierarchy
+from quarterdeck_domain.estate.secrets import refuse_secrets
 from quarterdeck_domain.estate.values import Confidence, check_facts, check_validity, flat, relation_id, split
 from quarterdeck_domain.events import Event
 
@@ -176,6 +177,7 @@ def _entry(name: Any, said: Any) -> Entry:
     if not isinstance(name, str):
         raise InvalidInput("an object is named by text, kind:name")
     kind = split(name).kind
+    refuse_secrets(name, "the name")
     if said is None:
         said = {}
     if not isinstance(said, dict) or not all(isinstance(key, str) for key in said):
@@ -224,7 +226,7 @@ def _link(target: Any) -> Link:
     except msgspec.ValidationError as error:
         raise InvalidInput(f"an end of a relation is kind:name, or a mapping with `to`: {error}") from None
     optional_line(link.environment or "", "environment", limit=60)
-    prose(link.evidence, "evidence", limit=500)
+    refuse_secrets(prose(link.evidence, "evidence", limit=500) or "", "evidence")
     return link
 
 

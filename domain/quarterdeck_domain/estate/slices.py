@@ -23,6 +23,7 @@ from quarterdeck_domain.estate.events import (
     AssetRetired,
     AssetsMerged,
 )
+from quarterdeck_domain.estate.secrets import refuse_secrets
 from quarterdeck_domain.estate.values import check_changes, check_facts, check_validity, flat
 from quarterdeck_domain.events import Actor, Event, RecordedEvent
 from quarterdeck_domain.slices import Decision, boundary
@@ -66,6 +67,7 @@ class RegisterAsset(_OnAsset):
         valid_from: datetime | None = None,
     ) -> None:
         super().__init__(actor, asset)
+        refuse_secrets(asset, "the name")
         checked = check_facts(self.asset.kind, facts)
         if checked.lifecycle not in {"draft", "live"}:
             raise InvalidInput("what begins is a draft or live", field="lifecycle")

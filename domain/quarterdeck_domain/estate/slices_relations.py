@@ -12,10 +12,17 @@ from quarterdeck_domain.errors import InvalidInput, NotFound, WrongState
 from quarterdeck_domain.estate.asset import AssetFold
 from quarterdeck_domain.estate.events import RelationDeclared, RelationWithdrawn
 from quarterdeck_domain.estate.relations import check_relation, find_circle, hierarchy
+from quarterdeck_domain.estate.secrets import refuse_secrets
 from quarterdeck_domain.estate.slices import EDITORS
 from quarterdeck_domain.estate.values import check_validity, relation_id
 from quarterdeck_domain.events import Actor, RecordedEvent
 from quarterdeck_domain.slices import Decision, boundary
+
+
+def _evidence(text: str) -> str:
+    said = prose(text, "evidence", limit=MAX_REASON) or ""
+    refuse_secrets(said, "evidence")
+    return said
 
 
 class _OnRelation(CommandSlice):
@@ -76,7 +83,7 @@ class RelateAssets(_OnRelation):
             relation=relation,
             target=target,
             environment=None if environment is None else optional_line(environment, "environment", limit=60),
-            evidence=prose(evidence, "evidence", limit=MAX_REASON) or "",
+            evidence=_evidence(evidence),
             valid_from=valid_from,
             valid_to=valid_to,
         )

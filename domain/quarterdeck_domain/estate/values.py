@@ -13,6 +13,7 @@ from quarterdeck_domain.canonical import MAX_INTEGER
 from quarterdeck_domain.checks import optional_line, prose
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.estate.kinds import KINDS, Kind
+from quarterdeck_domain.estate.secrets import refuse_secrets
 
 Lifecycle = Literal["draft", "live", "deprecated", "quarantined", "retired"]
 Confidence = Literal["declared", "imported", "observed"]
@@ -83,7 +84,7 @@ def check_facts(kind: str, given: Mapping[str, Any]) -> Facts:
 
     Raises:
         InvalidInput: an unknown field or attribute, a value that does not fit, a character that deceives, or something
-            that looks like a person's address; the message says where.
+            that looks like a person's address or a secret; the message says where.
     """
     try:
         facts = msgspec.convert(dict(given), Facts)
@@ -94,7 +95,8 @@ def check_facts(kind: str, given: Mapping[str, Any]) -> Facts:
         value = getattr(facts, field)
         if value is not None:
             optional_line(value, field)
-    prose(facts.description, "description", limit=MAX_TEXT)
+            refuse_secrets(value, field)
+    refuse_secrets(prose(facts.description, "description", limit=MAX_TEXT) or "", "description")
     for name in facts.environments:
         optional_line(name, "environments", limit=60)
     for field in ("owner", "team"):
@@ -106,6 +108,7 @@ def check_facts(kind: str, given: Mapping[str, Any]) -> Facts:
             )
     for value in _texts(facts.attributes):
         prose(value, "attributes", limit=MAX_TEXT)
+        refuse_secrets(value, "attributes")
     return facts
 
 
