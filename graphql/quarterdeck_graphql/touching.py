@@ -1,9 +1,10 @@
 """Everything that touched an object of the estate, found in the log alone, so that it is never behind.
 
-Events name what they concern by tags. An object is concerned under each of these: its own name, as it is and as that of
-what was merged into it; as the subject or the resource of a decision, a request or a grant; as the principal that an
-agent is known by; and in the story of each approval that was asked for it. The one event that says what a whole file or
-an import did names its run, not its ten thousand objects: it is found from the objects' own events, see `read`.
+Events name what they concern by tags. An object is concerned under each of these: its own name, and those of what was
+merged into it; as the subject or the resource of a decision, a request or a grant, or as something else that the
+decision looked at; as the principal that an agent is known by; and in the story of each approval that was asked for it. The one
+event that says what a whole file or an import did names its run, not its ten thousand objects: it is found from the
+objects' own events, see `read`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ MAX_NAMES: Final = 50
 """How many merged objects are followed."""
 MAX_APPROVALS: Final = 200
 """How many requests about an object are followed to their end: the latest. Of others there are the requests alone."""
+_ROLES: Final = ("resource", "subject", "decided-about")
 _RUN: Final = "estate-run:"
 _APPLIED: Final = "estate.applied"
 _SAID: Final = ("asset.registered", "asset.changed")
@@ -47,7 +49,7 @@ async def concerning(context: Context, tag: str, *, stories: bool) -> list[str]:
     if asset is None:
         return [tag]
     names = await _names(context, asset)
-    parties = [f"{role}:{name}" for name in names for role in ("resource", "subject")]
+    parties = [f"{role}:{name}" for name in names for role in _ROLES]
     if asset.startswith("agent:"):
         for principal in await _principals(context, names):
             parties += [f"subject:agent:{principal}", f"principal:{principal}"]

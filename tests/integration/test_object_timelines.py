@@ -135,6 +135,19 @@ async def test_an_agent_is_its_principal(here: GraphWorld) -> None:
     assert {"asset.changed", "principal.registered", "policy.decision_recorded"} <= set(types)
 
 
+async def test_a_decision_belongs_to_what_it_looked_at(here: GraphWorld) -> None:
+    """A server is judged with the tools that it exposes, though no request names it."""
+    file = {
+        "version": 1,
+        "source": "platform",
+        "assets": {"mcp_server:pay": {"relations": {"exposes": ["tool:other"]}}},
+    }
+    await apply(here, file)
+    await here.world.evaluate(here.world.intent(resource={"type": "tool", "id": "other"}))
+    types = [type_ for _, type_ in await timeline(here, "mcp_server:pay")]
+    assert types == ["estate.applied", "asset.registered", "relation.declared", "policy.decision_recorded"]
+
+
 async def test_an_agent_hears_nothing_of_other_names(here: GraphWorld) -> None:
     """Whoever reads only its own sees the events that name it, and neither files nor what was merged."""
     page = await here.ask(TIMELINE, {"about": ["tool:refund"], "first": 50, "order": "OLDEST_FIRST"}, by="bot")

@@ -96,13 +96,14 @@ class DecisionRecorded(Event, frozen=True, kw_only=True):
 
     type = "policy.decision_recorded"
     data_subject = "subject"
-    # Not `bundle`: the few events of a bundle's own life must stay cheap to find among its decisions.
+    # Not `bundle`, and not `asset`: the few events of a thing's own life must stay cheap to find among its decisions.
     tag_fields = {
         "decision_id": "decision",
         "subject": "subject",
         "resource": "resource",
         "bundle_id": "decided-by",
         "approval_id": "approval",
+        "estate": "decided-about",
     }
 
     decision_id: str
