@@ -5,13 +5,17 @@ Serves S0-04, S0-53, S0-59, S0-76, S2-82.
 
 from __future__ import annotations
 
+import asyncio
 import re
+import shlex
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from agent_traces import Teller, protobuf
 from graphql_world import GraphWorld, graph_world
+from opentelemetry.trace import SpanKind
 
 from quarterdeck_readmodels.assessing import Assessor
 
@@ -219,6 +223,68 @@ async def test_bad_questions_are_refused(here: GraphWorld) -> None:
         (BLAST, {"of": "agent:support", "hops": 1}),
     ):
         assert await codes(query, variables, by="bot") == ["not_allowed"]
+
+
+def told_spans(answers: str, tokens: int, times: int) -> bytes:
+    """Return traces of an agent that asked a model."""
+    teller = Teller("desk")
+    said: dict[str, Any] = {"gen_ai__operation__name": "chat", "gen_ai__agent__name": "support"}
+    said |= {"gen_ai__request__model": "gpt", "gen_ai__response__model": answers, "gen_ai__usage__input_tokens": tokens}
+    for _ in range(times):
+        with teller.span("chat gpt", SpanKind.CLIENT, **said):
+            pass
+    return protobuf(teller.spans())
+
+
+async def test_drift_that_traces_show_is_found_once_and_can_be_accepted(here: GraphWorld) -> None:
+    """Another version answers, and what is asked is of another size; through the real door, twice at once."""
+    headers = here.world.api.bearer(here.world.tenant, "admin") | {"content-type": "application/x-protobuf"}
+
+    async def send(*bodies: bytes) -> None:
+        await here.project()
+        sent = [here.world.client.post("/v1/traces", content=body, headers=headers) for body in bodies]
+        assert [answer.status_code for answer in await asyncio.gather(*sent)] == [200] * len(bodies)
+        await here.project()
+
+    await send(told_spans("gpt-1", 100, 200))
+    assert nodes(await findings(here, type=["DRIFTED"])) == []
+    await send(told_spans("gpt-9", 9_000, 200), told_spans("gpt-9", 9_000, 1))
+    found = nodes(await findings(here, type=["DRIFTED"]))
+    assert [(item["assetId"], item["subject"]) for item in found] == [
+        ("asset:agent:support", "input_mix input_mix"),
+        ("asset:model:gpt", "model serves"),
+    ]
+    assert "under 256: 100% became under 16k: 100%" in found[0]["message"]
+    assert "gpt-1 became gpt-9" in found[1]["message"]
+    assert nodes(await findings(here, type=["UNREGISTERED"], kind=["agent", "model"])) == []
+    for item in found:
+        _, _, _, asset, drift, *_ = shlex.split(item["fix"])
+        body = {"asset": asset, "drift_id": drift, "reason": "looked at"}
+        await here.world.api.command("accept_drift", body, by=(here.world.tenant, "admin"))
+    await here.project()
+    assert nodes(await findings(here, type=["DRIFTED"])) == []
+    await send(told_spans("gpt-9", 9_000, 200))
+    assert nodes(await findings(here, type=["DRIFTED"])) == []
+
+
+async def test_what_was_missing_at_a_moment_as_it_is_known_now(here: GraphWorld) -> None:
+    """An owner who is recorded late was there; what nobody knew then is told apart from what was so."""
+    position = await here.world.position()
+    then = (await here.world.services.ledger.now()).isoformat()
+    since = "2020-01-01T00:00:00Z"
+    body = {"asset": "agent:new", "set": {"owner": "rota"}, "valid_from": since}
+    await here.world.api.command("change_asset", body, by=(here.world.tenant, "admin"))
+    await here.project()
+    query = """query($time: DateTime!, $known: Moment) { at(time: $time, knownAt: $known) {
+        findings(first: 9, filter: {type: [UNOWNED], kind: ["agent"]}) { edges { node { assetId } } } } }"""
+
+    async def unowned(known: Any) -> list[str]:
+        answer = await here.ask(query, {"time": then, "known": known}, by="admin")
+        return [edge["node"]["assetId"] for edge in answer["at"]["findings"]["edges"]]
+
+    assert await unowned(None) == ["asset:agent:new"]
+    assert await unowned({"position": position}) == ["asset:agent:new"]
+    assert await unowned({"position": await here.world.position()}) == []
 
 
 async def test_the_page_about_findings_asks_what_is_answered(here: GraphWorld) -> None:
