@@ -2,9 +2,10 @@
 
 Events name what they concern by tags. An object is concerned under each of these: its own name, and those of what was
 merged into it; as the subject or the resource of a decision, a request or a grant, or as something else that the
-decision looked at; as the principal that an agent is known by; and in the story of each approval that was asked for it. The one
-event that says what a whole file or an import did names its run, not its ten thousand objects: it is found from the
-objects' own events, see `read`.
+decision looked at; as the principal that an agent is known by; and in the story of each approval that was asked for it.
+
+The one event that says what a whole file or an import did names its run, not its ten thousand objects: it is found from
+the objects' own events, see `read`.
 """
 
 from __future__ import annotations
