@@ -152,7 +152,7 @@ def tag_of(object_id: str) -> str:
     kind = TAG_OF.get(object_id[:4])
     if kind is not None:
         return f"{kind}:{object_id}"
-    if object_id.startswith(("path:", "tenant:", "parked:", "relation:", "asset:")):
+    if object_id.startswith(("path:", "tenant:", "parked:", "relation:", "asset:", "source:")):
         return object_id
     if object_id.partition(":")[0] in KINDS:
         return f"asset:{object_id}"
