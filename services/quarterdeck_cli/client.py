@@ -176,15 +176,20 @@ class Api:
         return data
 
     def query(self, document: str, **variables: Any) -> dict[str, Any]:
-        """Return the data that answers a GraphQL question."""
-        answer = self._send("POST", "/graphql", json={"query": document, "variables": variables}).json()
-        if answer.get("errors"):
+        """Return the data that answers a GraphQL question. One that is not answered just now is asked again: what took
+        long to work out is kept, and the next is answered."""
+        for pause_s in (*PAUSES_S, None):
+            answer = self._send("POST", "/graphql", json={"query": document, "variables": variables}).json()
+            if not answer.get("errors"):
+                data: dict[str, Any] = answer["data"]
+                return data
             first = answer["errors"][0]
             kind = str((first.get("extensions") or {}).get("code") or "error")
-            code = UNREACHABLE if kind in _NOT_NOW else REFUSED
-            fail(str(first.get("message")), self._hints.get(kind, _AGAIN), code=code, json=self._json, kind=kind)
-        data: dict[str, Any] = answer["data"]
-        return data
+            if kind not in _NOT_NOW or pause_s is None:
+                code = UNREACHABLE if kind in _NOT_NOW else REFUSED
+                fail(str(first.get("message")), self._hints.get(kind, _AGAIN), code=code, json=self._json, kind=kind)
+            time.sleep(pause_s)
+        raise AssertionError("the last try returns or ends the command")
 
     @contextmanager
     def stream(self, path: str, **params: Any) -> Iterator[httpx.Response]:

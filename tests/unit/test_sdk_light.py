@@ -76,6 +76,24 @@ assert result.exit_code == 3, result.output
     assert done.returncode == 0, done.stderr
 
 
+def test_what_is_read_here_says_what_to_install() -> None:
+    """Only that takes the server's part; everything else about the estate does without."""
+    script = """
+from quarterdeck_cli import main
+main._mount("estate")
+from typer.testing import CliRunner
+there = {"QUARTERDECK_URL": "http://127.0.0.1:9", "QUARTERDECK_TOKEN": "x"}
+for words in (["prompts", "."], ["mcp-stdio", "--as", "crm", "--", "true"], ["mcp", "http://127.0.0.1:9", "--as", "crm"]):
+    result = CliRunner().invoke(main.app, ["estate", "import", *words, "--yes"], env=there)
+    assert result.exit_code == 1, result.output
+    assert "pip install 'quarterdeck[server]'" in result.output, result.output
+result = CliRunner().invoke(main.app, ["estate", "list"], env=there)
+assert result.exit_code == 3, result.output
+"""
+    done = run(script)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_verb_imports_what_it_needs_alone() -> None:
     """The version needs no verb; a verb that asks a server needs none of those that run one."""
     script = """
