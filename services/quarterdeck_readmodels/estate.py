@@ -78,6 +78,8 @@ class Asset(Row, frozen=True, kw_only=True):
     dated: tuple[dict[str, Any], ...] = ()
     timed: str | None = None
     """`dated` once a dated fact is known of it. Of all others, what was true is what was recorded."""
+    began: datetime | None = None
+    """The first moment from which on a dated fact holds."""
 
 
 class Relation(Row, frozen=True, kw_only=True):
@@ -108,6 +110,8 @@ class Relation(Row, frozen=True, kw_only=True):
     timed: str | None = None
     """`dated` once it was declared or withdrawn as of another moment than that of recording, or was first seen long
     before that was recorded; else `seen` once it was seen. Of all others, what was true is what was recorded."""
+    began: datetime | None = None
+    """The first moment at which it can have held: it was seen, or somebody declared it to hold from then on."""
     changed_at: datetime
 
 
@@ -150,6 +154,15 @@ def stamp(moment: datetime | str) -> str:
     """Return a moment as text that sorts as moments do."""
     found = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
     return found.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def earliest(*moments: datetime | str | None) -> datetime:
+    """Return the first of some moments, of which one there is."""
+    return min(
+        datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+        for moment in moments
+        if moment is not None
+    )
 
 
 def _dated(item: Mapping[str, Any]) -> Dated:
@@ -202,6 +215,7 @@ def _said(event: Seen, facts: Mapping[str, Any], **columns: Any) -> Callable[[Ma
             plain |= {name: _value(before, name) for name in facts if name in since and name not in plain}
             item = {"position": event.position, "begins": stamp(begins or event.recorded_at), "facts": dict(facts)}
             dated.append(item if ends is None else item | {"ends": stamp(ends)})
+            columns["began"] = earliest(before["began"], begins or event.recorded_at)
         kept = {"since": since, "plain": plain, "dated": dated[-MAX_DATED:], "changed_at": event.recorded_at}
         kept |= {"voices": said.by, "contested": said.contested}
         if not dated:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from quarterdeck_readmodels.estate import DATED, MAX_DATED, PROMPTLY, SEEN, Drift, Relation, stamp
+from quarterdeck_readmodels.estate import DATED, MAX_DATED, PROMPTLY, SEEN, Drift, Relation, earliest, stamp
 from quarterdeck_readmodels.tables import Change, Fold, Seen
 
 SAID: Final = ("environment", "evidence", "confidence", "said_by")
@@ -40,7 +40,11 @@ def _declared(event: Seen) -> Iterable[Change]:
             kept[-1][1] = max(begins, kept[-1][0])
         said = {name: data[name] for name in SAID}
         timed = DATED if dated else before["timed"]
-        return said | {"intervals": [*_whole(kept), [begins, ends]][-MAX_DATED:], "timed": timed}
+        return said | {
+            "intervals": [*_whole(kept), [begins, ends]][-MAX_DATED:],
+            "timed": timed,
+            "began": earliest(before["began"], begins),
+        }
 
     values = _ends(data) | {"declared": True, "changed_at": event.recorded_at}
     yield Change(row=Relation, id=_name(data), create=True, again=True, set=values, work=after)
@@ -55,6 +59,7 @@ def _observed(event: Seen) -> Iterable[Change]:
         found = {
             "seen": before["seen"] + data["count"],
             "first_seen": first,
+            "began": earliest(before["began"], first),
             "last_seen": _ordered(before["last_seen"], last)[-1],
             "environment": before["environment"] or data["environment"],
             "timed": DATED if before["timed"] == DATED or (late and first != before["first_seen"]) else SEEN,

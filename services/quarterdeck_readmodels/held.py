@@ -102,6 +102,7 @@ class Held(Record):
         sources = Sources(
             known=self._known,
             then=self._then,
+            moment=self.moment,
             known_at=self.position,
             recorded=self._recorded,
             promptly=min(self._promptly, self.position),

@@ -3,25 +3,27 @@
 1. What was recorded by the moment is read in page order, narrowed by the database. Of what is `timed`, the row as known
    tells what held.
 2. What was recorded after the moment and held at it is among the `timed` rows that began later: few, found by an index.
-3. A column that changes cannot narrow what is known before it is known what held. So where a page is narrowed by one,
-   every `timed` row comes from the second source, and is looked at here.
+3. Where a page is narrowed by a column that changes, every `timed` row comes from the second source: the database
+   tells of which ones it had one of the values at the moment.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
 from quarterdeck_readmodels.estate import DATED, SEEN, Asset, Relation
+from quarterdeck_readmodels.held_selects import Late, timed
 from quarterdeck_readmodels.reader import MAX_PAGE, Record
 from quarterdeck_readmodels.tables import Row
 
 R = TypeVar("R", bound=Row)
 FIXED: Final[Mapping[type[Row], frozenset[str]]] = {
-    Asset: frozenset({"kind"}),
+    Asset: frozenset({"kind", "offered_by"}),
     Relation: frozenset({"source", "target", "relation", "source_kind", "target_kind"}),
 }
 """The rows that are told of a moment, and the columns in which they are the same at every moment."""
@@ -42,6 +44,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
 
     known: Record
     then: Record
+    moment: datetime
     known_at: int
     recorded: int
     promptly: int
@@ -82,10 +85,11 @@ async def merged(
 ) -> list[R]:
     """Return the first rows of a page, as many as there are up to a limit."""
     loose = {name: values for name, values in wanted.items() if name not in FIXED[row]}
+    fixed = {name: values for name, values in wanted.items() if name in FIXED[row]}
     streams = [_Stream(_recorded(sources, row, wanted, loose, after, newest_first), limit)]
-    for mark, low, high in _spans(sources, row, loose):
-        fetch = _timed(sources, row, {**wanted, "timed": [mark]}, loose, _within(after, low, high, newest_first))
-        streams.append(_Stream(fetch, limit))
+    for late in _spans(sources, row, loose):
+        bounded = _following(late, after, newest_first)
+        streams.append(_Stream(_timed(sources, row, bounded, fixed, loose, newest_first), limit))
     found: list[R] = []
     while len(found) < limit:
         heads = [(item[0], stream) for stream in streams if (item := await stream.head()) is not None]
@@ -98,31 +102,20 @@ async def merged(
     return found
 
 
-def _spans(sources: Sources, row: type[Row], loose: Mapping[str, object]) -> list[tuple[str, int, int]]:
+def _spans(sources: Sources, row: type[Row], loose: Mapping[str, object]) -> list[Late]:
     """Return which `timed` rows there may be beside the recorded ones: the mark, and where such objects began."""
     low = 0 if loose else sources.recorded
-    spans = [(DATED, low, sources.known_at)]
+    spans = [Late(DATED, low, sources.known_at)]
     if row is Relation:
-        spans.append((SEEN, low, sources.promptly))
-    return [span for span in spans if span[1] < span[2]]
+        spans.append(Late(SEEN, low, sources.promptly))
+    return [span for span in spans if span.low < span.high]
 
 
-class _Bounds(msgspec.Struct, frozen=True):
-    low: int
-    high: int
-    newest_first: bool
-
-    def start(self, after: int | None) -> int:
-        if self.newest_first:
-            return self.high + 1 if after is None else after
-        return self.low if after is None else after
-
-
-def _within(after: int | None, low: int, high: int, newest_first: bool) -> _Bounds:
-    """Return the bounds of what follows a place: low < position <= high."""
+def _following(late: Late, after: int | None, newest_first: bool) -> Late:
+    """Return the part that follows a place."""
     if after is None:
-        return _Bounds(low, high, newest_first)
-    return _Bounds(low, min(high, after - 1), True) if newest_first else _Bounds(max(low, after), high, False)
+        return late
+    return late._replace(high=min(late.high, after - 1)) if newest_first else late._replace(low=max(late.low, after))
 
 
 def _recorded(
@@ -150,19 +143,30 @@ def _recorded(
 
 
 def _timed(
-    sources: Sources, row: type[R], wanted: Mapping[str, Sequence[object]], loose: Mapping[str, Any], bounds: _Bounds
+    sources: Sources,
+    row: type[R],
+    late: Late,
+    fixed: Mapping[str, Sequence[object]],
+    loose: Mapping[str, Sequence[object]],
+    newest_first: bool,
 ) -> Callable[[int | None, int], Awaitable[tuple[list[_Item], bool]]]:
-    where = {name: values for name, values in wanted.items() if name not in loose}
-
     async def fetch(after: int | None, size: int) -> tuple[list[_Item], bool]:
-        page = await sources.known.page(
-            row, first=size, after=bounds.start(after), newest_first=bounds.newest_first, where=where
+        here = _following(late, after, newest_first)
+        places = await timed(
+            sources.known,
+            row,
+            here,
+            limit=size,
+            moment=sources.moment,
+            recorded=sources.recorded,
+            fixed=fixed,
+            loose=loose,
+            newest_first=newest_first,
         )
-        rows = [item for item in page.rows if bounds.low < item.created_position <= bounds.high]
-        held = await sources.resolve(row, rows)
+        rows = await sources.known.many(row, list(places))
+        held = await sources.resolve(row, list(rows.values()))
         fitting = {name: item for name, item in held.items() if _fits(item, loose)}
-        items = [(item.created_position, fitting.get(item.id)) for item in rows]
-        return items, page.more and len(rows) == len(page.rows)
+        return [(place, fitting.get(name)) for name, place in places.items()], len(places) == size
 
     return fetch
 
