@@ -27,6 +27,10 @@ MAX_PAGE: Final = 1_000
 NO_TABLES: Final = (asyncpg.InvalidSchemaNameError, asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError)
 _POLL_S: Final = 0.25
 _WIDE: Final = 20_000
+_PLACES: Final = 160
+"""So many places of the log hold one object of those asked for, at first guess."""
+_WIDER: Final = 16
+"""By how much more is asked for at most, where there was nothing."""
 _EVER: Final = 2**62
 _from_json: Final = msgspec.json.Decoder().decode
 
@@ -192,8 +196,27 @@ class Record:
             self._schema, row, tuple(narrow), then=self._past, newest_first=newest_first, only=_only(row, self._lean)
         )
         as_of = [self.position] if self._past else []
-        found = await self._connection.fetch(query, self.tenant, low, high, first + 1, *as_of, *narrow.values())
+        arguments = (*as_of, *narrow.values())
+        if self._past and any(columns(row)[name] != "jsonb" for name in narrow):
+            found = await self._in_parts(query, low, high, first + 1, arguments, newest_first=newest_first)
+        else:
+            found = await self._connection.fetch(query, self.tenant, low, high, first + 1, *arguments)
         return Page([_row(row, record) for record in found[:first]], len(found) > first)
+
+    async def _in_parts(
+        self, query: str, low: int, high: int, limit: int, arguments: Sequence[object], *, newest_first: bool
+    ) -> list[Any]:
+        """Return the first rows of a narrowed page of then, asking for some of the places where objects began at a
+        time: as many as will do, as far as can be told by what the part before held."""
+        found: list[Any] = []
+        width = limit * _PLACES
+        while low < high and len(found) < limit:
+            begin, end = (max(low, high - width), high) if newest_first else (low, min(high, low + width))
+            part = await self._connection.fetch(query, self.tenant, begin, end, limit - len(found), *arguments)
+            found += part
+            low, high = (low, begin) if newest_first else (end, high)
+            width *= min(_WIDER, max(2, 2 * (limit - len(found)) // len(part))) if part else _WIDER
+        return found
 
     async def get(self, row: type[R], object_id: str) -> R | None:
         """Return one object as it was."""

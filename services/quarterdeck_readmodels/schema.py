@@ -160,7 +160,8 @@ def _narrowing(name: str, table: str, column: str) -> list[str]:
     # tenants' rows, and the one that hashes is not among them, while the comparison of two numbers is.
     key = f"tenant_id, {hashed(column)}, created_position"
     return [
-        f"CREATE INDEX {table}_{column}_now ON {name} ({key}) WHERE to_position IS NULL AND {column} IS NOT NULL",
+        f"CREATE INDEX {table}_{column}_now ON {name} ({key}, from_position) "
+        f"WHERE to_position IS NULL AND {column} IS NOT NULL",
         f"CREATE INDEX {table}_{column}_then ON {name} ({key}, from_position, to_position) "
         f"WHERE to_position IS NOT NULL AND {column} IS NOT NULL",
     ]

@@ -61,6 +61,8 @@ def matching(schema: str, row: type[Row], column: str, *, then: bool, only: tupl
     """Return the query of every object whose column has one of some values, in no order.
 
     Parameters: tenant, values, how many at most, the position as of which (only with `then`).
+    `OFFSET 0` keeps it a walk of the index for each value: before there are statistics, a planner compares each value
+    with each row.
     """
     walk = f"""SELECT * FROM {schema}.{row.table} t
         WHERE t.tenant_id = $1 AND t.{hashed(column)} = u.hash AND t.{column} = u.value AND """  # noqa: S608
@@ -72,7 +74,7 @@ def matching(schema: str, row: type[Row], column: str, *, then: bool, only: tupl
     )
     return f"""SELECT {names(row, only)} FROM (
             SELECT value, hashtextextended(value, 0) AS hash FROM unnest($2::text[]) AS x(value) OFFSET 0
-        ) AS u CROSS JOIN LATERAL ({versions}) t LIMIT $3"""  # noqa: S608
+        ) AS u CROSS JOIN LATERAL ({versions} OFFSET 0) t LIMIT $3"""  # noqa: S608
 
 
 @cache
@@ -100,24 +102,22 @@ def _fits(row: type[Row], column: str, number: int) -> str:
 
 
 def _narrowed(table: str, shown: str, lead: str, number: int, rest: str, newest_first: bool, *, then: bool) -> str:
-    # One index walk a value, in page order; what is current and what has ended have an index each. What is current
-    # comes first: once it fills the page, only what has ended and lies between can be on it, and that is little.
-    order = "DESC" if newest_first else "ASC"
+    # One index walk a value, in page order. What is current and what has ended have an index each, and both tell which
+    # versions hold without looking at the rows. Of then, neither walk knows when the other has filled the page: so the
+    # reader asks for a part of the places first (`reader.Record.page`).
+    order = f"created_position {'DESC' if newest_first else 'ASC'}"
 
-    def walk(which: str, low: str, high: str) -> str:
+    def walk(which: str) -> str:
         return f"""SELECT * FROM {table} t WHERE t.tenant_id = $1 AND t.{hashed(lead)} = u.hash AND t.{lead} = u.value
-            AND t.created_position > {low} AND t.created_position <= {high}{rest} AND {which}
-            ORDER BY t.created_position {order} LIMIT $4"""  # noqa: S608
+            AND t.created_position > $2 AND t.created_position <= $3{rest} AND {which}
+            ORDER BY t.{order} LIMIT $4"""  # noqa: S608
 
-    if then:
-        low, high = ("min(created_position)", "$3") if newest_first else ("$2", "max(created_position) - 1")
-        ends = f"""SELECT CASE WHEN count(*) >= $4 THEN {low} ELSE $2 END AS low,
-            CASE WHEN count(*) >= $4 THEN {high} ELSE $3 END AS high FROM live"""  # noqa: S608
-        versions = f"""WITH live AS MATERIALIZED ({walk("t.to_position IS NULL AND t.from_position <= $5", "$2", "$3")})
-            SELECT * FROM live UNION ALL SELECT ended.* FROM ({ends}) b CROSS JOIN LATERAL (
-                {walk("t.from_position <= $5 AND t.to_position > $5", "b.low", "b.high")}) ended"""  # noqa: S608
-    else:
-        versions = walk("t.to_position IS NULL", "$2", "$3")
+    versions = (
+        f"""({walk("t.to_position IS NULL AND t.from_position <= $5")})
+            UNION ALL ({walk("t.from_position <= $5 AND t.to_position > $5")})"""
+        if then
+        else walk("t.to_position IS NULL")
+    )
     return f"""SELECT {shown} FROM (
             SELECT value, hashtextextended(value, 0) AS hash FROM unnest(${number}::text[]) AS x(value) OFFSET 0
-        ) AS u CROSS JOIN LATERAL ({versions}) t ORDER BY t.created_position {order} LIMIT $4"""  # noqa: S608
+        ) AS u CROSS JOIN LATERAL ({versions}) t ORDER BY t.{order} LIMIT $4"""  # noqa: S608

@@ -20,6 +20,7 @@ from quarterdeck_ledger.keys import MemoryKeyStore
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_projector.projector import Projector
+from quarterdeck_readmodels import reader as reading
 from quarterdeck_readmodels import schema
 from quarterdeck_readmodels.catalogue import ROWS, VERSION
 from quarterdeck_readmodels.folding import Unfoldable
@@ -236,8 +237,12 @@ async def test_pages_neither_skip_nor_repeat_while_the_log_grows(world: World) -
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_narrowed_pages_hold_what_the_whole_page_holds(world: World, seed: int) -> None:
-    """Of any moment, in both orders, whatever has ended since: narrowing is leaving out."""
+async def test_narrowed_pages_hold_what_the_whole_page_holds(
+    world: World, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of any moment, in both orders, in however many parts, whatever has ended since: narrowing is leaving out."""
+    monkeypatch.setattr(reading, "_PLACES", (1, 3, 160)[seed])
+    monkeypatch.setattr(reading, "_WIDER", (2, 4, 16)[seed])
     await world.append(Stream(seed).take(400))
     await world.project()
     chooser = random.Random(seed)
