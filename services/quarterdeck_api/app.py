@@ -64,7 +64,12 @@ def create_app(services: Services) -> FastAPI:
     graphql_mount.mount(app)
     # The last added is the outermost.
     larger = dict.fromkeys(PATHS, MAX_FILE_BYTES) | {traces.PATH: traces.MAX_BODY_BYTES}
-    app.add_middleware(BodyLimit, max_bytes=services.settings.max_body_bytes, larger=larger)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=services.settings.max_body_bytes,
+        larger=larger,
+        told_by=frozenset({traces.PATH}),
+    )
     app.add_middleware(
         Deadline, timeout_s=services.settings.request_timeout_s, long_poll_s=services.settings.long_poll_max_s
     )

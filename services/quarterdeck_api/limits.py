@@ -162,11 +162,19 @@ class SecurityHeaders:
 class BodyLimit:
     """Refuses a body longer than the limit: by its announced length at once, else when it has grown too long."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int, larger: Mapping[str, int] = MappingProxyType({})) -> None:
-        """`larger` says for which paths more is read."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_bytes: int,
+        larger: Mapping[str, int] = MappingProxyType({}),
+        told_by: frozenset[str] = frozenset(),
+    ) -> None:
+        """`larger` says for which paths more is read; the routes at `told_by` say themselves, in the words of their
+        protocol, that it is too much: they hear of it when they read the body."""
         self._app = app
         self._max_bytes = max_bytes
         self._larger = larger
+        self._told_by = told_by
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -176,7 +184,14 @@ class BodyLimit:
         max_bytes = self._larger.get(scope["path"], self._max_bytes)
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if not announced.isdigit() or len(announced) > 18 or int(announced) > max_bytes:
-            await problem_of(_too_large(max_bytes))(scope, receive, send)
+            if scope["path"] not in self._told_by:
+                await problem_of(_too_large(max_bytes))(scope, receive, send)
+                return
+
+            async def refused() -> Message:
+                raise _too_large(max_bytes)
+
+            await self._app(scope, refused, send)
             return
         received = 0
 

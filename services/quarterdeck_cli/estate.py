@@ -15,6 +15,7 @@ from quarterdeck_cli import (
     estate_reach,
     estate_reads,
     estate_state,
+    sources,
 )
 
 app = typer.Typer(
@@ -33,3 +34,4 @@ for _panel, _module in _PANELS:
         _command.rich_help_panel = _panel
         app.registered_commands.append(_command)
 app.add_typer(estate_imports.app, name="import", rich_help_panel="Fill it, take it away")
+app.add_typer(sources.app, name="sources", rich_help_panel="Fill it, take it away")

@@ -136,6 +136,8 @@ async def address_of(url: str, *, internal: bool = False, allowed: Allowed | Non
     if allowed is not None:
         try:
             target = allowed.target(url)
+            if not allowed.may(target):
+                allowed.require(target, ())  # says what would allow it; nobody's name is asked for
         except RefusedDestination as error:
             raise AddressNotAllowed(str(error)) from None
     try:

@@ -7,6 +7,7 @@ twice, late or in the wrong order change nothing. A schedule that was paused by 
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Final
 
@@ -34,6 +35,8 @@ from quarterdeck_workflows.import_source.workflow import ImportSourceWorkflow
 
 CATCH_UP: Final = timedelta(hours=1)
 """How late an import is still made that was due while Temporal was away."""
+_TRIES: Final = 50
+_PAUSE_S: Final = 0.1
 
 
 class Schedules:
@@ -93,16 +96,33 @@ class Schedules:
     async def _keep(self, tenant: str, source: Source, *, at_once: bool) -> None:
         name = schedule_id(tenant, source.source_id)
         wanted = self._schedule(tenant, source)
-        try:
-            await self._temporal.create_schedule(name, wanted, trigger_immediately=at_once)
-        except ScheduleAlreadyRunningError:
-
-            def changed(was: ScheduleUpdateInput) -> ScheduleUpdate | None:
-                wanted.state = was.description.schedule.state
-                return ScheduleUpdate(schedule=wanted)
-
-            await self._temporal.get_schedule_handle(name).update(changed)
+        for _ in range(_TRIES):
+            try:
+                await self._temporal.create_schedule(name, wanted, trigger_immediately=at_once)
+                break
+            except ScheduleAlreadyRunningError:
+                if await self._change(name, wanted, at_once=at_once):
+                    break
+            await asyncio.sleep(_PAUSE_S)  # the one before is still on its way out
         self._one.setdefault(tenant, source.source_id)
+
+    async def _change(self, name: str, wanted: Schedule, *, at_once: bool) -> bool:
+        """Change a schedule that is there; tell whether it is."""
+
+        def changed(was: ScheduleUpdateInput) -> ScheduleUpdate | None:
+            wanted.state = was.description.schedule.state
+            return ScheduleUpdate(schedule=wanted)
+
+        handle = self._temporal.get_schedule_handle(name)
+        try:
+            await handle.update(changed)
+            if at_once:
+                await handle.trigger()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return False
+        return True
 
     async def _delete(self, tenant: str, source_id: str) -> None:
         if self._one.get(tenant) == source_id:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from gate_world import House
-from temporalio.client import WorkflowHandle
+from temporalio.client import ScheduleOverlapPolicy, WorkflowHandle
 
 from quarterdeck_connectors.destinations import Allowed
 from quarterdeck_domain.access.events import TenantOpened
@@ -82,7 +82,8 @@ async def again(house: House, source_id: str = "crm") -> None:
     handle = house.temporal.get_schedule_handle(schedule_id("acme", source_id))
     for workflow in await runs(house, source_id):
         await workflow.result()
-    await handle.trigger()
+    # Temporal may not have heard of that end yet, and would pass over this one.
+    await handle.trigger(overlap=ScheduleOverlapPolicy.ALLOW_ALL)
 
 
 async def runs(house: House, source_id: str = "crm") -> list[WorkflowHandle[Any, Any]]:

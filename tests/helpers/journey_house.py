@@ -165,7 +165,9 @@ class Journey:
 @contextlib.asynccontextmanager
 async def journey(url: str, home: Path) -> AsyncIterator[Journey]:
     """Run the house over a migrated database."""
-    settings = settings_for(url, home / "data", public_url=None, port=free_port(), webhook_allow=("127.0.0.1",))
+    settings = settings_for(
+        url, home / "data", public_url=None, port=free_port(), webhook_allow=("127.0.0.1",), import_allow=("127.0.0.1",)
+    )
     async with running(settings) as services, httpx.AsyncClient() as unused:
         house = House(services, unused)
         await house.begin(TENANT)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from gate_world import DIGEST, House, every_run, open_approval, running_worker, settled
+from import_world import local, projecting, registered
+from mcp_world import Raw, raw
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
 
 from quarterdeck_domain.approvals.events import (
@@ -34,7 +36,9 @@ from quarterdeck_workflows.approval_gate.types import ApprovalGateInput
 from quarterdeck_workflows.approval_gate.workflow import ApprovalGateWorkflow
 from quarterdeck_workflows.callback_delivery.destination import Destinations
 from quarterdeck_workflows.client import connect
-from quarterdeck_workflows.ids import delivery_id, gate_id
+from quarterdeck_workflows.ids import delivery_id, gate_id, import_id
+from quarterdeck_workflows.import_source.types import ImportSourceInput
+from quarterdeck_workflows.import_source.workflow import ImportSourceWorkflow
 
 TARGET = Path(__file__).parents[1] / "histories" / version("quarterdeck")
 SHORT_HISTORIES = {"limit.historyCount.suggestContinueAsNew": "20"}
@@ -49,6 +53,7 @@ async def record(house: House) -> None:
         async with running_worker(house):
             await _gates(house)
         await _callbacks(house)
+        await _imports(house)
 
 
 async def record_continued(house: House) -> None:
@@ -117,6 +122,26 @@ async def _callbacks(house: House) -> None:
             await keep(house, delivery_id("acme", approval, position), f"CallbackDeliveryWorkflow-{name}")
     server.close()
     await server.wait_closed()
+
+
+async def _imports(house: House) -> None:
+    async def server(asked: Raw) -> None:
+        tool = {"name": "t", "inputSchema": {"type": "object"}}
+        await (asked.discover() if asked.method == "server/discover" else asked.result(tools=[tool]))
+
+    async def due(way: str, source_id: str) -> None:
+        wanted = ImportSourceInput("acme", source_id)
+        name = f"{import_id('acme', source_id)}-{way}"
+        await house.temporal.start_workflow(ImportSourceWorkflow.run, wanted, id=name, task_queue=house.task_queue)
+        await keep(house, name, f"ImportSourceWorkflow-{way}")
+
+    async with raw(server) as url, projecting(house), running_worker(house, fetching=local()):
+        await registered(house, url, every_s=None)
+        for way in ("changed", "unchanged"):
+            await due(way, "crm")
+        await due("not_due", "nowhere")
+        await registered(house, "https://10.0.0.8/mcp", source_id="elsewhere", every_s=None)
+        await due("failed", "elsewhere")
 
 
 async def _opened(house: House, *, expires_in_s: float = 3600, remind_after_s: int = 600) -> str:

@@ -215,6 +215,26 @@ async def test_a_forged_identity_stays_a_claim(here: GraphWorld) -> None:
     assert (await door.assets())["agent:billing-bot"].attributes == {"principal": victim}
 
 
+async def test_the_tenant_comes_from_the_credential_alone(
+    migrated_database: Callable[[], str], tmp_path: Path
+) -> None:
+    """Whatever resource attributes, headers and baggage say: nothing of it is another tenant's."""
+    async with graph_world(migrated_database(), tmp_path, also=("globex",)) as made:
+        await made.world.api.add(made.world.tenant, "sender", "agent", kind="agent")
+        await made.project()
+        before = await made.world.api.position("globex")
+        names = ("tenant", "tenant.id", "quarterdeck.tenant", "enduser.id", "service.namespace")
+        claims = [{"key": name, "value": {"stringValue": "globex"}} for name in names]
+        said = [{"key": "gen_ai.request.model", "value": {"stringValue": "m"}}, *claims]
+        span = {"traceId": "5b" * 16, "spanId": "ee" * 8, "attributes": said}
+        body = {"resourceSpans": [{"resource": {"attributes": claims}, "scopeSpans": [{"spans": [span]}]}]}
+        forged = {"quarterdeck-tenant": "globex", "x-tenant": "globex", "baggage": "tenant=globex"}
+        answer = await Door(made).send(json.dumps(body).encode(), JSON, **forged)
+        assert answer.status_code == 200, answer.text
+        assert "model:m" in await Door(made).assets()
+        assert await made.world.api.position("globex") == before
+
+
 async def test_rejected_spans_are_told_of(here: GraphWorld) -> None:
     """Partial success, in both encodings: how many, and why; the rest is taken."""
     door = Door(here)
@@ -263,6 +283,10 @@ async def test_who_may_send(here: GraphWorld) -> None:
     assert (nobody.status_code, nobody.json()["code"]) == (401, 16)
     assert "www-authenticate" in nobody.headers
     assert (await Door(here).send(b"", "text/plain")).status_code == 415
-    assert (await Door(here).send(b"\0" * (MAX_BODY_BYTES + 1))).status_code == 413
+    for media in (PROTOBUF, JSON):
+        endless = await Door(here).send(b"\0" * (MAX_BODY_BYTES + 1), media)
+        assert (endless.status_code, endless.headers["content-type"]) == (413, media)
+        code = endless.json()["code"] if media == JSON else Status.FromString(endless.content).code
+        assert code == 3
     assert (await Door(here).send(b"")).status_code == 200
     assert (await Door(here, "admin").send(b"{}", "application/json; charset=utf-8")).json() == {}

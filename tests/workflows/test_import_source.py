@@ -118,7 +118,7 @@ async def test_a_source_that_is_away_is_tried_again_and_one_that_is_wrong_is_not
         (event,) = await outcomes(here, 1)
         assert isinstance(event.payload, SourceSynced)
         await registered(here, lying, source_id="lying")
-        await registered(here, "https://elsewhere.example/mcp", source_id="elsewhere")
+        await registered(here, "https://10.0.0.8/mcp", source_id="elsewhere")
         failed = [(await outcomes(here, 1, name))[0].payload for name in ("lying", "elsewhere")]
         assert [await handle.result() for handle in await runs(here, "lying")] == ["failed"]
     assert all(isinstance(item, SourceFailed) for item in failed)
