@@ -308,19 +308,21 @@ CASES: Mapping[str, tuple[Callable[[], Told], str, str]] = {
         AGENT,
     ),
     "beyond its grants": (
-        lambda: Told(
+        lambda: related(
+            AGENT,
+            {"calls": ["mcp_server:crm", "tool:wipe"]},
             {
-                **COMPLETE,
                 "tool:wipe": {
                     **WHOLE,
                     "attributes": {"privileges": ["read"], "side_effect": "none"},
-                    "relations": {"reads": ["dataset:orders"]},
+                    "relations": READS,
                 },
-                AGENT: {
-                    **COMPLETE[AGENT],
-                    "relations": {**COMPLETE[AGENT]["relations"], "calls": ["mcp_server:crm", "tool:wipe"]},
+                "tool_grant:wipe": {
+                    **WHOLE,
+                    "attributes": {"privileges": ["read"]},
+                    "relations": {"permits": ["tool:wipe"]},
                 },
-            }
+            },
         ).seen(AGENT, "calls", "tool:wipe"),
         "out_of_scope",
         AGENT,
@@ -419,6 +421,11 @@ CASES: Mapping[str, tuple[Callable[[], Told], str, str]] = {
             }
         ),
         "suspicious",
+        "tool:crm/read",
+    ),
+    "no longer where it came from": (
+        lambda: told().apply({"tool:crm/read": {"attributes": {"gone": "mcp crm"}}}, "mcp crm", confidence="imported"),
+        "gone",
         "tool:crm/read",
     ),
     "not as it was pinned": (
@@ -596,6 +603,15 @@ def test_what_follows_from_what_is_declared_is_declared() -> None:
     for end in ("model_version:gpt-1", "model:far"):
         estate.seen(AGENT, "uses", end)
     assert estate.findings() == []
+
+
+def test_what_nobody_has_bound_to_a_grant_is_called_by_who_is_declared_to() -> None:
+    """Somebody who holds grants for other tools; undeclared, it is beyond them, and told of once."""
+    tool = {**WHOLE, "attributes": {"privileges": ["read"], "side_effect": "none"}, "relations": READS}
+    estate = related(AGENT, {"calls": ["mcp_server:crm", "tool:free"]}, {"tool:free": tool})
+    assert estate.seen(AGENT, "calls", "tool:free").findings() == []
+    estate = Told({**COMPLETE, "tool:free": tool}).seen(AGENT, "calls", "tool:free")
+    assert rest(estate.findings()) == {("out_of_scope", AGENT, "tool:free")}
 
 
 def test_an_expired_grant_permits_nothing() -> None:

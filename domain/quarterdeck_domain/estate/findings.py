@@ -15,7 +15,7 @@ from quarterdeck_domain.estate.controls import RELATION, Control
 from quarterdeck_domain.estate.coverage import ASKED, Completeness, Coverage, coverage
 from quarterdeck_domain.estate.finding_types import Finding, FindingType, command
 from quarterdeck_domain.estate.findings_grants import beyond, ended, surplus
-from quarterdeck_domain.estate.findings_sources import contested, drifted, duplicates, suspicious
+from quarterdeck_domain.estate.findings_sources import contested, drifted, duplicates, gone, suspicious
 from quarterdeck_domain.estate.landscape import Landscape
 from quarterdeck_domain.estate.relation_drift import ending, forbidden, to_retired, undeclared, unseen
 from quarterdeck_domain.estate.relations import RELATION_TYPES
@@ -63,10 +63,13 @@ def findings(landscape: Landscape, complete: Completeness) -> Iterator[Finding]:
     yield from contested(landscape)
     yield from drifted(landscape)
     yield from suspicious(landscape)
-    yield from beyond(landscape, complete.scope)
+    yield from gone(landscape)
+    outside = list(beyond(landscape, complete.scope))
+    yield from outside
     yield from surplus(landscape, complete.scope)
     yield from ended(landscape)
-    yield from undeclared(landscape)
+    told = {(item.asset, f"calls {item.subject}") for item in outside}
+    yield from (item for item in undeclared(landscape) if (item.asset, item.subject) not in told)
     yield from unseen(landscape, complete.scope)
     yield from to_retired(landscape)
     yield from forbidden(landscape)

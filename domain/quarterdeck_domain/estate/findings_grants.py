@@ -12,6 +12,11 @@ from typing import Any, Final
 from quarterdeck_domain.estate.finding_types import Finding, command
 from quarterdeck_domain.estate.landscape import WATCHED_FOR, Clock, Landscape
 
+VISIBLE: Final = frozenset({"uses", "calls", "reads", "exposes", "chains_to"})
+"""The types that traces can show: of the others, not having been seen says nothing."""
+ALIASES: Final = frozenset({"route", "deployment", "model", "model_version"})
+"""Kinds that are used where what they lead to is used."""
+MOST: Final = 200
 _USE: Final = frozenset({"calls", "uses"})
 
 
@@ -82,6 +87,32 @@ class Scope:
         return {tie.target for tie in land.out.get(actor, ()) if tie.relation in _USE and land.recent(tie)}
 
 
+def follows(landscape: Landscape, source: str) -> frozenset[str]:
+    """Return everything that an object is declared to use, and what follows from that."""
+    declared = [tie for tie in landscape.out.get(source, ()) if tie.declared]
+    waiting = [tie.target for tie in declared if tie.relation in VISIBLE]
+    for tie in declared:
+        if tie.relation == "holds":
+            waiting += landscape.after(tie.target, "permits")
+    found: set[str] = set()
+    while waiting and len(found) < MOST * 10:
+        here = waiting.pop()
+        if here in found:
+            continue
+        found.add(here)
+        waiting += landscape.after(here, "exposes")
+        waiting += landscape.before(here, "version_of")
+        if here.partition(":")[0] in ALIASES:
+            waiting += [
+                tie.target
+                for tie in landscape.out.get(here, ())
+                if tie.declared and tie.relation in ("uses", "calls", "deployed_in") and tie.target in landscape.in_use
+            ]
+    # To call what a server exposes is to call the server.
+    servers = {server for name in found if name.startswith("tool:") for server in landscape.before(name, "exposes")}
+    return frozenset(found | servers)
+
+
 def end_of(value: Any) -> datetime | None:
     """Return the time that somebody wrote; without a zone it is UTC. None: there is none, or it is no time."""
     if not isinstance(value, str):
@@ -100,6 +131,8 @@ def beyond(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
         for tool in sorted(scope.used(actor)):
             if not tool.startswith("tool:") or not (held or tool in scope.under_grant):
                 continue
+            if tool not in scope.under_grant and tool in follows(landscape, actor):
+                continue  # nobody has bound its use to a grant, and that it uses it is declared
             why = _why_not(landscape, scope, held, tool)
             if why is not None:
                 yield Finding(

@@ -13,32 +13,29 @@ from typing import Final
 
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.estate.finding_types import Finding, command
-from quarterdeck_domain.estate.findings_grants import Scope
+from quarterdeck_domain.estate.findings_grants import ALIASES, MOST, Scope, follows
+from quarterdeck_domain.estate.findings_grants import VISIBLE as VISIBLE
 from quarterdeck_domain.estate.landscape import Landscape, Tie
 from quarterdeck_domain.estate.relations import REACH, RELATION_TYPES, check_relation
 from quarterdeck_domain.estate.values import relation_id
 
-VISIBLE: Final = frozenset({"uses", "calls", "reads", "exposes", "chains_to"})
-"""The types that traces can show: of the others, not having been seen says nothing."""
 LEAD: Final = timedelta(days=90)
 """So long before the last day of what they depend on, objects are told so."""
 _DEPENDS: Final = frozenset({"uses", "calls", "reads", "chains_to", "deployed_in", "permits", "drives"})
-_ALIASES: Final = frozenset({"route", "deployment", "model", "model_version"})
-_MOST: Final = 200
 
 
 def undeclared(landscape: Landscape) -> Iterator[Finding]:
     """Yield the relations that were seen of late and follow from nothing declared."""
-    follows: dict[str, frozenset[str]] = {}
+    declared: dict[str, frozenset[str]] = {}
     for tie in landscape.ties():
         if tie.declared or tie.relation not in VISIBLE or not landscape.recent(tie):
             continue
         if tie.source not in landscape.in_use or tie.target not in landscape.in_use:
             continue
         if tie.relation != "exposes":
-            if tie.source not in follows:
-                follows[tie.source] = _follows(landscape, tie.source)
-            if tie.target in follows[tie.source]:
+            if tie.source not in declared:
+                declared[tie.source] = follows(landscape, tie.source)
+            if tie.target in declared[tie.source]:
                 continue
         yield Finding(
             type="undeclared_relation",
@@ -47,32 +44,6 @@ def undeclared(landscape: Landscape) -> Iterator[Finding]:
             message=f"it was seen that {relation_id(*tie.ends)}, and nobody has declared it",
             mend=command("relate", *tie.ends),
         )
-
-
-def _follows(landscape: Landscape, source: str) -> frozenset[str]:
-    """Return everything that an object is declared to use, and what follows from that."""
-    declared = [tie for tie in landscape.out.get(source, ()) if tie.declared]
-    waiting = [tie.target for tie in declared if tie.relation in VISIBLE]
-    for tie in declared:
-        if tie.relation == "holds":
-            waiting += landscape.after(tie.target, "permits")
-    found: set[str] = set()
-    while waiting and len(found) < _MOST * 10:
-        here = waiting.pop()
-        if here in found:
-            continue
-        found.add(here)
-        waiting += landscape.after(here, "exposes")
-        waiting += landscape.before(here, "version_of")
-        if here.partition(":")[0] in _ALIASES:
-            waiting += [
-                tie.target
-                for tie in landscape.out.get(here, ())
-                if tie.declared and tie.relation in ("uses", "calls", "deployed_in") and tie.target in landscape.in_use
-            ]
-    # To call what a server exposes is to call the server.
-    servers = {server for name in found if name.startswith("tool:") for server in landscape.before(name, "exposes")}
-    return frozenset(found | servers)
 
 
 def unseen(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
@@ -102,7 +73,7 @@ def unseen(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
 def _in_part(landscape: Landscape, end: str, recent: set[str]) -> bool:
     """Tell whether the use of something shows in the use of what it leads to: a server's tools, a model's versions."""
     waiting, passed = [end], set[str]()
-    while waiting and len(passed) < _MOST:
+    while waiting and len(passed) < MOST:
         here = waiting.pop()
         if here in recent:
             return True
@@ -111,7 +82,7 @@ def _in_part(landscape: Landscape, end: str, recent: set[str]) -> bool:
         passed.add(here)
         waiting += landscape.after(here, "exposes")
         waiting += landscape.before(here, "version_of")
-        if here.partition(":")[0] in _ALIASES:
+        if here.partition(":")[0] in ALIASES:
             waiting += landscape.after(here, "uses", "calls", "deployed_in", "version_of")
     return False
 
