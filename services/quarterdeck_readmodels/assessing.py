@@ -108,8 +108,8 @@ class Assessor:
 
     @contextlib.contextmanager
     def _uncollected(self) -> Iterator[None]:
-        """Let the garbage collector rest. Hundreds of thousands of objects are made at once, none of them is garbage, and
-        looking through all of them again and again is half of the time that it takes."""
+        """Let the garbage collector rest. Hundreds of thousands of objects are made at once, none of them is garbage,
+        and looking through all of them again and again is half of the time that it takes."""
         if self._working == 0 and not gc.isenabled():
             yield  # somebody else has switched it off, and will switch it on
             return
