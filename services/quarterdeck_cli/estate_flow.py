@@ -109,7 +109,8 @@ def carry_out(api: Api, document: Document, choices: Choices) -> bool:
             api.settle(int(done["position"]), SETTLING)
             _said(document, found, done, choices)
             return done.get("run") is not None
-        typer.secho(f"{visible(done.message)}; this is the plan now:", fg=typer.colors.YELLOW, err=True)
+        if not choices.json:
+            typer.secho(f"{visible(done.message)}; this is the plan now:", fg=typer.colors.YELLOW, err=True)
         found = plan(api, document)
     return _moving(choices.json)
 

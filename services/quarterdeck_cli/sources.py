@@ -20,6 +20,7 @@ from quarterdeck_cli.text import visible
 SOURCES: Final = "/v1/estate/sources"
 TRIES: Final = 5
 NEVER: Final = "never"
+CLEARED: Final = ("environment", "credential")
 Kind = Literal["mcp", "models", "litellm", "openapi", "a2a", "cyclonedx", "spdx", "estate"]
 Drift = Literal["note", "quarantine"]
 Dialect = Literal["openai", "anthropic"]
@@ -124,13 +125,15 @@ def change(
     credential: Credential = None,
     dialect: Annotated[Dialect | None, typer.Option(help="Of a list of models: whose.", show_default=False)] = None,
     clear: Annotated[
-        list[Literal["environment", "credential"]],
-        typer.Option(help="What it is to be without.", show_default=False),
+        list[str],
+        typer.Option(metavar="NAME", help=f"What it is to be without: {', '.join(CLEARED)}.", show_default=False),
     ] = [],  # noqa: B006
     reason: Why = "",
     json: AsJson = False,
 ) -> None:
     """Read a source in another way. What is not named stays."""
+    if unknown := sorted(set(clear) - set(CLEARED)):
+        raise typer.BadParameter(f"{unknown[0]!r} is not one of {', '.join(CLEARED)}", param_hint="--clear")
     cleared: list[str] = [*clear, *(("every_s",) if every == NEVER else ())]
     body: dict[str, Any] = {
         "source_id": name,
