@@ -19,6 +19,7 @@ _from_json: Final = msgspec.json.Decoder().decode
 async def standing(record: Record, wanted: Declaration) -> Standing:
     """Return what is true of everything that a file names or leads to, also under another name by now; and of what came
     from its source, if it is read whole."""
+    record = record.lean()
     named = sorted(
         {
             *wanted.assets,
