@@ -423,11 +423,6 @@ CASES: Mapping[str, tuple[Callable[[], Told], str, str]] = {
         "suspicious",
         "tool:crm/read",
     ),
-    "no longer where it came from": (
-        lambda: told().apply({"tool:crm/read": {"attributes": {"gone": "mcp crm"}}}, "mcp crm", confidence="imported"),
-        "gone",
-        "tool:crm/read",
-    ),
     "not as it was pinned": (
         lambda: (
             told()

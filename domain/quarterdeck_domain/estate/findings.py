@@ -15,7 +15,7 @@ from quarterdeck_domain.estate.controls import RELATION, Control
 from quarterdeck_domain.estate.coverage import ASKED, Completeness, Coverage, coverage
 from quarterdeck_domain.estate.finding_types import Finding, FindingType, command
 from quarterdeck_domain.estate.findings_grants import beyond, ended, surplus
-from quarterdeck_domain.estate.findings_sources import contested, drifted, duplicates, gone, suspicious
+from quarterdeck_domain.estate.findings_sources import contested, drifted, duplicates, suspicious
 from quarterdeck_domain.estate.landscape import Landscape
 from quarterdeck_domain.estate.relation_drift import ending, forbidden, to_retired, undeclared, unseen
 from quarterdeck_domain.estate.relations import RELATION_TYPES
@@ -63,7 +63,6 @@ def findings(landscape: Landscape, complete: Completeness) -> Iterator[Finding]:
     yield from contested(landscape)
     yield from drifted(landscape)
     yield from suspicious(landscape)
-    yield from gone(landscape)
     outside = list(beyond(landscape, complete.scope))
     yield from outside
     yield from surplus(landscape, complete.scope)
