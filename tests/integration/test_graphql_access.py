@@ -35,6 +35,7 @@ OWN: Final = "everybody, each its own"
 ALL: Final = "readers alone"
 FREE: Final = "everybody, the same"
 ONE: Final = "readers alone, of one object"
+WHOLE: Final = "readers alone, of the whole estate"
 
 QUERIES: Final = {
     "now": ("{ now { position } }", FREE),
@@ -66,7 +67,14 @@ RECORD: Final = {
     "sources": ALL,
     "reach": ONE,
     "ways": ONE,
+    "reachedBy": ONE,
+    "blastRadius": ONE,
+    "moment": FREE,
+    "findings": WHOLE,
+    "coverage": WHOLE,
 }
+OPENED: Final = 'opened(from: "agent:x", to: "dataset:y", since: { position: 3 }) { verdict }'
+"""A question at the root about objects of the estate."""
 SUBSCRIPTIONS: Final = {"timeline", "replay"}
 """Tried in `test_graphql_subscriptions.py`."""
 MINE: Final = {
@@ -121,7 +129,7 @@ async def test_every_field_has_its_line() -> None:
     assert SCHEMA.query_type is not None
     assert SCHEMA.subscription_type is not None
     assert SCHEMA.mutation_type is not None
-    assert set(SCHEMA.query_type.fields) == set(QUERIES)
+    assert set(SCHEMA.query_type.fields) == {*QUERIES, "opened"}
     record = SCHEMA.type_map["Record"]
     assert isinstance(record, GraphQLObjectType)
     assert set(record.fields) == set(RECORD)
@@ -166,6 +174,8 @@ async def test_what_is_nobody_s_is_for_readers(here: GraphWorld, name: str) -> N
 OBJECTS: Final = {
     "reach": 'reach(of: "agent:x", first: 1) { total }',
     "ways": 'ways(from: "agent:x", to: "dataset:y") { more }',
+    "reachedBy": 'reachedBy(of: "dataset:x", first: 1) { total }',
+    "blastRadius": 'blastRadius(of: "tool:x") { total }',
 }
 """What is asked of one object of the estate."""
 
@@ -178,6 +188,27 @@ async def test_what_is_asked_of_an_object_is_for_readers(here: GraphWorld, name:
         assert await here.codes(query, by=reader) == ["not_found"]
     for other in ("bot", "alice", "pep", "bot-for-admin"):
         assert await here.codes(query, by=other) == ["not_allowed"]
+
+
+async def test_what_opened_a_way_is_for_readers(here: GraphWorld) -> None:
+    """As what is asked of an object: the others learn nothing."""
+    for reader in READERS:
+        assert await here.codes(f"{{ {OPENED} }}", by=reader) == ["not_found"]
+    for other in ("bot", "alice", "pep", "bot-for-admin"):
+        assert await here.codes(f"{{ {OPENED} }}", by=other) == ["not_allowed"]
+
+
+@pytest.mark.parametrize("name", [name for name, who in RECORD.items() if who == WHOLE])
+async def test_what_is_found_of_the_estate_is_for_readers(here: GraphWorld, name: str) -> None:
+    """Of an empty one, too."""
+    query = {
+        "findings": "{ now { findings(first: 1) { total } } }",
+        "coverage": "{ now { coverage(by: TEAM) { total } } }",
+    }
+    for reader in READERS:
+        assert (await here.ask(query[name], by=reader))["now"][name]["total"] == 0
+    for other in ("bot", "alice", "pep", "bot-for-admin"):
+        assert await here.codes(query[name], by=other) == ["not_allowed"]
 
 
 @pytest.mark.parametrize("name", MINE)

@@ -460,7 +460,7 @@ async def test_what_is_outside_the_plane(demo: DemoWorld) -> None:
     """S1-68: a tool nobody registered and the call of it that nobody declared; marketing, watched by nobody."""
     assert told((await demo.ask("WhatIsOutsideThePlane"))["now"]) == {
         ("UNREGISTERED", "tool:export.csv", ""),
-        ("UNDECLARED_RELATION", "agent:campaign-writer", "calls tool:export.csv"),
+        ("OUT_OF_SCOPE", "agent:campaign-writer", "tool:export.csv"),
         ("UNMONITORED", "agent:campaign-writer", ""),
         ("UNMONITORED", "workflow:campaign-launch", ""),
     }
@@ -476,7 +476,7 @@ async def test_do_assumptions_match_live_use(demo: DemoWorld) -> None:
     """S0-114: for marketing they do not; for the care team they do."""
     assert told((await demo.ask("DoAssumptionsMatchLiveUse", team=["marketing"]))["now"]) == {
         ("DRIFTED", "tool:audience.preview", "tools"),
-        ("UNDECLARED_RELATION", "agent:campaign-writer", "calls tool:export.csv"),
+        ("OUT_OF_SCOPE", "agent:campaign-writer", "tool:export.csv"),
         ("EXPIRED", "exception_window:campaign-without-gate", ""),
     }
     assert told((await demo.ask("DoAssumptionsMatchLiveUse", team=["customer-care"]))["now"]) == set()
@@ -493,7 +493,6 @@ async def test_what_is_missing_or_wrong(demo: DemoWorld) -> None:
         "UNOWNED",
         "INCOMPLETE",
         "OVER_PERMISSIONED",
-        "UNDECLARED_RELATION",
         "SUNSET",
     }
     assert before - after == set()
