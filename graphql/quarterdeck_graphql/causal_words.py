@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from quarterdeck_domain.estate.events import ACTS_AS
 from quarterdeck_domain.policy.values import Verdict
 from quarterdeck_graphql.causal import Missing, Slice
 from quarterdeck_policy.replaying import Outcome
@@ -68,8 +69,8 @@ WHY: Final[Mapping[str, str]] = {
 """Why an event of a type is in a slice."""
 DONE: Final[Mapping[str, str]] = {
     "principal.registered": "registered",
-    "principal.role_granted": "given that role",
-    "principal.role_revoked": "deprived of that role",
+    "principal.role_granted": "given the role {role}",
+    "principal.role_revoked": "deprived of the role {role}",
     "principal.ownership_transferred": "given another owner",
     "principal.deactivated": "deactivated",
     "principal.erased": "erased",
@@ -115,7 +116,7 @@ DONE: Final[Mapping[str, str]] = {
 """What would have been done by an event of a type: `it was not …`."""
 NOBODY: Final[Mapping[str, str]] = {"policy_bundle.mode_changed": "no policy bundle", "tenant.closed": "the tenant"}
 """Whom an absence is about, where no tag says so."""
-KEPT: Final = frozenset({"since", "plain", "dated", "timed", "intervals", "sealed_by"})
+KEPT: Final = frozenset({"since", "plain", "dated", "timed", "began", "intervals", "sealed_by"})
 """Columns that are kept for later questions, and say nothing to people."""
 FIRST: Final = ("status", "state", "lifecycle", "mode", "outcome", "verdict", "declared", "quarantined", "owner")
 """Columns that are told before others."""
@@ -132,9 +133,11 @@ def why(event_type: str) -> str:
 
 def absence(missing: Missing) -> str:
     """Return an absence as a sentence."""
-    done = [DONE.get(event_type, event_type) for event_type in missing.types]
+    named = dict(tag.split(":", 1) for tag in missing.tags)
+    done = [DONE.get(event_type, event_type).format(role=named.get("role", "")) for event_type in missing.types]
     listed = done[0] if len(done) == 1 else f"{', '.join(done[:-1])} or {done[-1]}"
-    subject = ", ".join(missing.tags) or NOBODY.get(missing.types[0], "anything")
+    told = [f"what acts as {name}" if kind == ACTS_AS else name for kind, name in named.items() if kind != "role"]
+    subject = ", ".join(told) or NOBODY.get(missing.types[0], "anything")
     verb = "was" if subject.startswith("no ") else "was not"
     return f"{subject} {verb} {listed} {span(missing.after, missing.until)}"
 

@@ -134,7 +134,7 @@ async def test_a_consent_is_forced_by_votes(here: GraphWorld) -> None:
     assert vote["actor"] == here.world.id("carol")
     assert vote["without"].startswith("approval required")
     said = {absence["words"].split(" up to")[0] for absence in found["slice"]["absences"]}
-    assert any("deprived of that role" in words and here.world.id("carol") in words for words in said)
+    assert any("deprived of the role approver" in words and here.world.id("carol") in words for words in said)
     approved = await explain(here, story.ids["approval"])
     assert {"approval.vote_cast", "principal.registered"} <= set(types(approved))
     assert approved["slice"]["value"]["status"] == "approved"
