@@ -70,7 +70,7 @@ class ObjectKind(Enum):
     DRIFT = "drift"
 
 
-_KEPT: Final = frozenset({"sealed_by", "since", "plain", "timed", "intervals", "voices", "changed_at"})
+_KEPT: Final = frozenset({"sealed_by", "since", "plain", "timed", "began", "intervals", "voices", "changed_at"})
 """Columns with which rows are worked out and opened; they say nothing by themselves, or are told of as `periods`."""
 _AT_ONCE: Final = 500
 

@@ -45,7 +45,8 @@ def relation_then(known: Relation, then: Relation | None, moment: datetime) -> R
     seen = known.first_seen is not None and known.first_seen <= moment
     if said is None and not seen:
         return None
-    columns = {**_NOBODY, "declared": False, "environment": known.environment} if said is None else said
+    where = {"declared": False, "environment": (then or known).environment}
+    columns = {**_NOBODY, **where} if said is None else said
     return msgspec.structs.replace(known, observed=seen, **columns, **_seen(known, then, moment))
 
 

@@ -18,8 +18,9 @@ from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_readmodels.bitemporal import asset_then, relation_then
 from quarterdeck_readmodels.estate import DATED, SEEN, Asset
 from quarterdeck_readmodels.held_pages import FIXED, Sources, merged
+from quarterdeck_readmodels.held_whole import walk
 from quarterdeck_readmodels.reader import MAX_PAGE, Difference, Page, Reader, Record, wanted
-from quarterdeck_readmodels.tables import Row, columns
+from quarterdeck_readmodels.tables import Row
 
 R = TypeVar("R", bound=Row)
 _MOST: Final = 60_000
@@ -65,17 +66,9 @@ class Held(Record):
 
     async def walk(self, row: type[Row], only: tuple[str, ...]) -> AsyncIterator[Sequence[Any]]:
         """Yield some columns of every object that was there. See `Record.walk`."""
-        encode = msgspec.json.encode
-        json = {name for name, kind in columns(row).items() if kind == "jsonb"}
-        after: int | None = None
-        more = True
-        while more:
-            page = await self.page(row, first=MAX_PAGE, after=after, newest_first=False)
-            yield [
-                tuple(encode(getattr(item, name)).decode() if name in json else getattr(item, name) for name in only)
-                for item in page.rows
-            ]
-            after, more = (page.rows[-1].created_position if page.rows else None), page.more
+        parts = walk(self._sources(), row, only) if row in FIXED else self._known.walk(row, only)
+        async for part in parts:
+            yield part
 
     def earlier(self, position: int) -> Held:
         """Return the estate of the same moment, as known at a position before this one's."""
@@ -99,17 +92,8 @@ class Held(Record):
             return await self._known.page(row, first=first, after=after, newest_first=newest_first, where=where)
         if not 1 <= first <= MAX_PAGE:
             raise InvalidInput(f"first must be 1 to {MAX_PAGE}, not {first}", first=first)
-        sources = Sources(
-            known=self._known,
-            then=self._then,
-            moment=self.moment,
-            known_at=self.position,
-            recorded=self._recorded,
-            promptly=min(self._promptly, self.position),
-            resolve=self._resolve,
-        )
         columns = wanted(row, where or {})
-        found = await merged(sources, row, columns, limit=first + 1, after=after, newest_first=newest_first)
+        found = await merged(self._sources(), row, columns, limit=first + 1, after=after, newest_first=newest_first)
         return Page(found[:first], len(found) > first)
 
     async def many(self, row: type[R], ids: Sequence[str]) -> dict[str, R]:
@@ -160,6 +144,17 @@ class Held(Record):
     ) -> dict[str, Difference[R]]:
         """Positions differ; what was true is told of one moment alone."""
         raise NotImplementedError
+
+    def _sources(self) -> Sources:
+        return Sources(
+            known=self._known,
+            then=self._then,
+            moment=self.moment,
+            known_at=self.position,
+            recorded=self._recorded,
+            promptly=min(self._promptly, self.position),
+            resolve=self._resolve,
+        )
 
     async def _resolve(self, row: type[R], known: Sequence[R], then: Mapping[str, R] | None = None) -> dict[str, R]:
         """Return what objects were at the moment, given their rows as known; those that were not there are left out."""

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import pytest
 from naive_estate import concerned
 from naive_moments import SPAN, Key, differences, history, hour, recorded_by, run_of, truth
@@ -41,6 +42,15 @@ FILTERS: Sequence[tuple[type[Row], dict[str, list[object]]]] = (
 )
 
 
+WALKED: dict[type[Row], Sequence[tuple[str, ...]]] = {
+    Asset: [("id", "owner", "lifecycle", "environments", "attributes", "merged_into")],
+    Relation: [
+        ("id", "source", "declared", "environment", "evidence", "said_by", "confidence"),
+        ("id", "declared", "observed", "seen", "first_seen", "last_seen"),
+    ],
+}
+
+
 @pytest.fixture
 async def store(migrated_database: Callable[[], str]) -> AsyncIterator[PostgresStore]:
     """A database with empty read models."""
@@ -61,6 +71,13 @@ def view(events: Sequence[RecordedEvent], moment: datetime, known: int) -> View:
     """Return a moment as known at a position."""
     recorded, promptly = recorded_by(events, moment), recorded_by(events, moment + PROMPTLY)
     return View(moment=moment, known=known, recorded=recorded, promptly=promptly)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON says it, where it is a list or an object, or their text."""
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        return msgspec.json.decode(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def fits(row: Row, where: dict[str, list[object]]) -> bool:
@@ -108,6 +125,11 @@ async def test_every_question_of_any_moment(store: PostgresStore, seed: int) -> 
                 assert list((await record.many(row, [*names, "agent:none"])).values()) == sorted(
                     rows, key=lambda item: names.index(item.id)
                 )
+                for names in WALKED[row]:
+                    walked = [tuple(values) async for part in record.walk(row, names) for values in part]
+                    assert [tuple(map(_plain, values)) for values in walked] == [
+                        tuple(_plain(getattr(item, name)) for name in names) for item in rows[::-1]
+                    ]
             assert differences(expected, found) == []
             for row, where in FILTERS:
                 wanted = [item for item in found.values() if isinstance(item, row) and fits(item, where)]
