@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import tempfile
 import time
 from collections.abc import Sequence
@@ -84,8 +85,8 @@ async def _run(url: str, directory: Path, rounds: int, events: int, decisions: i
 async def _measured(asking: _Asking, writer: Writer, rounds: int) -> Result:
     decisions = await asking.asked(writer.decisions, rounds, peer=True)
     states = {
-        "assets": await asking.asked([f"asset:{name}" for name in writer.tools[:STATES]], rounds),
-        "approvals": await asking.asked(writer.approvals[-STATES:], rounds),
+        "assets": await asking.asked([f"asset:{name}" for name in _some(writer.tools)], rounds),
+        "approvals": await asking.asked(_some(writer.approvals), rounds),
     }
     stand = sum([await asking.decision_stands(name, decisions.answers[name]) for name in decisions.answers])
     sound = {
@@ -114,6 +115,10 @@ async def _measured(asking: _Asking, writer: Writer, rounds: int) -> Result:
     )
     goal = {"p95_s": GOAL_S, "irreducible": "every one"}
     return {"name": "explain", "value": value, "goal": goal, "ok": ok, "rows": rows, "note": note}
+
+
+def _some(names: Sequence[str]) -> list[str]:
+    return random.Random(STATES).sample(names, min(STATES, len(names)))
 
 
 class _Found:
