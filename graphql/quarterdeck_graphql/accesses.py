@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import strawberry
 
-from quarterdeck_domain.estate.cuts import on_paths
 from quarterdeck_domain.estate.reach import Closed
 from quarterdeck_graphql.at import At
 from quarterdeck_graphql.estate import Asset, Path, PathControl, moment_of, path_of, plain
@@ -50,7 +49,7 @@ async def who_reaches(at: At, target: str, kinds: Sequence[str], hops: int, firs
 
 def _access(at: At, part: Part, start: str, end: str, steps: int) -> Access:
     graph = part.graph
-    between = sorted(on_paths(graph, start, end))
+    between = sorted({start, *graph.within(start)})  # everything in this part of the map leads to the end
     gated = frozenset(
         name for name in between if any(relation == "gated_by" for relation, _ in graph.controls.get(name, ()))
     )
