@@ -5,7 +5,7 @@ Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 nobody answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -136,14 +136,23 @@ def change_lines(change: Mapping[str, Any], *, brief: bool = False, everything: 
     new = change["kind"] == "ADDED"
     if change["kind"] == "REMOVED" or (new and (brief or change["objectKind"] == "RELATION")):
         return
-    if new and not everything:
-        fields = [item for item in fields if item[0] not in _PLAIN]
+    if not everything:
+        named = {item[0] for item in fields}
+        fields = [item for item in fields if not _says_little(item, named, new=new)]
     width = max((cell_len(visible(item[0])) for item in fields), default=0)
     for field, before, after in fields:
         label = visible(field) + " " * (width - cell_len(visible(field)))
         shown = told(after, 80) if new else f"{told(before, 80)} -> {told(after, 80)}"
         if not new or after not in (None, "", [], {}):
             yield Text(f"    {label}  {shown}")
+
+
+def _says_little(field: tuple[str, Any, Any], named: Collection[str], *, new: bool) -> bool:
+    """Tell whether a field says nothing that the others do not."""
+    name, _, after = field
+    if new:
+        return name in _PLAIN or (name == "lifecycle" and after == "live")
+    return name == "periods" and bool({"declared", "observed"} & set(named))
 
 
 def _flat(fields: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any, Any]]:

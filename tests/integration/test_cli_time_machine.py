@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -69,10 +70,17 @@ async def test_what_is_different(there: Journey) -> None:
     assert found["from"]["position"] == before
     out = await ran(there, "diff", str(before))
     assert "~ tool:crm/refund\n" in out
-    assert "    tier         (nothing) -> 1\n" in out or "    tier  (nothing) -> 1\n" in out
+    assert re.search(r"^    tier +\(nothing\) -> 1$", out, re.MULTILINE), out
     assert "+ dataset:logs\n" in out
     found = await parsed(there, "diff", str(before), "--kind", "dataset")
     assert {item["objectId"] for item in found["changes"]} == {"dataset:logs"}
+    found = await parsed(there, "diff", str(before), "--asset", "tool:crm/refund")
+    assert {item["objectId"] for item in found["changes"]} == {
+        "tool:crm/refund",
+        "agent:support-bot calls tool:crm/refund",
+    }
+    found = await parsed(there, "diff", "1", str(before), "--team", "support", "--kind", "agent")
+    assert "agent:support-bot" in {item["objectId"] for item in found["changes"]}
     out = await ran(there, "diff", str(before), str(before))
     assert "Nothing is different." in out
     everything = await parsed(there, "diff", "1", "--kind", "all")
