@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from quarterdeck_domain import canonical
-from quarterdeck_domain.checks import line, optional_line, prose
+from quarterdeck_domain.checks import legible, line, optional_line, prose
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.estate.drift import PINNED, PINNED_PARTS, find_drift, first_pin
 from quarterdeck_domain.estate.events import (
@@ -27,7 +27,7 @@ from quarterdeck_domain.estate.events import (
     RelationWithdrawn,
 )
 from quarterdeck_domain.estate.imports import GONE, followed, missing
-from quarterdeck_domain.estate.relations import check_relation, find_circle, hierarchy
+from quarterdeck_domain.estate.relations import RELATION_TYPES, check_relation, find_circle, hierarchy
 from quarterdeck_domain.estate.secrets import refuse_secrets
 from quarterdeck_domain.estate.values import Confidence, check_facts, check_validity, flat, relation_id, split
 from quarterdeck_domain.events import Event
@@ -37,6 +37,7 @@ MAX_RELATIONS: Final = 200_000
 MAX_PROBLEMS: Final = 20
 MAX_DIGESTED: Final = 256 * 2**20
 
+_MEMBERS: Final = frozenset({"version", "source", "assets", "valid_from"})
 Ends = tuple[str, str, str]
 Action = Literal["register", "change", "retire", "relate", "unrelate", "drift", "quarantine"]
 
@@ -134,8 +135,8 @@ def read_declaration(document: Any) -> Declaration:
     """
     if not isinstance(document, dict):
         raise InvalidInput("an estate file is a mapping with `version`, `source` and `assets`")
-    unknown = sorted(set(map(str, document)) - {"version", "source", "assets", "valid_from"})
-    if unknown or document.get("version") != 1:
+    unknown = sorted(legible(str(name), limit=80) for name in set(document) - _MEMBERS)
+    if unknown or type(document.get("version")) is not int or document["version"] != 1:
         raise InvalidInput(
             "an estate file has `version: 1`, `source` and `assets`, maybe `valid_from`, and nothing else",
             unknown=unknown,
@@ -152,7 +153,7 @@ def read_declaration(document: Any) -> Declaration:
         try:
             entries[name] = _entry(name, said)
         except InvalidInput as error:
-            problems.append(f"{str(name)[:80]}: {error.message}")
+            problems.append(f"{legible(str(name), limit=80)}: {error.message}")
             if len(problems) == MAX_PROBLEMS:
                 break
     if problems:
@@ -206,7 +207,11 @@ def _links(kind: str, said: Any) -> dict[str, tuple[Link, ...]]:
     found: dict[str, tuple[Link, ...]] = {}
     for relation, targets in said.items():
         if not isinstance(relation, str) or not isinstance(targets, list):
-            raise InvalidInput(f"what {str(relation)[:60]} leads to is a list")
+            raise InvalidInput(f"what {legible(str(relation), limit=60)} leads to is a list")
+        if relation not in RELATION_TYPES:
+            raise InvalidInput(
+                f"there is no relation {relation[:60]!r}", relation=relation, known=sorted(RELATION_TYPES)
+            )
         links: dict[str, Link] = {}
         for target in targets:
             link = _link(target)
@@ -224,7 +229,9 @@ def _link(target: Any) -> Link:
     try:
         link = msgspec.convert(target, Link)
     except msgspec.ValidationError as error:
-        raise InvalidInput(f"an end of a relation is kind:name, or a mapping with `to`: {error}") from None
+        raise InvalidInput(
+            f"an end of a relation is kind:name, or a mapping with `to`: {legible(str(error))}"
+        ) from None
     optional_line(link.environment or "", "environment", limit=60)
     refuse_secrets(prose(link.evidence, "evidence", limit=500) or "", "evidence")
     return link

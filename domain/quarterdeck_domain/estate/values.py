@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import msgspec
 
 from quarterdeck_domain.canonical import MAX_INTEGER
-from quarterdeck_domain.checks import optional_line, prose
+from quarterdeck_domain.checks import legible, optional_line, prose
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.estate.kinds import KINDS, Kind
 from quarterdeck_domain.estate.secrets import refuse_secrets
@@ -90,7 +90,7 @@ def check_facts(kind: str, given: Mapping[str, Any]) -> Facts:
         facts = msgspec.convert(dict(given), Facts)
         msgspec.convert(facts.attributes, KINDS[kind])
     except msgspec.ValidationError as error:
-        raise InvalidInput(f"{kind}: {error}", kind=kind, attributes=_attributes(kind)) from None
+        raise InvalidInput(f"{kind}: {legible(str(error))}", kind=kind, attributes=_attributes(kind)) from None
     for field in ("title", "owner", "team", "purpose", "policy_class"):
         value = getattr(facts, field)
         if value is not None:
