@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -29,6 +30,9 @@ MAX_KEPT: Final = 16
 """How many assessments are kept, of all tenants."""
 MAX_FINDINGS: Final = 1_000_000
 """How many findings all of these may hold together."""
+
+MAX_AT_ONCE: Final = 2
+"""How many assessments are worked out at once: each takes a connection, a thread and most of a processor."""
 
 Open = Callable[[], AbstractAsyncContextManager[Record]]
 """Opens the record that is assessed."""
@@ -53,6 +57,7 @@ class Assessor:
         self._kept: OrderedDict[tuple[str, int, str], Kept] = OrderedDict()
         self._going: dict[tuple[str, int, str], asyncio.Task[Kept]] = {}
         self._working = 0
+        self._turns = asyncio.Semaphore(MAX_AT_ONCE)
 
     async def assess(self, tenant: str, position: int, moment: datetime, open_: Open, *, view: str = "") -> Assessment:
         """Return what was found of a tenant's estate as of a position and a moment.
@@ -68,15 +73,20 @@ class Assessor:
         if going is None:
             going = asyncio.create_task(self._work(tenant, position, moment, open_, view), name="assess an estate")
             self._going[key] = going
-            going.add_done_callback(lambda _: self._going.pop(key, None))
+            going.add_done_callback(partial(self._ended, key))
         # Whoever gives up waiting does not take it from the others, nor from who asks next.
         done = await asyncio.shield(going)
         if done.holds(moment):
             return done.assessment
         return (await self._work(tenant, position, moment, open_, view)).assessment
 
+    def _ended(self, key: tuple[str, int, str], task: asyncio.Task[Kept]) -> None:
+        self._going.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # whoever waited has heard it, and if nobody did, who asks next begins anew
+
     async def _work(self, tenant: str, position: int, moment: datetime, open_: Open, view: str) -> Kept:
-        async with open_() as record:
+        async with self._turns, open_() as record:
             before = None if view else await self._unchanged(record, tenant, position, moment)
             if before is not None:
                 self._keep(tenant, position, view, before)
