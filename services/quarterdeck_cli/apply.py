@@ -25,7 +25,7 @@ def apply(files: Annotated[list[str], _FILES], choices: Choices) -> bool:
 
     Applied again, it changes nothing and says so. Several files go one after the other, each whole or not at all.
 
-    A file has three members:
+    A file has three members, and maybe valid_from, since when there is what it registers:
 
       version: 1
 
