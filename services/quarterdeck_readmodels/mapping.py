@@ -171,7 +171,7 @@ def _noted(row: Drift) -> Noted:
         field=row.field,
         expected=row.expected,
         found=row.found,
-        open=row.state == "open",
+        accepted=row.state == "accepted",
         detected=row.detected_at,
     )
 

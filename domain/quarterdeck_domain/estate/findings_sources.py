@@ -144,10 +144,10 @@ def drifted(landscape: Landscape) -> Iterator[Finding]:
             continue
         alone = is_fact(drift.asset, drift.field, found.facts)
         group = latest.setdefault((drift.asset, drift.input, drift.field if alone else ""), [])
-        if drift.open:
-            group.append(drift)
-        else:
+        if drift.accepted:
             group.clear()
+        else:
+            group.append(drift)
     noted: set[str] = set()
     for (asset, _, field), group in latest.items():
         if group:

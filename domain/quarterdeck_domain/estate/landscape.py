@@ -70,7 +70,7 @@ class Tie(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Noted(msgspec.Struct, frozen=True, kw_only=True):
-    """A drift that was noted; `open` until somebody accepts it."""
+    """A drift that was noted, and whether somebody has accepted it."""
 
     id: str
     asset: str
@@ -78,7 +78,7 @@ class Noted(msgspec.Struct, frozen=True, kw_only=True):
     field: str
     expected: str
     found: str
-    open: bool = True
+    accepted: bool = False
     detected: datetime
 
 
