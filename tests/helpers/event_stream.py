@@ -10,6 +10,7 @@ from estate_stream import EstateStream
 
 from quarterdeck_domain.access import events as access
 from quarterdeck_domain.approvals import events as approvals
+from quarterdeck_domain.estate import source_events as sources
 from quarterdeck_domain.events import Event
 from quarterdeck_domain.ids import make_id
 from quarterdeck_domain.policy import events as policy
@@ -33,6 +34,7 @@ class Stream:
         self.voted: set[tuple[str, str]] = set()
         self.messages: list[tuple[str, str]] = []
         self.estate = EstateStream(self._random)
+        self.sources: dict[str, bool] = {}
 
     def take(self, count: int) -> list[Event]:
         """Return the next events."""
@@ -54,7 +56,7 @@ class Stream:
         makers = [self._principal]
         if self.principals:
             makers += [self.estate.take] * 6
-            makers += [self._change, self._key, self._bundle, self._path, self._decision]
+            makers += [self._change, self._key, self._bundle, self._path, self._decision, self._source]
         if self.decisions and self.paths:
             makers += [self._request] * 2
         if self.open:
@@ -64,6 +66,34 @@ class Stream:
         if self.effects:
             makers.append(self._end_effect)
         return self._random.choice(makers)()
+
+    def _source(self) -> list[Event]:
+        name = f"source-{self._random.randrange(4)}"
+        every_s = self._random.choice([None, 900, 86_400])
+        address = f"https://{name}.example/{self._random.randrange(9)}"
+        if not self.sources.get(name):
+            self.sources[name] = True
+            kind = self._random.choice(["mcp", "openapi"])
+            return [sources.SourceRegistered(source_id=name, kind=kind, address=address, every_s=every_s)]  # type: ignore[arg-type]
+        what, run = self._random.randrange(8), self._id("run")
+        if what == 0:
+            self.sources[name] = False
+            return [sources.SourceRemoved(source_id=name)]
+        if what == 1:
+            return [sources.SourceChanged(source_id=name, address=address, every_s=every_s)]
+        if what < 5:
+            synced = sources.SourceSynced(
+                source_id=name,
+                run=run,
+                trigger="schedule",
+                said_by=name,
+                digest=run,
+                plan_digest=run,
+                objects=what,
+                changed=False,
+            )
+            return [synced]
+        return [sources.SourceFailed(source_id=name, run=run, trigger="request", error="source_away", message="No.")]
 
     def _principal(self) -> list[Event]:
         principal = self._id("prn")

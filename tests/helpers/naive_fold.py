@@ -9,6 +9,7 @@ from naive_estate import Estate
 
 from quarterdeck_domain.access import events as access
 from quarterdeck_domain.approvals import events as approvals
+from quarterdeck_domain.estate import source_events as sources
 from quarterdeck_domain.events import RecordedEvent
 from quarterdeck_domain.policy import events as policy
 
@@ -114,5 +115,23 @@ def _fold(state: State, event: RecordedEvent) -> None:
             table("callbacks")[e.message_id] = {"state": "abandoned", "status": None}
         case approvals.CallbackResent() as e:
             table("callbacks")[e.message_id] = {"state": "resent", "status": None}
+        case sources.SourceRegistered() as e:
+            before = state.get("sources", {}).get(e.source_id, {"imports": 0, "failures": 0, "last_outcome": None})
+            table("sources")[e.source_id] = before | {"state": "active", "kind": e.kind, **_read(e)}
+        case sources.SourceChanged() as e:
+            table("sources")[e.source_id] |= _read(e)
+        case sources.SourceRemoved() as e:
+            table("sources")[e.source_id]["state"] = "removed"
+        case sources.SourceSynced() as e:
+            source = table("sources")[e.source_id]
+            source |= {"last_outcome": "synced", "imports": source["imports"] + 1, "failures": 0}
+        case sources.SourceFailed() as e:
+            source = table("sources")[e.source_id]
+            source |= {"last_outcome": "failed", "imports": source["imports"] + 1, "failures": source["failures"] + 1}
         case _:
             pass
+
+
+def _read(source: sources.SourceRegistered | sources.SourceChanged) -> dict[str, Any]:
+    names = ("address", "dialect", "every_s", "on_drift", "environment", "credential")
+    return {name: getattr(source, name) for name in names}

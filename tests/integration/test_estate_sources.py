@@ -324,6 +324,7 @@ async def test_whoever_loses_the_role_while_a_source_is_read_imports_nothing(her
             by=(tenant, "admin"),
         )
         assert revoked.status_code == 200, revoked.text
+        await here.project()
         await server.send(body, "text/plain")
 
     async with raw(slow) as url:

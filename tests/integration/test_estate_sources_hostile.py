@@ -24,6 +24,7 @@ from quarterdeck_domain.estate.source_events import SourceFailed, SourceSynced
 
 SECRET = "hush-0123456789"
 TOOL: dict[str, Any] = {"name": "t", "description": "Adds.", "inputSchema": {"type": "object"}}
+UNKNOWN = ("elsewhere.test", "named.test", "2130706433", "0x7f.1")
 NAMES = "named.test,[::1]:1,host.test:8443"
 
 
@@ -58,7 +59,7 @@ async def round_and_round(server: Raw) -> None:
 
 async def many(server: Raw) -> None:
     """Offer more than anybody needs."""
-    await tools(server, *({"name": f"t{number}", "inputSchema": {}} for number in range(10_001)))
+    await tools(server, *(TOOL | {"name": f"t{number}"} for number in range(10_001)))
 
 
 async def giant(server: Raw) -> None:
@@ -199,9 +200,12 @@ async def test_only_what_the_operator_lists_is_registered_or_read(here: GraphWor
     door = Sources(here)
     body = {"source_id": "crm", "kind": "mcp", "address": address, "every_s": None}
     refused = await door.send("POST", "", body)
-    assert (refused.status_code, refused.json()["type"].rpartition(":")[2]) == (409, "address_not_allowed")
-    assert "import_allow" in refused.json()["detail"]
-    await door.command("register_source", **body)
+    if address.split("/")[2].partition(":")[0] in UNKNOWN and address.startswith("https:"):
+        assert refused.status_code == 200  # it might lead into a listed network: nobody has asked yet
+    else:
+        assert (refused.status_code, refused.json()["type"].rpartition(":")[2]) == (409, "address_not_allowed")
+        assert "import_allow" in refused.json()["detail"]
+        await door.command("register_source", **body)
     assert (await door.run())["problem"]["type"].endswith(("address_not_allowed", "source_away"))
     assert (await door.plan())["type"].endswith(("address_not_allowed", "source_away"))
     assert await door.events(EstateApplied, SourceSynced) == []
