@@ -21,13 +21,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 import random
 import tempfile
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,11 +39,13 @@ from quarterdeck_api.services import Services
 from quarterdeck_bench.asof import administrator
 from quarterdeck_bench.estate_equal import compare
 from quarterdeck_bench.estate_log import TENANT, fill_estate
-from quarterdeck_bench.harness import Result, median, percentile, postgres
+from quarterdeck_bench.estate_pages import Found, narrowings, pages, reach
+from quarterdeck_bench.harness import Result, percentile, postgres
 from quarterdeck_bench.page import Client
 from quarterdeck_ledger.migrate import migrate
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_projector.projector import Projector
+from quarterdeck_readmodels.assessing import Assessor
 from quarterdeck_readmodels.changes import changes
 from quarterdeck_readmodels.estate import Asset, Drift, Relation
 from quarterdeck_readmodels.reader import Reader
@@ -54,7 +55,6 @@ from quarterdeck_runtime.settings import load_settings
 
 SIZE: Final = os.environ.get("QUARTERDECK_BENCH_ESTATE", "50000 200000 1000000 200")
 SMALL: Final = "1000 4000 20000 20"
-PAGE: Final = 100
 MOMENTS: Final = 20
 MONTH: Final = 30 / 180
 GOAL: Final = {
@@ -65,17 +65,8 @@ GOAL: Final = {
     "diff_s": 2,
     "moments_wrong": 0,
 }
-_NODE: Final = "{edges{cursor node{id %s}}pageInfo{hasNextPage}}"
-_SHOWN: Final = {
-    "assets": "kind name owner team lifecycle classification environments source changedAt",
-    "relations": "relation source target declared observed seen lastSeen evidence",
-    "drifts": "assetId fieldName expected found state detectedAt",
-}
-_ROWS: Final[Mapping[str, type[Row]]] = {"assets": Asset, "relations": Relation, "drifts": Drift}
 _EVERY: Final = "every row of objects and relations"
 _SERVED: Final = "the estate as a file, over HTTP"
-_ENUMS: Final = frozenset({"lifecycle", "state", "input"})
-Ask = Callable[[int | None], Awaitable[int]]
 
 
 def run(rounds: int, *, small: bool = False) -> Result:
@@ -93,25 +84,6 @@ def run(rounds: int, *, small: bool = False) -> Result:
     return {"name": "estate", "value": value, "goal": GOAL, "ok": ok, "rows": found.rows, "note": note}
 
 
-class Found:
-    """What was measured: rows of the table, the values to judge, and what else is to be said."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self.value: dict[str, Any] = {}
-        self.note = ""
-
-    def add(self, what: str, now: list[float], then: list[float], size: object, beside: str = "") -> None:
-        """Add a row of seconds; what was not asked of now, or of then, has none."""
-        row: dict[str, Any] = {"what": what, "rows": size}
-        for name, samples in (("now", now), ("then", then)):
-            row[f"{name} p50 ms"] = median(samples) * 1000 if samples else ""
-            row[f"{name} p95 ms"] = percentile(samples, 0.95) * 1000 if samples else ""
-        row["p95 then / now"] = f"{row['then p95 ms'] / row['now p95 ms']:.2f}" if now and then else beside
-        self.rows.append(row)
-        print(" | ".join(f"{cell:,.2f}" if isinstance(cell, float) else str(cell) for cell in row.values()), flush=True)
-
-
 async def _run(url: str, directory: Path, sizes: tuple[int, int, int], moments: int, rounds: int) -> Found:
     found = Found()
     async with _house(url, directory, sizes) as (services, token):
@@ -121,134 +93,17 @@ async def _run(url: str, directory: Path, sizes: tuple[int, int, int], moments: 
         positions = [max(1, round(head * (place + 0.5) / MOMENTS)) for place in range(MOMENTS)]
         client = Client(create_app(services), "/graphql", token)
         async with reader.at(TENANT, head // 2) as record:
-            questions = await _narrowings(record)
-        await _pages(found, reader, client, questions, positions, rounds)
-        await _reach(found, reader, client, positions, rounds)
+            questions = await narrowings(record)
+        await pages(found, reader, client, questions, positions, rounds)
+        await reach(found, reader, client, positions, rounds)
         await _whole(found, reader, Client(create_app(services), "/v1/estate/file", token), positions, rounds)
         await _differences(found, reader, head, rounds)
+        await _findings(found, services, reader, head, rounds)
         chosen = sorted(random.Random(0).sample(range(1, sizes[2] + 1), moments))
         wrong, note = await compare(services.ledger, reader, chosen)
         found.value["moments_wrong"] = wrong
         found.note = note
     return found
-
-
-async def _narrowings(record: Any) -> list[tuple[str, dict[str, list[str]]]]:
-    """Return questions: each table whole, and narrowed by each column to what is frequent and what is rare there."""
-    questions: list[tuple[str, dict[str, list[str]]]] = []
-    for table, row in _ROWS.items():
-        questions.append((table, {}))
-        page = await record.page(row, first=1000)
-        for column in row.filters:
-            if column in {"timed", "merged_into", "offered_by"}:
-                continue
-            values = [getattr(item, column) for item in page.rows]
-            flat = [name for value in values for name in (value if isinstance(value, tuple) else (value,)) if name]
-            ordered = [name for name, _ in Counter(flat).most_common()]
-            ends = dict.fromkeys((*ordered[:1], *ordered[-1:]))
-            questions += [(table, {column: [value]}) for value in ends]
-    questions.append(("assets", {"kind": ["agent", "tool"], "lifecycle": ["live"]}))
-    questions.append(("relations", {"relation": ["calls"], "target_kind": ["tool"]}))
-    return questions
-
-
-async def _pages(
-    found: Found, reader: Reader, client: Client, questions: list[Any], positions: list[int], rounds: int
-) -> None:
-    worst = 0.0
-    for way in ("reader", "graphql"):
-        for table, where in questions:
-            ask = _read(reader, table, where) if way == "reader" else _asked(client, table, where)
-            now, then, sizes = await _measure(ask, positions, rounds)
-            name = ", ".join(f"{column}: {' '.join(values)}" for column, values in where.items())
-            found.add(f"{way}: {table} {name}", now, then, f"{sizes[0]}, {sizes[1]}")
-            if sizes[0] >= sizes[1]:
-                worst = max(worst, percentile(then, 0.95) / percentile(now, 0.95))
-    found.value["page_p95_then_by_now"] = round(worst, 2)
-
-
-def _read(reader: Reader, table: str, where: Mapping[str, object]) -> Ask:
-    async def ask(position: int | None) -> int:
-        async with reader.at(TENANT, position) as record:
-            return len((await record.page(_ROWS[table], first=PAGE, where=where)).rows)
-
-    return ask
-
-
-def _asked(client: Client, table: str, where: Mapping[str, list[str]]) -> Ask:
-    given = " ".join(
-        f"{_camel(column)}:[{','.join(value.upper() if column in _ENUMS else json.dumps(value) for value in values)}]"
-        for column, values in where.items()
-    )
-    narrowed = f" filter:{{{given}}}" if given else ""
-    selection = f"{table}(first:{PAGE}{narrowed})" + _NODE % _SHOWN[table]
-
-    async def ask(position: int | None) -> int:
-        return len((await _answer(client, position, selection))["edges"])
-
-    return ask
-
-
-async def _answer(client: Client, position: int | None, selection: str) -> Any:
-    moment = "now" if position is None else f"at(position:{position})"
-    answer = json.loads(await client.ask("{" + moment + "{" + selection + "}}"))
-    assert "errors" not in answer, (selection, answer["errors"])
-    (record,) = answer["data"].values()
-    (value,) = record.values()
-    return value
-
-
-async def _measure(ask: Ask, positions: list[int], rounds: int) -> tuple[list[float], list[float], tuple[int, int]]:
-    # Both statements are prepared, both pages have been touched.
-    sizes = (await ask(None), max([await ask(position) for position in positions[::4]]))
-    now: list[float] = []
-    then: list[float] = []
-    gc.collect()
-    for turn in range(rounds * len(positions)):
-        position = positions[turn % len(positions)]
-        # Who comes second finds warmer caches: they take turns at that too.
-        for moment in (None, position) if turn % 2 else (position, None):
-            began = time.perf_counter()
-            await ask(moment)
-            (now if moment is None else then).append(time.perf_counter() - began)
-    return now, then, sizes
-
-
-async def _reach(found: Found, reader: Reader, client: Client, positions: list[int], rounds: int) -> None:
-    chance = random.Random(0)
-    slowest: list[float] = []
-    async with reader.at(TENANT) as record:
-        relations = (await record.page(Relation, first=1000, newest_first=False)).rows
-        crowds = Counter(end for item in relations for end in (item.source, item.target))
-        for direction, kinds in (("FORWARD", ("agent", "workflow", "application")), ("BACKWARD", ("dataset", "tool"))):
-            # Those that are in use now and were there in the whole second half of the log.
-            old = [item for kind in kinds for item in await _of_kind(record, kind)]
-            names = [item.id for item in old if item.created_position <= positions[len(positions) // 2]]
-            crowded = [name for name, _ in crowds.most_common() if name in names][:5]
-            for label, chosen in (("any", chance.sample(names, min(30, len(names)))), ("the most crowded", crowded)):
-                now: list[float] = []
-                then: list[float] = []
-                sizes = []
-                for turn in range(rounds):
-                    for place, name in enumerate(chosen):
-                        for position in (None, positions[-1 - (place + turn) % (len(positions) // 2)]):
-                            selection = f"reach(of:{json.dumps(name)} hops:3 first:100 direction:{direction})"
-                            began = time.perf_counter()
-                            answer = await _answer(
-                                client, position, selection + "{total reached{steps asset{id kind lifecycle}}}"
-                            )
-                            (now if position is None else then).append(time.perf_counter() - began)
-                            sizes.append(answer["total"])
-                found.add(
-                    f"reach {direction.lower()}, 3 steps: {label}", now, then, f"{median(sizes):.0f}, {max(sizes)}"
-                )
-                slowest.append(max(percentile(now, 0.95), percentile(then, 0.95)))
-    found.value["reach_p95_ms"] = round(max(slowest) * 1000)
-
-
-async def _of_kind(record: Any, kind: str) -> list[Any]:
-    page = await record.page(Asset, first=500, newest_first=False, where={"kind": [kind], "lifecycle": ["live"]})
-    return list(page.rows)
 
 
 async def _whole(found: Found, reader: Reader, file: Client, positions: list[int], rounds: int) -> None:
@@ -323,6 +178,20 @@ async def _differences(found: Found, reader: Reader, head: int, rounds: int) -> 
     found.value["diff_s"] = round(percentile(spent, 0.95), 2)
 
 
+async def _findings(found: Found, services: Services, reader: Reader, head: int, rounds: int) -> None:
+    times: dict[int, list[float]] = {}
+    count = 0
+    for position in (head, head // 2) * rounds:
+        (entry,) = await services.ledger.read_sealed(TENANT, after=position - 1, until=position)
+        gc.collect()
+        began = time.perf_counter()
+        # One that has assessed nothing yet: what was found once is kept for as long as it is true.
+        assessment = await Assessor().assess(TENANT, position, entry.recorded_at, partial(reader.at, TENANT, position))
+        times.setdefault(position, []).append(time.perf_counter() - began)
+        count = max(count, len(assessment.findings))
+    found.add("findings of the whole estate, for the first time", times[head], times[head // 2], count)
+
+
 @contextlib.contextmanager
 def _database() -> Iterator[str]:
     if given := os.environ.get("QUARTERDECK_BENCH_DATABASE"):
@@ -351,8 +220,3 @@ async def _house(url: str, directory: Path, sizes: tuple[int, int, int]) -> Asyn
         print(f"projected up to {reached:,} in {spent:.0f} s", flush=True)
         await store.pool.execute("VACUUM ANALYZE")
         yield services, token
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
