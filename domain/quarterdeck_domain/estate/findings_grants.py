@@ -127,7 +127,7 @@ def end_of(value: Any) -> datetime | None:
 def beyond(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
     """Yield the calls of tools that the caller's grants do not permit."""
     for actor in sorted(landscape.in_use):
-        held = landscape.after(actor, "holds")
+        held = sorted(landscape.after(actor, "holds"))
         for tool in sorted(scope.used(actor)):
             if not tool.startswith("tool:") or not (held or tool in scope.under_grant):
                 continue

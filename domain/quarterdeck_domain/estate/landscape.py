@@ -244,4 +244,4 @@ def _of(found: Mapping[str, list[str]] | None, relations: tuple[str, ...]) -> Se
         return ()
     if len(relations) == 1:
         return found.get(relations[0], ())
-    return [name for relation in relations for name in found.get(relation, ())]
+    return [name for relation, names in found.items() if relation in relations for name in names]
