@@ -5,19 +5,26 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from journey_house import journey
 from mcp_world import crm, serving
-from test_estate_page import run
 
 from quarterdeck_domain.estate.source_events import SourceSynced
 from quarterdeck_domain.slices import boundary
 
 PAGE = Path(__file__).parents[2] / "docs" / "importing.md"
 _BLOCK = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def run(command: str, home: Path, given: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command as a shell would."""
+    return subprocess.run(
+        ["/bin/sh", "-ec", command], cwd=home, env=given, capture_output=True, text=True, check=False, timeout=120
+    )
 
 
 async def test_every_command_of_the_page_runs(migrated_database: Callable[[], str], tmp_path: Path) -> None:
