@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 from datetime import UTC, datetime
 from enum import Enum
@@ -11,8 +12,9 @@ import strawberry
 from strawberry.scalars import JSON
 
 from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.estate.cuts import Cut as Least
 from quarterdeck_domain.estate.cuts import candidates, cut
-from quarterdeck_domain.estate.reach import Edge
+from quarterdeck_domain.estate.reach import Edge, Graph
 from quarterdeck_domain.estate.relations import CONTROL, RELATION_TYPES
 from quarterdeck_graphql.at import At, Shown
 from quarterdeck_graphql.dating import DatedFacts, Period, dated_facts, periods
@@ -325,10 +327,11 @@ async def ways_between(at: At, start: str, end: str, hops: int, first: int) -> W
     moment = await moment_of(at)
     async with at.record() as record:
         part = await around(record, source, moment, hops=hops)
-    found, more = part.graph.paths(source, target, most=first, hops=hops)
+    # Of the largest maps, this takes a second: others are answered meanwhile.
+    found, more = await asyncio.to_thread(part.graph.paths, source, target, most=first, hops=hops)
     if not found:
         return Ways(paths=[], more=more, cut=None)
-    best = cut(part.graph, source, target, candidates(part.graph, source, target))
+    best = await asyncio.to_thread(_cut, part.graph, source, target)
     steps = [
         CutStep(
             action=item.action,
@@ -342,6 +345,10 @@ async def ways_between(at: At, start: str, end: str, hops: int, first: int) -> W
         more=more,
         cut=Cut(steps=steps, exact=best.exact, considered=best.considered),
     )
+
+
+def _cut(graph: Graph, start: str, end: str) -> Least:
+    return cut(graph, start, end, candidates(graph, start, end))
 
 
 def path_of(at: At, part: Part, path: tuple[Edge, ...]) -> Path:
