@@ -10,20 +10,24 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_readmodels import selects
 from quarterdeck_readmodels.bitemporal import asset_then, relation_then
 from quarterdeck_readmodels.estate import DATED, SEEN, Asset
 from quarterdeck_readmodels.held_pages import FIXED, Sources, merged
+from quarterdeck_readmodels.held_selects import Late, timed
 from quarterdeck_readmodels.held_whole import walk
 from quarterdeck_readmodels.reader import MAX_PAGE, Difference, Page, Reader, Record, wanted
 from quarterdeck_readmodels.tables import Row
 
 R = TypeVar("R", bound=Row)
 _MOST: Final = 60_000
+_WIDE: Final = 20_000
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,18 +129,25 @@ class Held(Record):
     async def changed_since(self, row: type[Row], earlier: Held) -> list[str]:
         """Return the ids of the objects that may not be what they were at an earlier moment, known at the same
         position: those that something was recorded of in between, and those of which something is dated."""
-        touched: dict[str, Any] = {}
-        if row in FIXED and earlier._recorded < self._recorded:
-            touched = dict(await self._then.diff(row, earlier._recorded))
-        for mark in (DATED, SEEN) if row in FIXED else ():
-            after: int | None = None
-            more = True
-            while more:
-                page = await self._known.page(
-                    row, first=MAX_PAGE, after=after, newest_first=False, where={"timed": [mark]}
+        if row not in FIXED:
+            return []
+        low, high = earlier._recorded, self._recorded
+        query = partial(selects.touched, row=row, wide=high - low > _WIDE)
+        touched = {item["id"] for item in await self._known.ask(query, low, high, "", None)} if low < high else set()
+        for mark in (DATED, SEEN):
+            touched |= (
+                await timed(
+                    self._known,
+                    row,
+                    Late(mark, 0, self.position),
+                    limit=self.position,
+                    moment=self.moment,
+                    recorded=high,
+                    fixed={},
+                    loose={},
+                    newest_first=False,
                 )
-                touched |= dict.fromkeys(item.id for item in page.rows)
-                after, more = (page.rows[-1].created_position if page.rows else None), page.more
+            ).keys()
         return sorted(touched)
 
     async def diff(

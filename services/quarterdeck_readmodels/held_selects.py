@@ -18,7 +18,7 @@ from quarterdeck_readmodels.tables import Row, columns
 
 _COMMANDED: Final = frozenset({"merged_into"})
 """Columns that only commands set: they are as they were recorded by the moment."""
-_FIXED: Final = ("tenant", "low", "high", "limit", "mark", "moment")
+_FIXED: Final = ("tenant", "low", "high", "limit", "mark")
 
 
 class Late(NamedTuple):
@@ -43,9 +43,10 @@ async def timed(
 ) -> dict[str, int]:
     """Return the ids of objects as a record knows them, and their places: `fixed` are the values of columns that never
     change, `loose` of those that do. `recorded` is the last position recorded by the moment."""
-    given: dict[str, Any] = dict(zip(_FIXED[1:], (late.low, late.high, limit, late.mark, moment), strict=True))
+    given: dict[str, Any] = dict(zip(_FIXED[1:], (late.low, late.high, limit, late.mark), strict=True))
     given |= {"known": record.position} if record.past else {}
-    given |= {"recorded": recorded} if loose else {}
+    # Narrowed, those recorded by the moment are among them, and what nobody dated of these holds already.
+    given |= {"recorded": recorded} if loose else {"moment": moment}
     given |= {"stamp": stamp(moment)} if loose.keys() - _COMMANDED else {}
     given |= {f"fixed {name}": list(values) for name, values in fixed.items()}
     given |= {f"loose {name}": list(values) for name, values in loose.items()}
@@ -66,7 +67,8 @@ def _timed(
 ) -> str:
     table, order = f"{schema}.{row.table}", f"created_position {'DESC' if newest_first else 'ASC'}"
     at = {name: f"${place}" for place, name in enumerate(given, 1)}
-    narrow = "".join(f" AND k.{name} = ANY ({at[f'fixed {name}']})" for name in fixed)
+    narrow = f" AND k.began <= {at['moment']}" if "moment" in at else ""
+    narrow += "".join(f" AND k.{name} = ANY ({at[f'fixed {name}']})" for name in fixed)
     narrow += "".join(f" AND {_held(row, name, at)}" for name in loose)
     then = (
         f"""LEFT JOIN LATERAL (SELECT * FROM {table} v WHERE v.tenant_id = $1 AND v.id = k.id
@@ -78,7 +80,7 @@ def _timed(
     def walk(which: str) -> str:
         return f"""SELECT k.id, k.created_position FROM {table} k {then}
             WHERE k.tenant_id = $1 AND k.{hashed("timed")} = hashtextextended($5, 0) AND k.timed = $5
-            AND k.created_position > $2 AND k.created_position <= $3 AND k.began <= $6 AND {which}{narrow}
+            AND k.created_position > $2 AND k.created_position <= $3 AND {which}{narrow}
             ORDER BY k.{order} LIMIT $4"""  # noqa: S608
 
     if "known" not in at:

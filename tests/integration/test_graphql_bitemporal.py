@@ -118,6 +118,9 @@ async def test_announced_and_for_a_while(here: GraphWorld) -> None:
     ):
         found = (await here.ask(REACH, {"time": time, **of}, by="admin"))["at"]
         assert found["node"]["owner"] == owner
+        for one in ("first-rota", "next-rota"):
+            narrowed = await assets(here, time=time, knownAt=now, filter={"owner": [one]})
+            assert list(narrowed) == (["agent:support"] if one == owner else [])
         assert len(found["ways"]["paths"]) == paths
         straight = [edge["node"] for edge in found["relations"]["edges"] if " reads " in edge["node"]["id"]]
         there = {item["id"]: item["declared"] for item in straight}
