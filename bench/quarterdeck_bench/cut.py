@@ -153,9 +153,9 @@ def _hostile(part: int) -> Iterator[tuple[str, Question, list[Candidate]]]:
         ]
         some.append(Candidate(action="quarantine", name="all", nodes=frozenset(nodes)))
         yield f"twenty controls of {share:.0%} each, {size} objects", dense, some
-    ways = _hitting(chance, 60)
+    ways = _hitting(chance, 400 // part)
     yield (
-        "twenty controls, five of them on each of 60 ways",
+        f"twenty controls, four of them on each of {400 // part} ways",
         ways,
         [item for item in candidates(*ways) if item.action == "enforce"],
     )
