@@ -202,6 +202,13 @@ class OnDrift(Enum):
     QUARANTINE = _value("quarantine", "And the object is not to be used until somebody has looked at it.")
 
 
+@strawberry.enum(description="A setting that a source may be without.")
+class SourceSetting(Enum):
+    EVERY_S = _value("every_s", "How often it is imported: without, only on request.")
+    ENVIRONMENT = _value("environment", "Where what it declares runs.")
+    CREDENTIAL = _value("credential", "The secret that it is read with.")
+
+
 @strawberry.enum(description="Whether the estate is imported from a source.")
 class SourceState(Enum):
     ACTIVE = _value("active", "It is.")
@@ -236,5 +243,6 @@ OF_LITERAL: Final[dict[Any, Any]] = {
     source_events.Dialect: ModelDialect,
     source_events.OnDrift: OnDrift,
     source_events.Trigger: ImportTrigger,
+    source_events.Clearable: SourceSetting,
 }
 """Which enum stands for which of the domain's own sets; each has exactly its words."""

@@ -77,8 +77,12 @@ def configure(settings: Settings, role: str, stream: TextIO | None = None) -> No
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    for noisy in ("httpx", "httpcore", "uvicorn.access", "asyncio"):
+    for noisy in ("httpx", "httpx2", "httpcore", "httpcore2", "uvicorn.access", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    for telltale in ("mcp", "client"):
+        # The MCP SDK logs what servers send, and servers may send back the secret that they were read with. What was
+        # wrong with a server is told by our own error.
+        logging.getLogger(telltale).setLevel(logging.CRITICAL + 1)
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import io
 import json
+import logging
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from graphql_world import GraphWorld, graph_world
 from mcp_world import CURRENT, Raw, raw
 from sources_world import LOCAL, Sources, document
@@ -21,6 +24,9 @@ from sources_world import LOCAL, Sources, document
 from quarterdeck_api.estate import import_door
 from quarterdeck_domain.estate.events import EstateApplied
 from quarterdeck_domain.estate.source_events import SourceFailed, SourceSynced
+from quarterdeck_importing.credentials import Credentials
+from quarterdeck_runtime import logs
+from quarterdeck_runtime.settings import Settings
 
 SECRET = "hush-0123456789"
 TOOL: dict[str, Any] = {"name": "t", "description": "Adds.", "inputSchema": {"type": "object"}}
@@ -313,18 +319,11 @@ async def keeping(
             host = url.partition("://")[2].partition("/")[0]
             entries = [f"token {made.world.tenant} {host} env:SOURCES_TEST_TOKEN"]
             entries.append(f"filed {made.world.tenant} {host} file:{tmp_path / 'kept'}")
-            credentials = import_door_credentials(entries)
+            credentials = Credentials.of(entries)
             made.world.services.importing.fetching._credentials = credentials
 
         (tmp_path / "kept").write_text(f"{SECRET}\n")
         yield made, keep
-
-
-def import_door_credentials(entries: list[str]) -> Any:
-    """Return the secrets of a setting."""
-    from quarterdeck_importing.credentials import Credentials
-
-    return Credentials.of(entries)
 
 
 @pytest.mark.parametrize("name", ["token", "filed"])
@@ -369,6 +368,52 @@ async def test_a_secret_goes_to_its_host_and_nowhere_else(
     assert everything.status_code == 200
     for text in (everything.text, json.dumps(echoed), json.dumps(refused), json.dumps(await door.one("models"))):
         assert SECRET not in text
+
+
+GARBAGE: dict[str, tuple[str, str]] = {
+    "no JSON": ("application/json", "{%s"),
+    "another shape": ("application/json", '{"jsonrpc":"2.0","id":1,"result":{"tools":"%s"}}'),
+    "an error": ("application/json", '{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"%s"}}'),
+    "a stream": ("text/event-stream", "data: {%s\n\n"),
+    "a notification": (
+        "text/event-stream",
+        'data: {"jsonrpc":"2.0","method":"notifications/message","params":"%s"}\n\n',
+    ),
+}
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+async def test_a_secret_that_a_server_sends_back_is_in_no_log(
+    keeping: tuple[GraphWorld, Callable[[str], None]], garbage: str
+) -> None:
+    """Whatever the SDK has to say of such a server: our logs do not have it."""
+    here, keep = keeping
+    kind, text = GARBAGE[garbage]
+
+    async def echo(server: Raw) -> None:
+        if server.method == "server/discover":
+            await server.discover()
+            return
+        await server.send((text % SECRET).encode(), kind, connection="close")
+        raise ConnectionResetError
+
+    root, stream = logging.getLogger(), io.StringIO()
+    before = root.handlers[:], root.level
+    door = Sources(here)
+    try:
+        logs.configure(Settings(log_format="json", log_level="debug"), "api", stream)
+        async with raw(echo) as url:
+            keep(url)
+            await door.add(url, credential="token")
+            told = await door.run()
+    finally:
+        root.handlers[:] = before[0]
+        root.setLevel(before[1])
+        structlog.reset_defaults()
+    assert "problem" in told
+    assert SECRET not in stream.getvalue() + json.dumps(told)
+    for event in await door.events(SourceFailed):
+        assert SECRET not in repr(event)
 
 
 async def test_a_secret_is_its_tenants_and_its_hosts(keeping: tuple[GraphWorld, Callable[[str], None]]) -> None:

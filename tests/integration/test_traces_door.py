@@ -228,9 +228,11 @@ async def test_the_tenant_comes_from_the_credential_alone(
         said = [{"key": "gen_ai.request.model", "value": {"stringValue": "m"}}, *claims]
         span = {"traceId": "5b" * 16, "spanId": "ee" * 8, "attributes": said}
         body = {"resourceSpans": [{"resource": {"attributes": claims}, "scopeSpans": [{"spans": [span]}]}]}
-        forged = {"quarterdeck-tenant": "globex", "x-tenant": "globex", "baggage": "tenant=globex"}
+        forged = {"x-tenant": "globex", "baggage": "tenant=globex"}
         answer = await Door(made).send(json.dumps(body).encode(), JSON, **forged)
         assert answer.status_code == 200, answer.text
+        elsewhere = await Door(made).send(json.dumps(body).encode(), JSON, **forged, **{"quarterdeck-tenant": "globex"})
+        assert elsewhere.status_code == 401
         assert "model:m" in await Door(made).assets()
         assert await made.world.api.position("globex") == before
 

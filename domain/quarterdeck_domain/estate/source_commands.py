@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from quarterdeck_domain.access.events import Role
 from quarterdeck_domain.checks import MAX_REASON
 from quarterdeck_domain.commands import Command, CommandInput, Environment, Prepared
-from quarterdeck_domain.estate.source_events import Dialect, OnDrift, SourceKind
+from quarterdeck_domain.estate.source_events import Clearable, Dialect, OnDrift, SourceKind
 from quarterdeck_domain.estate.source_slices import ChangeSource, RegisterSource, RemoveSource
 from quarterdeck_domain.estate.sources import DAILY_S, MAX_ADDRESS, MAX_EVERY_S, MIN_EVERY_S, NAME
 from quarterdeck_domain.slices import Slice
@@ -48,7 +48,7 @@ class ChangeSourceInput(CommandInput, frozen=True, kw_only=True):
     on_drift: OnDrift | None = None
     environment: Where | None = None
     credential: SourceId | None = None
-    clear: Annotated[tuple[Literal["every_s", "environment", "credential"], ...], msgspec.Meta(max_length=3)] = ()
+    clear: Annotated[tuple[Clearable, ...], msgspec.Meta(max_length=3)] = ()
     reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON)] = ""
 
 

@@ -12,6 +12,8 @@ SourceKind = Literal["mcp", "models", "litellm", "openapi", "a2a", "cyclonedx", 
 Dialect = Literal["openai", "anthropic"]
 OnDrift = Literal["note", "quarantine"]
 Trigger = Literal["request", "schedule"]
+Clearable = Literal["every_s", "environment", "credential"]
+"""What a source may be without."""
 
 
 class SourceRegistered(Event, frozen=True, kw_only=True):
