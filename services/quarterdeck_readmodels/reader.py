@@ -29,7 +29,7 @@ _POLL_S: Final = 0.25
 _WIDE: Final = 20_000
 _PLACES: Final = 160
 """So many places of the log hold one object of those asked for, at first guess."""
-_WIDER: Final = 16
+_WIDER: Final = 64
 """By how much more is asked for at most, where there was nothing."""
 _EVER: Final = 2**62
 _from_json: Final = msgspec.json.Decoder().decode
