@@ -604,9 +604,10 @@ def test_what_differs_between_declared_and_seen_is_drift() -> None:
             whole[tie.ends] = msgspec.structs.replace(tie, **said)
         objects = {name: Object(id=name, facts={"lifecycle": "live"}) for name in names}
         estate = Landscape(objects, whole.values(), Clock(NOW))
+        scope = Scope(estate)
         return [
             (item.type, item.asset, item.message.partition(",")[0])
-            for item in (*undeclared(estate), *unseen(estate, Scope(estate)))
+            for item in (*undeclared(estate, scope), *unseen(estate, scope))
         ]
 
     assert found(declared, seen) == [

@@ -68,7 +68,7 @@ def findings(landscape: Landscape, complete: Completeness) -> Iterator[Finding]:
     yield from surplus(landscape, complete.scope)
     yield from ended(landscape)
     told = {(item.asset, f"calls {item.subject}") for item in outside}
-    yield from (item for item in undeclared(landscape) if (item.asset, item.subject) not in told)
+    yield from (item for item in undeclared(landscape, complete.scope) if (item.asset, item.subject) not in told)
     yield from unseen(landscape, complete.scope)
     yield from to_retired(landscape)
     yield from forbidden(landscape)

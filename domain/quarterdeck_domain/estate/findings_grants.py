@@ -16,7 +16,8 @@ VISIBLE: Final = frozenset({"uses", "calls", "reads", "exposes", "chains_to"})
 """The types that traces can show: of the others, not having been seen says nothing."""
 ALIASES: Final = frozenset({"route", "deployment", "model", "model_version"})
 """Kinds that are used where what they lead to is used."""
-MOST: Final = 200
+MOST: Final = 2_000
+_LEADS: Final = frozenset({"uses", "calls", "deployed_in"})
 _USE: Final = frozenset({"calls", "uses"})
 
 
@@ -25,6 +26,8 @@ class Scope:
 
     def __init__(self, landscape: Landscape) -> None:
         self.landscape = landscape
+        self.declared: dict[str, frozenset[str]] = {}
+        self._within: dict[str, frozenset[str]] = {}
         self.grants = [name for name in sorted(landscape.in_use) if name.startswith("tool_grant:")]
         self.valid = {
             name
@@ -37,6 +40,31 @@ class Scope:
         """The tools whose use somebody has bound to a grant."""
         self.watched = self._watched()
         """Those whose doings have been seen for long enough, and still are."""
+
+    def within(self, end: str) -> frozenset[str]:
+        """Return what is used where something is used: what a server exposes, a model's versions, what a route is
+        declared to lead to; and of a tool the server that exposes it."""
+        if end not in self._within:
+            land = self.landscape
+            found: set[str] = set()
+            waiting = [end]
+            while waiting and len(found) < MOST:
+                here = waiting.pop()
+                if here in found:
+                    continue
+                found.add(here)
+                waiting += land.after(here, "exposes")
+                waiting += land.before(here, "version_of")
+                if here.partition(":")[0] in ALIASES:
+                    waiting += [
+                        tie.target
+                        for tie in land.out.get(here, ())
+                        if tie.declared and tie.relation in _LEADS and tie.target in land.in_use
+                    ]
+            if end.startswith("tool:"):
+                found.update(land.before(end, "exposes"))
+            self._within[end] = frozenset(found)
+        return self._within[end]
 
     def permitted(self, grant: str) -> list[tuple[tuple[str, ...], str]]:
         """Return the tools that a grant permits, and through what."""
@@ -87,30 +115,16 @@ class Scope:
         return {tie.target for tie in land.out.get(actor, ()) if tie.relation in _USE and land.recent(tie)}
 
 
-def follows(landscape: Landscape, source: str) -> frozenset[str]:
-    """Return everything that an object is declared to use, and what follows from that."""
-    declared = [tie for tie in landscape.out.get(source, ()) if tie.declared]
-    waiting = [tie.target for tie in declared if tie.relation in VISIBLE]
-    for tie in declared:
-        if tie.relation == "holds":
-            waiting += landscape.after(tie.target, "permits")
-    found: set[str] = set()
-    while waiting and len(found) < MOST * 10:
-        here = waiting.pop()
-        if here in found:
-            continue
-        found.add(here)
-        waiting += landscape.after(here, "exposes")
-        waiting += landscape.before(here, "version_of")
-        if here.partition(":")[0] in ALIASES:
-            waiting += [
-                tie.target
-                for tie in landscape.out.get(here, ())
-                if tie.declared and tie.relation in ("uses", "calls", "deployed_in") and tie.target in landscape.in_use
-            ]
-    # To call what a server exposes is to call the server.
-    servers = {server for name in found if name.startswith("tool:") for server in landscape.before(name, "exposes")}
-    return frozenset(found | servers)
+def follows(landscape: Landscape, scope: Scope, source: str, target: str) -> bool:
+    """Tell whether an object is declared to use another, or that follows from what it is declared to use."""
+    if source not in scope.declared:
+        declared = [tie for tie in landscape.out.get(source, ()) if tie.declared]
+        ends = {tie.target for tie in declared if tie.relation in VISIBLE}
+        for tie in declared:
+            if tie.relation == "holds":
+                ends.update(landscape.after(tie.target, "permits"))
+        scope.declared[source] = frozenset(ends)
+    return any(end == target or target in scope.within(end) for end in scope.declared[source])
 
 
 def end_of(value: Any) -> datetime | None:
@@ -131,7 +145,7 @@ def beyond(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
         for tool in sorted(scope.used(actor)):
             if not tool.startswith("tool:") or not (held or tool in scope.under_grant):
                 continue
-            if tool not in scope.under_grant and tool in follows(landscape, actor):
+            if tool not in scope.under_grant and follows(landscape, scope, actor, tool):
                 continue  # nobody has bound its use to a grant, and that it uses it is declared
             why = _why_not(landscape, scope, held, tool)
             if why is not None:

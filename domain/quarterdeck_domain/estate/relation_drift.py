@@ -13,8 +13,8 @@ from typing import Final
 
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.estate.finding_types import Finding, command
-from quarterdeck_domain.estate.findings_grants import ALIASES, MOST, Scope, follows
 from quarterdeck_domain.estate.findings_grants import VISIBLE as VISIBLE
+from quarterdeck_domain.estate.findings_grants import Scope, follows
 from quarterdeck_domain.estate.landscape import Landscape, Tie
 from quarterdeck_domain.estate.relations import REACH, RELATION_TYPES, check_relation
 from quarterdeck_domain.estate.values import relation_id
@@ -24,19 +24,15 @@ LEAD: Final = timedelta(days=90)
 _DEPENDS: Final = frozenset({"uses", "calls", "reads", "chains_to", "deployed_in", "permits", "drives"})
 
 
-def undeclared(landscape: Landscape) -> Iterator[Finding]:
+def undeclared(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
     """Yield the relations that were seen of late and follow from nothing declared."""
-    declared: dict[str, frozenset[str]] = {}
     for tie in landscape.ties():
         if tie.declared or tie.relation not in VISIBLE or not landscape.recent(tie):
             continue
         if tie.source not in landscape.in_use or tie.target not in landscape.in_use:
             continue
-        if tie.relation != "exposes":
-            if tie.source not in declared:
-                declared[tie.source] = follows(landscape, tie.source)
-            if tie.target in declared[tie.source]:
-                continue
+        if tie.relation != "exposes" and follows(landscape, scope, tie.source, tie.target):
+            continue
         yield Finding(
             type="undeclared_relation",
             asset=tie.source,
@@ -58,7 +54,11 @@ def unseen(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
             continue
         if tie.source not in recent:
             recent[tie.source] = {found.target for found in landscape.out[tie.source] if landscape.recent(found)}
-        if _in_part(landscape, tie.target, recent[tie.source]):
+        # A server's use shows in that of its tools, a model's in that of its versions, a version's in its model's.
+        shown = scope.within(tie.target)
+        if not recent[tie.source].isdisjoint(shown) or not recent[tie.source].isdisjoint(
+            landscape.after(tie.target, "version_of")
+        ):
             continue
         since = "never" if tie.last_seen is None else f"not since {tie.last_seen.isoformat(timespec='seconds')}"
         yield Finding(
@@ -68,23 +68,6 @@ def unseen(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
             message=f"it is declared that {relation_id(*tie.ends)}, and that was {since} seen",
             mend=command("unrelate", *tie.ends),
         )
-
-
-def _in_part(landscape: Landscape, end: str, recent: set[str]) -> bool:
-    """Tell whether the use of something shows in the use of what it leads to: a server's tools, a model's versions."""
-    waiting, passed = [end], set[str]()
-    while waiting and len(passed) < MOST:
-        here = waiting.pop()
-        if here in recent:
-            return True
-        if here in passed:
-            continue
-        passed.add(here)
-        waiting += landscape.after(here, "exposes")
-        waiting += landscape.before(here, "version_of")
-        if here.partition(":")[0] in ALIASES:
-            waiting += landscape.after(here, "uses", "calls", "deployed_in", "version_of")
-    return False
 
 
 def to_retired(landscape: Landscape) -> Iterator[Finding]:
