@@ -126,7 +126,7 @@ def observe(
             new[name] = _registered(name, sighting, standing, sender)
     resolved = _resolved(sightings, standing)
     for version, relation, model in sorted(resolved):
-        if relation == "version_of" and model in new:
+        if relation == "version_of" and model.startswith("model:") and model in new:
             # What answers for it when it is seen first is its pin.
             facts = {f"attributes.{SERVES}": version.partition(":")[2]} | new[model].facts
             new[model] = msgspec.structs.replace(new[model], facts=facts)

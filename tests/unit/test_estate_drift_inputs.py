@@ -21,6 +21,7 @@ from quarterdeck_connectors.otlp import Span
 from quarterdeck_connectors.prompts import read_prompts
 from quarterdeck_connectors.sightings import gather
 from quarterdeck_domain.estate import input_mix
+from quarterdeck_domain.estate.events import AssetRegistered
 from quarterdeck_readmodels.estate import Asset, Drift
 from quarterdeck_readmodels.standing import facts_of
 
@@ -162,3 +163,13 @@ def test_sizes_are_those_that_are_told() -> None:
         "under 64k",
         "64k and more",
     ]
+
+
+def test_only_a_model_has_a_version_that_answers() -> None:
+    """A prompt's version is not told of as one."""
+    said = {"gen_ai.prompt.name": "p", "gen_ai.prompt.version": "3", "gen_ai.agent.name": "bot"}
+    span = Span(trace="1" * 32, id="1" * 16, name="chat", said=said, resource={})
+    events = observe(gather([span]), Standing(facts={}), sender=SENDER, now=Told().log.now).events
+    new = {event.asset: event.facts for event in events if isinstance(event, AssetRegistered)}
+    assert "prompt:p" in new
+    assert not any("attributes.serves" in facts for facts in new.values())
