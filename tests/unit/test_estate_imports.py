@@ -1,0 +1,118 @@
+"""When a source is due, what an import may say, and how it follows mergers and notes what is gone. Serves S0-45, S0-49, S0-154."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quarterdeck_connectors.bom_foreign import _key
+from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.estate.events import AssetChanged, RelationWithdrawn
+from quarterdeck_domain.estate.imports import survivor, trusted
+from quarterdeck_domain.estate.plan import Declaration, Entry, Link, Standing, make_plan
+from quarterdeck_domain.estate.sources import check_address, due_after, phase_s
+from quarterdeck_domain.estate.values import check_facts
+
+PIN, OTHER = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True)
+EVERY = st.integers(900, 31 * 86_400)
+MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2036, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+
+
+@given(NAMES, EVERY, MOMENTS)
+def test_a_source_is_due_once_an_interval(name: str, every_s: int, moment: datetime) -> None:
+    """After the moment, at most an interval later, and at the same times whenever it is asked."""
+    due = due_after(name, every_s, moment)
+    assert moment < due <= moment + timedelta(seconds=every_s)
+    assert due_after(name, every_s, due) == due + timedelta(seconds=every_s)
+    assert due_after(name, every_s, due - timedelta(microseconds=1)) == due
+    assert (int(due.timestamp()) - phase_s(name, every_s)) % every_s == 0
+
+
+@given(st.dictionaries(st.sampled_from("abcdef"), st.sampled_from("abcdef"), max_size=6))
+def test_mergers_are_followed_to_their_end(aliases: dict[str, str]) -> None:
+    """Also where somebody made a circle of them: it ends."""
+    for name in "abcdef":
+        last = survivor(name, aliases)
+        assert last not in aliases or len({*aliases} & {*aliases.values()}) > 0
+
+
+def offered(*names: str, source: str = "mcp crm") -> Declaration:
+    """Return what a server declares that offers these tools."""
+    tools = {
+        f"tool:crm/{name}": Entry(facts={"attributes.digest": PIN}, first={"attributes.pinned": PIN}) for name in names
+    }
+    links = tuple(Link(to=name) for name in tools)
+    server = {"mcp_server:crm": Entry(facts={}, relations={"exposes": links})}
+    return trusted(Declaration(source="whoever", assets={**server, **tools}), source, None)
+
+
+def test_what_is_gone_is_noted_once_and_comes_back() -> None:
+    """Its relation ends, nothing is retired; a second import says nothing of it, a third takes the note back."""
+    facts = {name: {"lifecycle": "live"} for name in ("mcp_server:crm", "tool:crm/a", "tool:crm/b")}
+    ends = {("mcp_server:crm", "exposes", f"tool:crm/{name}"): Link(to=f"tool:crm/{name}") for name in "ab"}
+    stands = Standing(facts=facts, relations=ends, said_by=dict.fromkeys(ends, "mcp crm"), offered=frozenset(facts))
+    plan = make_plan(offered("a"), stands, "run_1")
+    assert plan.gone == ("tool:crm/b",)
+    assert [
+        event.asset for event in plan.events if isinstance(event, AssetChanged) and "attributes.gone" in event.facts
+    ] == ["tool:crm/b"]
+    assert [event.target for event in plan.events if isinstance(event, RelationWithdrawn)] == ["tool:crm/b"]
+    noted = {**facts, "tool:crm/b": {"lifecycle": "live", "attributes.gone": "mcp crm"}}
+    after = Standing(facts=noted, relations={}, offered=frozenset(facts))
+    assert not [step for step in make_plan(offered("a"), after, "run_2").steps if step.subject == "tool:crm/b"]
+    back = make_plan(offered("a", "b"), after, "run_3")
+    (change,) = [event for event in back.events if isinstance(event, AssetChanged) and event.asset == "tool:crm/b"]
+    assert change.facts["attributes.gone"] is None
+    assert back.gone == ()
+
+
+def test_another_source_neither_ends_nor_notes_anything() -> None:
+    """What somebody else's import said is theirs to take back."""
+    facts = {name: {"lifecycle": "live"} for name in ("mcp_server:crm", "tool:crm/a", "tool:crm/b")}
+    ends = {("mcp_server:crm", "exposes", "tool:crm/b"): Link(to="tool:crm/b")}
+    stands = Standing(facts=facts, relations=ends, said_by=dict.fromkeys(ends, "mcp crm"))
+    plan = make_plan(offered("a", source="other"), stands, "run_1")
+    assert not [event for event in plan.events if isinstance(event, RelationWithdrawn)]
+    assert plan.gone == ()
+
+
+def test_a_merged_tool_of_another_server_is_not_compared() -> None:
+    """The survivor has its own server's digest: this one's would be drift each time."""
+    facts = {
+        "mcp_server:crm": {"lifecycle": "live"},
+        "tool:crm/a": {"lifecycle": "retired"},
+        "tool:pay/a": {"lifecycle": "live", "attributes.digest": OTHER, "attributes.pinned": OTHER},
+    }
+    aliases = {"tool:crm/a": "tool:pay/a"}
+    mine = Standing(facts=facts, relations={}, aliases=aliases, offered_by={"tool:pay/a": "mcp pay"})
+    assert [step.subject for step in make_plan(offered("a"), mine, "run").steps] == [
+        "mcp_server:crm exposes tool:pay/a"
+    ]
+    alone = Standing(facts=facts, relations={}, aliases=aliases)
+    assert "drift" in {step.action for step in make_plan(offered("a"), alone, "run").steps}
+
+
+def test_labels_have_names_that_our_json_can_hold() -> None:
+    """Refused where people write them, made fit where importers do."""
+    assert check_facts("tool", {"attributes": {"labels": {"cost centre": "Überbau"}}})
+    for name in ("größe", "", " x", "a\nb", "x" * 101):
+        with pytest.raises(InvalidInput, match="labels"):
+            check_facts("tool", {"attributes": {"labels": {name: "x"}}})
+    assert _key("größe").isascii()
+    assert _key("größe") != _key("grüße")
+
+
+@given(st.text(max_size=60))
+def test_no_address_has_room_for_a_secret(text: str) -> None:
+    """Whatever is written behind it: it is refused, or has neither user nor query nor fragment."""
+    address = f"https://host.example/{text}"
+    try:
+        check_address(address)
+    except InvalidInput as error:
+        assert text not in error.message or len(text) < 8  # noqa: PT017
+    else:
+        assert not set("?#\\ ") & set(address.partition("://")[2])
