@@ -215,9 +215,7 @@ async def test_a_forged_identity_stays_a_claim(here: GraphWorld) -> None:
     assert (await door.assets())["agent:billing-bot"].attributes == {"principal": victim}
 
 
-async def test_the_tenant_comes_from_the_credential_alone(
-    migrated_database: Callable[[], str], tmp_path: Path
-) -> None:
+async def test_the_tenant_comes_from_the_credential_alone(migrated_database: Callable[[], str], tmp_path: Path) -> None:
     """Whatever resource attributes, headers and baggage say: nothing of it is another tenant's."""
     async with graph_world(migrated_database(), tmp_path, also=("globex",)) as made:
         await made.world.api.add(made.world.tenant, "sender", "agent", kind="agent")
