@@ -11,6 +11,7 @@ from golden_events import example
 from quarterdeck_domain.access import events as access
 from quarterdeck_domain.approvals import events as approvals
 from quarterdeck_domain.estate import events as estate
+from quarterdeck_domain.estate import source_events as sources
 from quarterdeck_domain.events import Event
 from quarterdeck_domain.policy import events as policy
 
@@ -130,6 +131,12 @@ def _estate(n: int, now: datetime) -> Iterator[Event]:
     yield _of(estate.AssetDeprecated, asset=tool, successor=None)
     yield _of(estate.RelationWithdrawn, **ends, run=None)
     yield _of(estate.AssetRetired, asset=tool, run=None)
+    source = f"src_{n:026d}"
+    yield _of(sources.SourceRegistered, source_id=source)
+    yield _of(sources.SourceChanged, source_id=source)
+    yield _of(sources.SourceSynced, source_id=source, run=f"{run}-import")
+    yield _of(sources.SourceFailed, source_id=source, run=f"{run}-again")
+    yield _of(sources.SourceRemoved, source_id=source)
 
 
 def _of(event_class: type[Event], /, **fields: object) -> Event:
