@@ -1,8 +1,8 @@
 """The invariants of what the events of a log mean, and of what follows it, on a living installation.
 
 I5 votes and decisions · I6 grants and effects · I8 gates · I9 read models · I12 what is stuck. (I1 to I4 and I10 are of
-the log itself: `invariants_log`; I13 is `invariants_estate`. I7, budgets, has no room yet; I11, that everything ends, needs time and is what the
-fault tests check.) Each check returns its violations; none is the good answer.
+the log itself: `invariants_log`; I13 is `invariants_estate`. I7, budgets, has no room yet; I11, that everything ends,
+needs time and is what the fault tests check.) Each check returns its violations; none is the good answer.
 """
 
 from __future__ import annotations
