@@ -10,7 +10,7 @@ import typer
 
 from quarterdeck_cli.client import Api, fail
 from quarterdeck_cli.estate_yaml import as_yaml
-from quarterdeck_cli.moments import Asked, At
+from quarterdeck_cli.moments import Asked, At, KnownAt
 from quarterdeck_cli.output import AsJson, print_json
 
 app = typer.Typer()
@@ -28,11 +28,12 @@ def export(
     output: Output = None,
     source: Annotated[str, typer.Option(help="The name under which the file says what it says.")] = "export",
     at: At = None,
+    known_at: KnownAt = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON; also what a file called .json gets.")] = False,
 ) -> None:
     """Take the estate away as a declarative file, all that is in use: applied here, it changes nothing."""
     with Api(json=json) as api:
-        found = api.get("/v1/estate/file", source=source, position=_position(api, at, json))
+        found = api.get("/v1/estate/file", source=source, **_moment(api, at, known_at, json))
     as_json = json or (output is not None and output.suffix == ".json")
     _write(output, _indented(found) if as_json else as_yaml(found), json)
     if output is not None:
@@ -47,6 +48,7 @@ def bill(
     ] = None,
     output: Output = None,
     at: At = None,
+    known_at: KnownAt = None,
     json: AsJson = False,
 ) -> None:
     """Take the estate away as a bill of materials: the same bytes for the same position.
@@ -58,20 +60,26 @@ def bill(
     if json and output is None:
         raise typer.BadParameter("with --json, name a file: the bill is a document of its own", param_hint="--output")
     with Api(json=json) as api:
-        position = _position(api, at, json)
-        found = api.text("/v1/estate/bill", form=form, root=root, position=position)
+        moment = _moment(api, at, known_at, json)
+        found = api.text("/v1/estate/bill", form=form, root=root, **moment)
     _write(output, found, json)
     if json:
-        print_json({"file": str(output), "bytes": len(found.encode()), "form": form, "position": position})
+        print_json({"file": str(output), "bytes": len(found.encode()), "form": form, **moment})
     elif output is not None:
         typer.echo(f"{len(found.encode()):,} bytes of {form} in {output}.", err=True)
 
 
-def _position(api: Api, at: dict[str, Any] | None, json: bool) -> int | None:
-    """Return the position of a moment; None for now."""
+def _moment(api: Api, at: dict[str, Any] | None, known_at: dict[str, Any] | None, json: bool) -> dict[str, Any]:
+    """Return the position of a moment (None for now), and the time whose facts are asked for as known there."""
+    if at is not None and known_at is None and "position" in at:
+        return {"position": int(at["position"])}
+    asked = Asked(api, at, known_at, json=json)
     if at is None:
-        return None
-    return int(at["position"]) if "position" in at else Asked(api, at, json=json).position()
+        return {"position": None}
+    if known_at is None:
+        return {"position": asked.position()}
+    found = asked.ask("{ position moment }")
+    return {"position": found["position"], "time": found["moment"]}
 
 
 def _indented(found: dict[str, Any]) -> str:

@@ -54,6 +54,8 @@ class Stamp(msgspec.Struct, frozen=True, kw_only=True):
     position: int
     at: datetime
     """When what stands at the position was recorded; with a time zone."""
+    moment: datetime | None = None
+    """The moment whose facts are in it, as known at the position; None: as they were recorded."""
 
     def written(self) -> str:
         """Return the moment as bills have it: UTC, whole seconds."""
@@ -62,7 +64,12 @@ class Stamp(msgspec.Struct, frozen=True, kw_only=True):
     def serial(self, form: str, subject: str | None) -> UUID:
         """Return the id of a bill in one form, of the whole estate or of one object: the same for the same (RFC 9562,
         5.5)."""
-        return uuid5(_SERIALS, f"{self.tenant} {self.position} {form} {subject or ''}")
+        of = f" {self.true_at()}" if self.moment else ""
+        return uuid5(_SERIALS, f"{self.tenant} {self.position} {form} {subject or ''}{of}")
+
+    def true_at(self) -> str:
+        """Return the moment whose facts are in it, in UTC; empty where they are as they were recorded."""
+        return "" if self.moment is None else self.moment.astimezone(UTC).isoformat()
 
 
 def read_bill(data: bytes, form: type[T], what: str) -> T:

@@ -86,6 +86,7 @@ def _metadata(said: Declaration, stamp: Stamp, root: str | None) -> dict[str, An
         ("position", str(stamp.position)),
         ("source", said.source),
         *([("subject", root)] if root else []),
+        *([("moment", stamp.true_at())] if stamp.moment else []),
     ]
     made: dict[str, Any] = {
         "timestamp": stamp.written(),

@@ -77,13 +77,14 @@ def write_spdx(document: Mapping[str, Any], stamp: Stamp, *, root: str | None = 
     elements += _relationships(base, said)
     names = [element["spdxId"] for element in elements]
     maker = {"type": "SoftwareAgent", "spdxId": f"{base}#maker", "creationInfo": CREATION, "name": "Quarterdeck"}
+    of = f"as it was at {stamp.true_at()}, as known " if stamp.moment else ""
     creation = {
         "type": "CreationInfo",
         "@id": CREATION,
         "specVersion": "3.0.1",
         "created": stamp.written(),
         "createdBy": [maker["spdxId"]],
-        "comment": f"Estate of {stamp.tenant} at position {stamp.position}, as {said.source} has it",
+        "comment": f"Estate of {stamp.tenant} {of}at position {stamp.position}, as {said.source} has it",
     }
     bill: dict[str, Any] = {
         "type": "software_Sbom",

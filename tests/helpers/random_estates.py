@@ -43,7 +43,7 @@ def _values(found: inspect.Type) -> st.SearchStrategy[Any]:
         return st.lists(_values(found.item_type), max_size=4)
     if isinstance(found, inspect.DictType):
         # Keys that are not ASCII are no keys of our canonical form: such a file is refused when it is planned.
-        return st.dictionaries(st.from_regex(r"[ -~]{1,12}", fullmatch=True), _values(found.value_type), max_size=3)
+        return st.dictionaries(st.from_regex(r"[!-~](?:[ -~]{0,10}[!-~])?", fullmatch=True), _values(found.value_type), max_size=3)
     assert isinstance(found, inspect.StrType), found
     if found.pattern:
         return st.from_regex(re.compile(found.pattern, re.ASCII), fullmatch=True).map(lambda text: text.strip())

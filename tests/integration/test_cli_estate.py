@@ -361,6 +361,9 @@ async def test_what_is_taken_away_comes_back_unchanged(filled: Journey, tmp_path
     assert bills[0].read_bytes() == bills[1].read_bytes()
     assert json.loads(bills[0].read_text())["specVersion"] == "1.6"
     assert (await filled.cli("estate", "bill", "--form", "xml", by="audra"))[0] == 2
+    words = ("estate", "export", "--at", "2019-01-01", "--known-at", position, "--json")
+    assert (await parsed(filled, *words))["assets"] == {}
+    assert (await filled.cli("estate", "export", "--known-at", position, by="audra"))[0] == 2
 
 
 async def test_what_strangers_write_stays_text(there: Journey, tmp_path: Path) -> None:

@@ -96,6 +96,64 @@ async def test_a_fact_recorded_late(here: GraphWorld) -> None:
         assert list(await assets(here, **variables)) == found
 
 
+async def test_files_and_bills_of_then_as_known_now(here: GraphWorld) -> None:
+    """As the record is: what was true at a time, as known at a position; another bill than that of the position."""
+    before = await here.world.position()
+    await do(here, "change_asset", asset="agent:support", set={"owner": "true-rota"}, valid_from=AGO)
+    await here.project()
+    headers = here.world.api.bearer(here.world.tenant, "admin")
+
+    async def taken(what: str, **params: Any) -> Any:
+        answer = await here.world.api.client.get(f"/v1/estate/{what}", params=params, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    file = await taken("file", time="2021-01-01T00:00:00Z")
+    assert {name: entry["owner"] for name, entry in file["assets"].items()} == {"agent:support": "true-rota"}
+    assert (await taken("file", time="2021-01-01T00:00:00Z", position=before))["assets"] == {}
+    assert (await taken("file"))["assets"]["agent:support"]["owner"] == "first-rota"
+    bills = [await taken("bill", time=time) for time in ("2021-01-01T00:00:00Z", "2021-01-02T00:00:00Z")]
+    assert bills[0]["serialNumber"] != bills[1]["serialNumber"]
+    assert {"name": "quarterdeck:bom:moment", "value": "2021-01-01T00:00:00+00:00"} in bills[0]["metadata"][
+        "properties"
+    ]
+    spdx = await taken("bill", time="2021-01-01T00:00:00Z", form="spdx-3.0.1")
+    assert "as it was at 2021-01-01" in str(spdx)
+    wrong = await here.world.api.client.get("/v1/estate/file", params={"time": "2021-01-01T00:00:00"}, headers=headers)
+    assert wrong.status_code in (400, 422)
+
+
+async def test_what_is_over_needs_a_beginning(here: GraphWorld) -> None:
+    """An end that is past, without since when: refused, nothing recorded."""
+    before = await here.world.position()
+    by = (here.world.tenant, "admin")
+    relation = {"source": "agent:support", "relation": "reads", "target": "dataset:customers", "valid_to": AGO}
+    for name, body in (
+        ("relate_assets", relation),
+        ("change_asset", {"asset": "agent:support", "set": {"owner": "x"}, "valid_to": AGO}),
+    ):
+        answer = await here.world.api.command(name, body, by=by)
+        assert (answer.status_code, "valid_from" in answer.text) == (400, True), answer.text
+    assert await here.world.position() == before
+
+
+async def test_a_quarantine_ends_by_a_release_alone(here: GraphWorld) -> None:
+    """Neither a merger nor a date lifts it."""
+    by = (here.world.tenant, "admin")
+    await do(here, "register_asset", asset="tool:copy")
+    await do(here, "quarantine_asset", asset="tool:lookup", reason="its description changed")
+    before = await here.world.position()
+    for name, body, says in (
+        ("merge_assets", {"survivor": "tool:copy", "merged": "tool:lookup"}, "release it first"),
+        ("merge_assets", {"survivor": "tool:lookup", "merged": "tool:copy"}, "release it first"),
+        ("change_asset", {"asset": "tool:lookup", "set": {"lifecycle": "live"}, "valid_from": AHEAD}, "not dated"),
+    ):
+        answer = await here.world.api.command(name, body, by=by)
+        assert answer.status_code in (400, 409), answer.text
+        assert says in answer.text
+    assert await here.world.position() == before
+
+
 async def test_announced_and_for_a_while(here: GraphWorld) -> None:
     """What is to be is told of a time to come, as known now; what was for a while is over afterwards."""
     begin = await time_of(here, await here.world.position())

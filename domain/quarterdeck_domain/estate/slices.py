@@ -24,7 +24,7 @@ from quarterdeck_domain.estate.events import (
     AssetsMerged,
 )
 from quarterdeck_domain.estate.secrets import refuse_secrets
-from quarterdeck_domain.estate.values import check_changes, check_facts, check_validity, flat
+from quarterdeck_domain.estate.values import check_changes, check_facts, check_not_over, check_validity, flat
 from quarterdeck_domain.events import Actor, Event, RecordedEvent
 from quarterdeck_domain.slices import Decision, boundary
 
@@ -105,12 +105,15 @@ class ChangeAsset(_OnAsset):
         if "lifecycle" in self.changes and self.changes["lifecycle"] not in {"draft", "live"}:
             raise InvalidInput("deprecate, quarantine and retire are commands of their own", field="lifecycle")
         check_validity(valid_from, valid_to)
+        if "lifecycle" in self.changes and (valid_from or valid_to):
+            raise InvalidInput("what an object is in is not dated: a quarantine would end by itself", field="lifecycle")
         self.reason = optional_line(reason, "reason", limit=MAX_REASON)
         self.source = line(source, "source", limit=MAX_SOURCE)
         self.valid_from, self.valid_to = valid_from, valid_to
 
     def decide(self, now: datetime) -> Decision:
         self.require_role(*EDITORS)
+        check_not_over(self.valid_from, self.valid_to, now)
         facts = self.asset.require_in_use(now)
         if "lifecycle" in self.changes and facts.get("lifecycle") == "quarantined":
             raise WrongState(f"{self.asset.asset} is in quarantine; release it first", asset=self.asset.asset)
@@ -239,6 +242,12 @@ class MergeAssets(_OnAsset):
         other = self.others[0]
         other.require()
         theirs = other.facts(now)
+        if "quarantined" in (mine.get("lifecycle"), theirs.get("lifecycle")):
+            raise WrongState(
+                "what is in quarantine is not made part of something else: release it first, having looked at it",
+                survivor=self.asset.asset,
+                merged=other.asset,
+            )
         adopted = {
             name: value
             for name, value in theirs.items()

@@ -14,7 +14,7 @@ from quarterdeck_domain.estate.events import RelationDeclared, RelationWithdrawn
 from quarterdeck_domain.estate.relations import check_relation, find_circle, hierarchy
 from quarterdeck_domain.estate.secrets import refuse_secrets
 from quarterdeck_domain.estate.slices import EDITORS
-from quarterdeck_domain.estate.values import check_validity, relation_id
+from quarterdeck_domain.estate.values import check_not_over, check_validity, relation_id
 from quarterdeck_domain.events import Actor, RecordedEvent
 from quarterdeck_domain.slices import Decision, boundary
 
@@ -90,6 +90,7 @@ class RelateAssets(_OnRelation):
 
     def decide(self, now: datetime) -> Decision:
         self.require_role(*EDITORS)
+        check_not_over(self.event.valid_from, self.event.valid_to, now)
         self.source.require_in_use(now)
         self.target.require_in_use(now)
         if hierarchy(*self.ends) and (circle := find_circle({*self.ranked, (self.source.asset, self.target.asset)})):

@@ -192,6 +192,16 @@ def check_validity(begins: datetime | None, ends: datetime | None) -> None:
         raise InvalidInput("valid_to is not after valid_from", field="valid_to")
 
 
+def check_not_over(begins: datetime | None, ends: datetime | None, now: datetime) -> None:
+    """Let pass what holds at some time: what is said to hold from now on ends later than now.
+
+    Raises:
+        InvalidInput: its end is past, and nothing says since when it held.
+    """
+    if begins is None and ends is not None and ends <= now:
+        raise InvalidInput("valid_to is past: give valid_from as well, since when it held", field="valid_from")
+
+
 def relation_id(source: str, relation: str, target: str) -> str:
     """Return the id of a relation: how it reads. No name has a space in it."""
     return f"{source} {relation} {target}"

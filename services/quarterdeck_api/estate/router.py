@@ -12,29 +12,28 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from fastapi import APIRouter, Query, Request
+from pydantic import AwareDatetime
 from starlette.responses import Response, StreamingResponse
 
-from quarterdeck_api.auth.caller import Caller, CallerDep, require
+from quarterdeck_api.auth.caller import CallerDep, require
 from quarterdeck_api.commands.idempotency import idempotency_key
 from quarterdeck_api.estate.apply import Done, Planned, Progress, apply, plan
 from quarterdeck_api.estate.bulk import Bulk, Turn
 from quarterdeck_api.estate.lines import NDJSON, lines_of
+from quarterdeck_api.estate.moments import as_of
 from quarterdeck_api.estate.sources import FORMATS, read
 from quarterdeck_api.openapi import ref, responses
 from quarterdeck_api.problems import UnsupportedMediaType
-from quarterdeck_api.services import Services, ServicesDep
+from quarterdeck_api.services import ServicesDep
 from quarterdeck_connectors.bom import Stamp
 from quarterdeck_connectors.cyclonedx import write_cyclonedx
 from quarterdeck_connectors.draft import Imported
 from quarterdeck_connectors.spdx import write_spdx
 from quarterdeck_domain.canonical import MAX_INTEGER
-from quarterdeck_domain.errors import InvalidInput, WrongState
 from quarterdeck_domain.estate.kinds import json_schema
 from quarterdeck_domain.estate.relations import RELATION_TYPES
-from quarterdeck_readmodels.standing import as_file
 
 EDITORS: Final = ("operator", "administrator")
-READERS: Final = ("operator", "administrator", "auditor", "approver")
 MAX_FILE_BYTES: Final = 64 * 2**20
 PATHS: Final = ("/v1/estate/plan", "/v1/estate/apply")
 """Where bodies may be as long as a file."""
@@ -68,6 +67,10 @@ _BILLS: Final[Mapping[Bill, str]] = {
     "spdx-3.0.1": "application/spdx+json",
 }
 Position = Annotated[int | None, Query(ge=0, le=MAX_INTEGER, description="As of this position; left out: now.")]
+Time = Annotated[
+    AwareDatetime | None,
+    Query(description="As it was true at this time, as known at `position`; left out: as it was recorded by then."),
+]
 Form = Annotated[str, Query(max_length=40, description="The format of the file: " + ", ".join(FORMATS) + ".")]
 Source = Annotated[
     str | None, Query(min_length=1, max_length=120, description="The name under which what it says is known.")
@@ -97,9 +100,11 @@ async def export(
     services: ServicesDep,
     source: Annotated[str, Query(min_length=1, max_length=120)] = "export",
     position: Position = None,
+    time: Time = None,
 ) -> Response:
-    """Return everything that is in use as a declarative file: applied here, it changes nothing. Or as of a position."""
-    document, _ = await _as_of(caller, services, source, position)
+    """Return everything that is in use as a declarative file: applied here, it changes nothing. Or as of a position, or
+    as it was true at a time, as known at the position."""
+    document, _ = await as_of(caller, services, source, position, time)
     return _json(document)
 
 
@@ -110,9 +115,11 @@ async def bill(
     form: Annotated[Bill, Query(description="CycloneDX or SPDX, and the version.")] = "cyclonedx-1.7",
     root: Annotated[str | None, Query(max_length=240, description="One object, and all that it needs.")] = None,
     position: Position = None,
+    time: Time = None,
 ) -> Response:
-    """Return the estate, or one object and all that it needs, as a bill: the same bytes for the same position."""
-    document, stamp = await _as_of(caller, services, "quarterdeck", position)
+    """Return the estate, or one object and all that it needs, as a bill: the same bytes for the same position and
+    time."""
+    document, stamp = await as_of(caller, services, "quarterdeck", position, time)
     made = await asyncio.to_thread(_billed, document, stamp, form, root)
     return Response(made, media_type=_BILLS[form])
 
@@ -121,24 +128,6 @@ def _billed(document: dict[str, Any], stamp: Stamp, form: Bill, root: str | None
     if form == "spdx-3.0.1":
         return write_spdx(document, stamp, root=root)
     return write_cyclonedx(document, stamp, version="1.6" if form == "cyclonedx-1.6" else "1.7", root=root)
-
-
-async def _as_of(caller: Caller, services: Services, source: str, position: int | None) -> tuple[dict[str, Any], Stamp]:
-    """Return the estate as a file as of a position, and whose and when that is."""
-    require(caller, *READERS)
-    if services.reader is None:
-        raise WrongState("no read models are kept here")
-    head = await services.ledger.head(caller.tenant)
-    if position is not None and position > head.position:
-        raise InvalidInput(f"the log ends at {head.position}: nothing is known at {position} yet", head=head.position)
-    async with services.reader.at(caller.tenant, position) as record:
-        document = await as_file(record, source)
-        here = record.position
-    at = head.recorded_at or await services.ledger.now()
-    if 0 < here < head.position:
-        (entry,) = await services.ledger.read_sealed(caller.tenant, after=here - 1, until=here)
-        at = entry.recorded_at
-    return document, Stamp(tenant=caller.tenant, position=here, at=at)
 
 
 @router.post(

@@ -1,0 +1,59 @@
+"""The whole estate of a moment, as files and bills have it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from quarterdeck_api.auth.caller import Caller, require
+from quarterdeck_api.services import Services
+from quarterdeck_connectors.bom import Stamp
+from quarterdeck_domain.errors import InvalidInput, WrongState
+from quarterdeck_readmodels.estate import PROMPTLY
+from quarterdeck_readmodels.held import View, held_at
+from quarterdeck_readmodels.standing import as_file
+
+READERS: Final = ("operator", "administrator", "auditor", "approver")
+
+
+async def as_of(
+    caller: Caller, services: Services, source: str, position: int | None, time: datetime | None
+) -> tuple[dict[str, Any], Stamp]:
+    """Return the estate as a declarative file, and whose and when that is.
+
+    Without a time it is as it was recorded by the position; with one, as it was true then, as known at the position.
+
+    Raises:
+        NotAllowed: the caller may not read the whole estate.
+        InvalidInput: the log is not that long.
+        NotYet: the read models do not hold the position yet.
+    """
+    require(caller, *READERS)
+    if services.reader is None:
+        raise WrongState("no read models are kept here")
+    tenant = caller.tenant
+    head = await services.ledger.head(tenant)
+    if position is not None and position > head.position:
+        raise InvalidInput(f"the log ends at {head.position}: nothing is known at {position} yet", head=head.position)
+    if time is None:
+        opened = services.reader.at(tenant, position)
+    else:
+        known = position if position is not None else await services.reader.projected(tenant)
+        opened = held_at(services.reader, tenant, await _view(services, tenant, time, known))
+    async with opened as record:
+        document = await as_file(record, source)
+        here = record.position
+    at = head.recorded_at or await services.ledger.now()
+    if 0 < here < head.position:
+        (entry,) = await services.ledger.read_sealed(tenant, after=here - 1, until=here)
+        at = entry.recorded_at
+    return document, Stamp(tenant=tenant, position=here, at=at, moment=time)
+
+
+async def _view(services: Services, tenant: str, time: datetime, known: int) -> View:
+    try:
+        promptly = await services.ledger.position_at(tenant, time + PROMPTLY)
+    except OverflowError:
+        promptly = known
+    recorded = await services.ledger.position_at(tenant, time)
+    return View(moment=time, known=known, recorded=recorded, promptly=promptly)
