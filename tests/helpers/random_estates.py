@@ -43,7 +43,9 @@ def _values(found: inspect.Type) -> st.SearchStrategy[Any]:
         return st.lists(_values(found.item_type), max_size=4)
     if isinstance(found, inspect.DictType):
         # Keys that are not ASCII are no keys of our canonical form: such a file is refused when it is planned.
-        return st.dictionaries(st.from_regex(r"[!-~](?:[ -~]{0,10}[!-~])?", fullmatch=True), _values(found.value_type), max_size=3)
+        return st.dictionaries(
+            st.from_regex(r"[!-~](?:[ -~]{0,10}[!-~])?", fullmatch=True), _values(found.value_type), max_size=3
+        )
     assert isinstance(found, inspect.StrType), found
     if found.pattern:
         return st.from_regex(re.compile(found.pattern, re.ASCII), fullmatch=True).map(lambda text: text.strip())
@@ -54,7 +56,16 @@ def attributes(kind: str) -> st.SearchStrategy[dict[str, Any]]:
     """Return a strategy for what objects of a kind can have."""
     described = inspect.type_info(KINDS[kind])
     assert isinstance(described, inspect.StructType)
-    return st.fixed_dictionaries({}, optional={field.name: _values(field.type) for field in described.fields})
+    fields = {field.name: _values(field.type) for field in described.fields}
+    found = st.fixed_dictionaries({}, optional=fields)
+    return found.map(_pinned) if "pinned" in fields else found
+
+
+def _pinned(attributes: dict[str, Any]) -> dict[str, Any]:
+    # An import pins what nobody has pinned; these estates have been through that.
+    return attributes | (
+        {"pinned": attributes["digest"]} if {"digest", "pinned"} & attributes.keys() == {"digest"} else {}
+    )
 
 
 def _facts(kind: str) -> st.SearchStrategy[dict[str, Any]]:

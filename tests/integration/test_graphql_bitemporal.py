@@ -146,7 +146,7 @@ async def test_a_quarantine_ends_by_a_release_alone(here: GraphWorld) -> None:
     for name, body, says in (
         ("merge_assets", {"survivor": "tool:copy", "merged": "tool:lookup"}, "release it first"),
         ("merge_assets", {"survivor": "tool:lookup", "merged": "tool:copy"}, "release it first"),
-        ("change_asset", {"asset": "tool:lookup", "set": {"lifecycle": "live"}, "valid_from": AHEAD}, "not dated"),
+        ("change_asset", {"asset": "tool:lookup", "set": {"lifecycle": "live"}, "valid_from": AHEAD}, "not announced"),
     ):
         answer = await here.world.api.command(name, body, by=by)
         assert answer.status_code in (400, 409), answer.text

@@ -105,8 +105,6 @@ class ChangeAsset(_OnAsset):
         if "lifecycle" in self.changes and self.changes["lifecycle"] not in {"draft", "live"}:
             raise InvalidInput("deprecate, quarantine and retire are commands of their own", field="lifecycle")
         check_validity(valid_from, valid_to)
-        if "lifecycle" in self.changes and (valid_from or valid_to):
-            raise InvalidInput("what an object is in is not dated: a quarantine would end by itself", field="lifecycle")
         self.reason = optional_line(reason, "reason", limit=MAX_REASON)
         self.source = line(source, "source", limit=MAX_SOURCE)
         self.valid_from, self.valid_to = valid_from, valid_to
@@ -114,6 +112,10 @@ class ChangeAsset(_OnAsset):
     def decide(self, now: datetime) -> Decision:
         self.require_role(*EDITORS)
         check_not_over(self.valid_from, self.valid_to, now)
+        if "lifecycle" in self.changes and (self.valid_to or (self.valid_from or now) > now):
+            raise InvalidInput(
+                "a lifecycle is not announced and has no end: a quarantine would end by itself", field="lifecycle"
+            )
         facts = self.asset.require_in_use(now)
         if "lifecycle" in self.changes and facts.get("lifecycle") == "quarantined":
             raise WrongState(f"{self.asset.asset} is in quarantine; release it first", asset=self.asset.asset)
