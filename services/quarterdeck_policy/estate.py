@@ -1,8 +1,9 @@
 """What the estate says of the objects that a request names, and what that means for a decision. Pure.
 
 A request names an object by the type and id of its subject or resource (`tool`, `crm/refund`), by the principal that an
-agent acts as, by its action (`refund` is the tool of that name), and by `context.tool` and `context.mcp_server`. A name
-that was merged away is the survivor's; a tool or prompt stands and falls with the servers that expose it.
+agent acts as, by its action (`refund` is the tool of that name), and by `tool` and `mcp_server` in its context or among
+its resource's properties; where the resource is a server, what is called is that server's. A name that was merged away
+is the survivor's; a tool or prompt stands and falls with the servers that expose it.
 """
 
 from __future__ import annotations

@@ -32,8 +32,9 @@ def names_of(intent: Intent, judged: Sequence[Member]) -> Names:
     )
     others = [*_called("tool", intent.action.name, servers)]
     context = intent.context or {}
-    for tool in _listed(context.get("tool")):
-        others += _called("tool", tool, servers)
+    for said in (context, resource.properties or {}):
+        for tool in _listed(said.get("tool")):
+            others += _called("tool", tool, servers)
     for server in servers:
         others += _asset("mcp_server", server)
     for actor in _claimed(intent):
@@ -74,6 +75,9 @@ def _served(entity_type: str, name: str, servers: Sequence[str]) -> Iterator[str
 
 
 def _servers(intent: Intent) -> Iterator[str]:
+    """Yield the servers that a request names, also where it is one of them that is to be used: what is called is its."""
+    if kind_of(intent.resource.type) == "mcp_server":
+        yield intent.resource.id
     for said in (intent.context, intent.resource.properties):
         for name in _listed((said or {}).get("mcp_server")):
             kind, colon, rest = name.partition(":")

@@ -120,6 +120,24 @@ async def test_every_item_of_a_batch_is_held_against_the_estate(here: GraphWorld
     assert [answer["context"].get("barred") for answer in answers] == [None, BARRED, BARRED]
 
 
+async def test_what_is_called_on_a_server_is_that_servers_tool(here: GraphWorld) -> None:
+    """However a call is written that has the server as its resource: the tool in quarantine is found."""
+    await imported(here)
+    await imported(here, SLY)
+    server = {"type": "mcp_server", "id": "crm"}
+    for said in (
+        {"action": "refund", "resource": server},
+        {"action": "refund", "resource": server, "context": {"tool": "refund"}},
+        {"action": "tools/call", "resource": server, "context": {"tool": "refund"}},
+        {"action": "tools/call", "resource": {**server, "properties": {"tool": "refund"}}},
+    ):
+        body = here.world.intent(action=str(said["action"]), resource=said["resource"])
+        answer = (await here.world.evaluate(body | {"context": said.get("context", {})})).json()
+        assert (answer["decision"], answer["context"].get("barred")) == (False, BARRED), said
+    spared = here.world.intent(action="call", resource=server) | {"context": {"tool": "lookup"}}
+    assert (await here.world.evaluate(spared)).json()["decision"] is True
+
+
 async def test_a_quarantined_server_takes_its_tools_with_it_and_an_agent_whatever_it_asks(here: GraphWorld) -> None:
     """The server exposes them; the agent is known by its principal."""
     await imported(here)

@@ -168,6 +168,12 @@ CALLED = {
     "context.tool as an entity": ask("order:A-1", context={"tool": {"type": "tool", "id": "crm/refund"}}),
     "context.tool and its server": ask("order:A-1", context={"tool": ["other", "refund"], "mcp_server": SERVER}),
     "the resource and its server": ask("tool:refund", mcp_server="crm"),
+    "a property of the resource": ask("order:A-1", tool="crm/refund"),
+    "the action on its server": ask(SERVER, action="refund"),
+    "the action on its server, written as elsewhere": ask("MCP-Server:crm", action="tool:refund"),
+    "the action on its server, and said again": ask(SERVER, action="refund", context={"tool": "refund"}),
+    "a call of its server with context.tool": ask(SERVER, action="tools/call", context={"tool": "refund"}),
+    "a call of its server with a property": ask(SERVER, action="tools/call", tool={"type": "tool", "id": "refund"}),
     "the subject": ask("order:A-1", subject=TOOL),
 }
 
