@@ -268,8 +268,8 @@ class Dispatcher:
     async def _schedule(self, event: RecordedEvent) -> None:
         source: Any = event.payload
         # What is registered is imported at once, and then whenever it is due.
-        at_once = isinstance(event.payload, SourceRegistered)
-        await self._schedules.settle(event.tenant, source.source_id, at_once=at_once)
+        registered = event.position if isinstance(event.payload, SourceRegistered) else None
+        await self._schedules.settle(event.tenant, source.source_id, registered=registered)
 
     async def _unschedule(self, event: RecordedEvent) -> None:
         await self._schedules.reconcile(event.tenant)

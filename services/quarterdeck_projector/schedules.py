@@ -23,13 +23,14 @@ from temporalio.client import (
     ScheduleUpdate,
     ScheduleUpdateInput,
 )
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from quarterdeck_domain.access.events import TenantClosed
 from quarterdeck_domain.estate.sources import SETTING_EVENTS, Source, SourceFold, phase_s
 from quarterdeck_domain.slices import boundary
 from quarterdeck_ledger.interface import Ledger
-from quarterdeck_workflows.ids import import_id, schedule_id
+from quarterdeck_workflows.ids import first_import_id, import_id, schedule_id
 from quarterdeck_workflows.import_source.types import ImportSourceInput
 from quarterdeck_workflows.import_source.workflow import ImportSourceWorkflow
 
@@ -49,20 +50,31 @@ class Schedules:
         self._one: dict[str, str] = {}
         """A source, by tenant, whose schedule Temporal was asked to keep."""
 
-    async def settle(self, tenant: str, source_id: str, *, at_once: bool = False) -> None:
-        """Make one source's schedule what the log says by now; a new one begins `at_once` if that is wanted."""
+    async def settle(self, tenant: str, source_id: str, *, registered: int | None = None) -> None:
+        """Make one source's schedule what the log says by now. What was `registered`, by the event at that position, is
+        imported at once as well: handling the event again is the same import."""
         found = (await self._sources(tenant, source_id)).get(source_id)
-        if found is not None:
-            await self._keep(tenant, found, at_once=at_once)
-        else:
+        if found is None:
             await self._delete(tenant, source_id)
+            return
+        await self._keep(tenant, found)
+        if registered is not None:
+            await self._temporal.start_workflow(
+                ImportSourceWorkflow.run,
+                ImportSourceInput(tenant, source_id),
+                id=first_import_id(tenant, source_id, registered),
+                task_queue=self._task_queue,
+                # One that has ended finds in the log what it did; one that runs stays.
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            )
 
     async def reconcile(self, tenant: str) -> int:
         """Make every schedule of a tenant what the log says, and return how many there are."""
         wanted = await self._sources(tenant)
         self._one.pop(tenant, None)
         for source in wanted.values():
-            await self._keep(tenant, source, at_once=False)
+            await self._keep(tenant, source)
         prefix = schedule_id(tenant, "")
         async for listed in await self._temporal.list_schedules():
             if listed.id.startswith(prefix) and listed.id.removeprefix(prefix) not in wanted:
@@ -93,31 +105,28 @@ class Schedules:
             folds.setdefault(name, SourceFold(name)).apply(event)
         return {name: fold.now for name, fold in folds.items() if fold.now is not None and fold.now.every_s is not None}
 
-    async def _keep(self, tenant: str, source: Source, *, at_once: bool) -> None:
+    async def _keep(self, tenant: str, source: Source) -> None:
         name = schedule_id(tenant, source.source_id)
         wanted = self._schedule(tenant, source)
         for _ in range(_TRIES):
             try:
-                await self._temporal.create_schedule(name, wanted, trigger_immediately=at_once)
+                await self._temporal.create_schedule(name, wanted)
                 break
             except ScheduleAlreadyRunningError:
-                if await self._change(name, wanted, at_once=at_once):
+                if await self._change(name, wanted):
                     break
             await asyncio.sleep(_PAUSE_S)  # the one before is still on its way out
         self._one.setdefault(tenant, source.source_id)
 
-    async def _change(self, name: str, wanted: Schedule, *, at_once: bool) -> bool:
+    async def _change(self, name: str, wanted: Schedule) -> bool:
         """Change a schedule that is there; tell whether it is."""
 
         def changed(was: ScheduleUpdateInput) -> ScheduleUpdate | None:
             wanted.state = was.description.schedule.state
             return ScheduleUpdate(schedule=wanted)
 
-        handle = self._temporal.get_schedule_handle(name)
         try:
-            await handle.update(changed)
-            if at_once:
-                await handle.trigger()
+            await self._temporal.get_schedule_handle(name).update(changed)
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
@@ -30,5 +31,5 @@ async def house(temporal_server: EmbeddedTemporal, migrated_database: Callable[[
         ledger = EventLedger(store, MemoryKeyStore())
         temporal = await connect(temporal_server.address)
         followers = Followers(store.pool)
-        queue = f"queue-{id(store)}"
+        queue = f"queue-{uuid.uuid4()}"
         yield House(ledger, followers, temporal, Dispatcher(ledger, followers, temporal, task_queue=queue), queue)

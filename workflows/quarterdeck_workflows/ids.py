@@ -28,6 +28,14 @@ def import_id(tenant: str, source_id: str) -> str:
     return f"{tenant}/import/{source_id}"
 
 
+def first_import_id(tenant: str, source_id: str, position: int) -> str:
+    """Return the id of the import that follows a registration at once: of the event at `position`, and of no other.
+
+    A schedule names its imports by the second, so two that it is asked for within one would be taken for one.
+    """
+    return f"{import_id(tenant, source_id)}/{position}"
+
+
 def command_id(workflow_id: str, step: str) -> uuid.UUID:
     """Return the command id of one step of a workflow: a retry of the step repeats it."""
     return uuid.uuid5(_NAMESPACE, f"{workflow_id}/{step}")
