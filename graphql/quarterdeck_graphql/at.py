@@ -14,6 +14,7 @@ import contextlib
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Self, TypeVar
 
@@ -27,6 +28,7 @@ from quarterdeck_readmodels.access import ApiKey, Principal, Tenant
 from quarterdeck_readmodels.approvals import Approval, Effect, Grant, VoteRecord
 from quarterdeck_readmodels.calling import CallableTool, callable_tools
 from quarterdeck_readmodels.held import View, held_at
+from quarterdeck_readmodels.living import live_at
 from quarterdeck_readmodels.policy import DecisionRecord
 from quarterdeck_readmodels.reader import Page
 from quarterdeck_readmodels.reader import Record as Rows
@@ -104,7 +106,13 @@ class At:
             Unavailable: the database does not answer.
         """
         reader, tenant = self.context.reader, self.context.tenant
-        opened = reader.at(tenant, self.position) if self.view is None else held_at(reader, tenant, self.view)
+        opened: AbstractAsyncContextManager[Rows]
+        if self.view is not None:
+            opened = held_at(reader, tenant, self.view)
+        elif self.live and (moment := await self.moment()) is not None:
+            opened = live_at(reader, tenant, self.position, moment)
+        else:
+            opened = reader.at(tenant, self.position)
         async with opened as record:
             yield record
 
@@ -112,7 +120,8 @@ class At:
         """Return the moment of which this tells; None before the first event, unless a time was asked for."""
         if self._moment is None:
             live = self.live
-            self._moment = await (self.context.log.now() if live else recorded_at(self.context, self.position))
+            found = await (self.context.log.now() if live else recorded_at(self.context, self.position))
+            self._moment = self._moment or found  # of several that ask at once, the first says it
         return self._moment
 
     async def page(

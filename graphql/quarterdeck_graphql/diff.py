@@ -29,6 +29,7 @@ from quarterdeck_readmodels import approvals as approvals_rows
 from quarterdeck_readmodels import estate as estate_rows
 from quarterdeck_readmodels import policy as policy_rows
 from quarterdeck_readmodels.held import Held
+from quarterdeck_readmodels.living import Live
 from quarterdeck_readmodels.reader import Record as Rows
 from quarterdeck_readmodels.tables import COMMON, Row
 
@@ -119,6 +120,7 @@ class Change:
 class Diff:
     from_: Record = strawberry.field(name="from", description="The one moment.")
     to: Record = strawberry.field(description="The other.")
+    to_now: strawberry.Private[bool]
 
     @resolver("The objects that are not the same, by kind and id.")
     async def changes(
@@ -160,11 +162,14 @@ class Diff:
         ]
         place: list[object] = [self.from_.position, self.to.position, wanted]
         if only_estate:
-            views = [record.at.view for record in (self.from_, self.to)]
+            # Up to now, the next page is told up to its own.
+            views = [self.from_.at.view, None if self.to_now else self.to.at.view]
             place += [*views, *(names and sorted(names) for names in (assets, teams)), needed_by]
         cursors = await context.cursors("diff", *place)
         key = cursors.read(after)
         async with self.to.at.record() as record:
+            if isinstance(record, Live):
+                record = record.recorded  # it is told how what was recorded differs
             between = Between(_earlier(record, self.from_.at), record)
             await between.narrow(assets, teams, needed_by, (self.from_.at, self.to.at))
             found = await self._changes(record, between if only_estate else None, wanted, key, first + 1)
@@ -238,7 +243,7 @@ async def diff_between(context: Context, since: Moment, until: Moment | None, kn
     """
     context.require_all("a difference")
     before, after = await two_records(context, since, until, known)
-    return Diff(from_=before, to=after)
+    return Diff(from_=before, to=after, to_now=until is None)
 
 
 def _earlier(record: Rows, at: At) -> Rows:

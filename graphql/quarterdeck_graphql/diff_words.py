@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from quarterdeck_domain.estate.relations import RELATION_TYPES
+from quarterdeck_readmodels.estate import DATED
 
 MAX_VALUE: Final = 80
 """So much of a value is shown."""
@@ -43,20 +44,29 @@ def _asset(object_id: str, fields: Mapping[str, Field], added: bool, after: Any)
     parts: list[str] = []
     for name, (old, new) in fields.items():
         if name == "lifecycle":
-            parts.append(f"{_STATES.get(new, new)} ({_STATES.get(old, str(old)).replace('is', 'was', 1)})")
+            was = _STATES.get(old, str(old)).replace("is", "was", 1)
+            parts.append(f"{_STATES.get(new, new)} ({was}){_effect(name, new, after)}")
         elif name in ("owner", "team"):
-            parts.append(_answers(name, old, new))
+            parts.append(_answers(name, old, new) + _effect(name, new, after))
         elif name == "merged_into":
             parts.append("is by itself again" if new is None else f"is part of {new}")
         elif name == "attributes":
             parts += [
-                _became(key, old.get(key), new.get(key)) for key in sorted({*old, *new}) if old.get(key) != new.get(key)
+                _became(key, old.get(key), new.get(key)) + _effect(f"attributes.{key}", new.get(key), after)
+                for key in sorted({*old, *new})
+                if old.get(key) != new.get(key)
             ]
         elif name == "dated":
             parts += [_said(item) for item in new if item not in old]
         elif name not in _SILENT:
-            parts.append(_became(name, old, new))
+            parts.append(_became(name, old, new) + _effect(name, new, after))
     return f"{object_id} {'; '.join(parts) or _listed(fields)}"
+
+
+def _effect(name: str, value: Any, after: Any) -> str:
+    """Return from when on a fact holds, where that was said: nothing need have been recorded then."""
+    begins = [item["begins"] for item in after.dated if name in item["facts"] and item["facts"][name] == value]
+    return f", which takes effect at {begins[-1]}" if begins else ""
 
 
 def _answers(name: str, old: Any, new: Any) -> str:
@@ -83,8 +93,13 @@ def _relation(object_id: str, fields: Mapping[str, Field], added: bool, after: A
     declared, observed = fields.get("declared", (None, None)), fields.get("observed", (None, None))
     now = f"{source} now {RELATION_TYPES[relation].phrase} {target}"
     if declared[1] or (added and after.declared):
-        return f"{now} (declared by {_shown(after.said_by)})"
+        begins = [item[0] for item in after.intervals if item[1] is None or item[0] < item[1]]
+        since = f", which takes effect at {begins[-1]}" if after.timed == DATED and begins else ""
+        return f"{now} (declared by {_shown(after.said_by)}){since}"
     if declared[0]:
+        ends = [item[1] for item in after.intervals if item[1] is not None]
+        if after.timed == DATED and ends and not after.observed:
+            return f"{reads} no more, since {ends[-1]}"
         return f"{reads} no more: that was withdrawn" + (", and it was seen" if after.observed else "")
     if observed[1] or (added and after.observed):
         return f"it was seen that {reads}" + ("" if after.declared else ", and nobody declares it")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import strawberry
+
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_graphql.context import Context
 from quarterdeck_graphql.moments import Moment, position_of, time_of, view_of
@@ -20,15 +22,15 @@ async def two_records(
     *,
     names: tuple[str, str] = ("from", "to"),
 ) -> tuple[Record, Record]:
-    """Return the records of two moments; `until` left out: now. With `known`, the estate as it was true at both, as
-    known then. `names` are what the caller calls the two.
+    """Return the records of two moments; `until` left out: now, also as it was expected. With `known`, the estate as it
+    was true at both, as known then. `names` are what the caller calls the two.
 
     Raises:
         InvalidInput: one of them has not come yet, or the second lies before the first.
     """
     if known is not None:
         first = await _viewed(context, since, known)
-        second = await _viewed(context, until or known, known)
+        second = await _viewed(context, until or _now(await context.log.now()), known)
     else:
         after = None if until is None else await position_of(context, until)
         second = await record_at(context, position=after, moment=await _time_of(context, until, after))
@@ -56,3 +58,7 @@ async def _viewed(context: Context, moment: Moment, known: Moment) -> Record:
     position = None if moment.position is None else moment.position.value
     view = await view_of(context, time=time, position=position, known=known)
     return await record_at(context, position=view.known, view=view)
+
+
+def _now(moment: datetime) -> Moment:
+    return Moment(time=strawberry.Some(moment), position=None)

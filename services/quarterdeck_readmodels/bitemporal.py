@@ -21,15 +21,22 @@ from quarterdeck_readmodels.estate import DATED, Asset, Relation, columns_of, fa
 _UNSAID: Final[Mapping[str, Any]] = {"since": {}, "plain": {}}
 _NOT_YET: Final[Mapping[str, Any]] = {"aliases": (), "merged_into": None, "successor": None, "sunset": None}
 _NOBODY: Final[Mapping[str, Any]] = {"evidence": "", "confidence": "observed", "said_by": ""}
-_UNSEEN: Final[Mapping[str, Any]] = {"seen": 0, "first_seen": None, "last_seen": None, "observation": ""}
+_UNSEEN: Final[Mapping[str, Any]] = {"seen": 0, "first_seen": None, "last_seen": None, "observation": "", "senders": {}}
 
 
 def asset_then(known: Asset, then: Asset | None, moment: datetime) -> Asset | None:
     """Return an object as it was at a moment; None if it was not there."""
     if known.timed is None:
         return then
-    if not _there(known, then, moment):
-        return None
+    return _asset(known, then, moment) if _there(known, then, moment) else None
+
+
+def asset_now(asset: Asset, moment: datetime) -> Asset:
+    """Return an object as it is at a moment after its row was recorded: there, though nothing may hold of it yet."""
+    return asset if asset.timed is None else _asset(asset, asset, moment)
+
+
+def _asset(known: Asset, then: Asset | None, moment: datetime) -> Asset:
     facts = facts_at(moment, _values(known), _UNSAID if then is None else _values(then))
     columns: dict[str, Any] = dict.fromkeys(FIELDS) | columns_of(dict.fromkeys(("environments", "lifecycle")) | facts)
     columns["environments"] = tuple(columns["environments"])
@@ -48,6 +55,14 @@ def relation_then(known: Relation, then: Relation | None, moment: datetime) -> R
     where = {"declared": False, "environment": (then or known).environment}
     columns = {**_NOBODY, **where} if said is None else said
     return msgspec.structs.replace(known, observed=seen, **columns, **_seen(known, then, moment))
+
+
+def relation_now(relation: Relation, moment: datetime) -> Relation:
+    """Return a relation as it is at a moment after its row was recorded: there, though it may not hold yet."""
+    if relation.timed is None:
+        return relation
+    told = relation_then(relation, relation, moment)
+    return msgspec.structs.replace(relation, declared=False, observed=False) if told is None else told
 
 
 def holds(relation: Relation, moment: datetime) -> bool:
@@ -93,6 +108,11 @@ def _covers(item: tuple[Any, ...], here: str) -> bool:
     return bool(begins <= here and (ends is None or here < ends))
 
 
+def _by_then(senders: Mapping[str, Any], moment: datetime) -> dict[str, Any]:
+    """Return who had said so by a moment, as far as their last word tells."""
+    return {name: min(last, stamp(moment)) for name, last in senders.items()}
+
+
 def _seen(known: Relation, then: Relation | None, moment: datetime) -> Mapping[str, Any]:
     """Return how often and when a relation was seen by a moment: at least so often."""
     if known.first_seen is None or known.first_seen > moment:
@@ -100,5 +120,5 @@ def _seen(known: Relation, then: Relation | None, moment: datetime) -> Mapping[s
     if known.last_seen is not None and known.last_seen <= moment:
         return {}
     if then is not None and then.observed:
-        return {"seen": then.seen, "last_seen": then.last_seen, "observation": then.observation}
-    return {"seen": 1, "last_seen": known.first_seen}
+        return {name: getattr(then, name) for name in ("seen", "last_seen", "observation", "senders")}
+    return {"seen": 1, "last_seen": known.first_seen, "senders": _by_then(known.senders, moment)}

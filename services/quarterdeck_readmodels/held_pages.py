@@ -165,13 +165,14 @@ def _timed(
         )
         rows = await sources.known.many(row, list(places))
         held = await sources.resolve(row, list(rows.values()))
-        fitting = {name: item for name, item in held.items() if _fits(item, loose)}
+        fitting = {name: item for name, item in held.items() if fits(item, loose)}
         return [(place, fitting.get(name)) for name, place in places.items()], len(places) == size
 
     return fetch
 
 
-def _fits(item: Row, loose: Mapping[str, Any]) -> bool:
+def fits(item: Row, loose: Mapping[str, Any]) -> bool:
+    """Tell whether a row has one of the values that are wanted, in every column."""
     for name, values in loose.items():
         mine = getattr(item, name)
         if not (any(value in mine for value in values) if isinstance(mine, tuple) else mine in values):

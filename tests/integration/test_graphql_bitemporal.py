@@ -5,12 +5,17 @@ Serves S0-20, S0-43, S0-56, S0-72, C02, C08.
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from graphql_world import GraphWorld, graph_world
+
+from quarterdeck_graphql.schema import build_schema
 
 LONG_AGO = "2019-01-01T00:00:00Z"
 AGO = "2020-06-01T00:00:00Z"
@@ -380,7 +385,10 @@ async def test_what_opened_a_way_as_known_later(here: GraphWorld) -> None:
     known = {"position": await here.world.position()}
     variables = {"from": "agent:support", "to": "dataset:customers", "hops": 1}
     found = (await here.ask(OPENED, {**variables, "since": since}, by="admin"))["opened"]
-    assert found["verdict"] == "OPENED"
+    # There is a longer way besides, and what is said of the ways is said of all.
+    assert found["verdict"] == "OPEN_BEFORE"
+    (path,) = found["paths"]
+    assert [event["position"] for item in path["changes"] for event in item["events"]] == [declared]
     years = {"since": {"time": "2020-12-01T00:00:00Z"}, "until": {"time": "2021-02-01T00:00:00Z"}, "knownAt": known}
     found = (await here.ask(OPENED, {**variables, **years}, by="admin"))["opened"]
     assert found["verdict"] == "OPENED"
@@ -494,7 +502,8 @@ async def test_the_difference_in_truth_as_known_now(here: GraphWorld) -> None:
     assert await diff(here, **span) == []
     for given in ({}, {"assets": ["agent:support"]}, {"teams": ["care"]}):
         found = await diff(here, **span, knownAt=now, **given)
-        expected = [] if "teams" in given else ["agent:support is owned by new-rota (before: old-rota)"]
+        effect = "which takes effect at 2021-06-01T00:00:00.000000+00:00"
+        expected = [] if "teams" in given else [f"agent:support is owned by new-rota (before: old-rota), {effect}"]
         assert [item["sentence"] for item in found] == expected
     born = await diff(here, **{"from": {"time": LONG_AGO}, "to": span["from"]}, knownAt=now)
     assert [(item["kind"], item["objectId"]) for item in born] == [("ADDED", "asset:agent:support")]
@@ -521,3 +530,70 @@ async def test_what_is_dated_is_told(here: GraphWorld) -> None:
     ]
     assert tool["dated"] == []
     assert tool["relations"] == [{"holds": True}]
+
+
+EVERYTHING = """{ position recordedAt moment tenant { id } node(id: "asset:agent:support") { id }
+    principals(first: 9) { edges { node { id } } } apiKeys(first: 9) { edges { node { id } } }
+    policyBundles(first: 9) { edges { node { id } } } decisions(first: 9) { edges { node { id } } }
+    approvalPaths(first: 9) { edges { node { id } } } approvals(first: 9) { edges { node { id } } }
+    grants(first: 9) { edges { node { id } } } effects(first: 9) { edges { node { id } } }
+    callbacks(first: 9) { edges { node { id } } } parkedEvents(first: 9) { edges { node { id } } }
+    assets(first: 9, filter: {owner: ["first-rota"]}) { edges { node { id } } }
+    relations(first: 9, filter: {relation: ["calls"]}) { edges { node { id } } }
+    drifts(first: 9) { edges { node { id } } } sources(first: 9) { edges { node { id } } }
+    findings(first: 9) { total edges { node { message } } } coverage(by: TEAM) { total whole { objects } } }"""
+OF_AN_OBJECT = {
+    "blastRadius": '(of: "agent:support") { total }',
+    "reach": '(of: "agent:support", first: 9) { total }',
+    "reachedBy": '(of: "agent:support", first: 9) { total }',
+    "ways": '(from: "agent:support", to: "tool:lookup") { more }',
+}
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "position: 0",
+        'time: "0001-01-01T00:00:00Z"',
+        'time: "0001-01-01T00:00:00Z", knownAt: {position: 3}',
+        'time: "9999-12-31T23:59:59.999999Z", knownAt: {position: 3}',
+        'time: "0001-01-01T00:00:00Z", knownAt: {time: "0001-01-01T00:00:00Z"}',
+    ],
+)
+async def test_every_field_at_the_ends_of_time(here: GraphWorld, when: str) -> None:
+    """Before anything was recorded there is nothing, at the first moment and at the last that there are: no field of the
+    record fails, and of what asks about an object each says that there is none."""
+    record = build_schema(introspection=False).as_str().partition("type Record {")[2].partition("\n}")[0]
+    fields = set(re.findall(r"^  (\w+)[(:]", record, re.MULTILINE))
+    asked = {name for name in fields if f" {name}" in EVERYTHING} | OF_AN_OBJECT.keys()
+    assert asked == fields
+    found = (await here.ask(f"{{ at({when}) {EVERYTHING} }}", by="admin"))["at"]
+    assert (found["findings"]["total"], found["coverage"]["whole"]["objects"]) == (0, 0)
+    for name, arguments in OF_AN_OBJECT.items():
+        assert await here.codes(f"{{ at({when}) {{ {name}{arguments} }} }}", by="admin") == ["not_found"], name
+
+
+async def test_what_was_announced_holds_now(here: GraphWorld) -> None:
+    """A fact and a relation whose time comes while nothing is recorded: `now` says what holds, narrowed by it, too."""
+    store: Any = here.world.services.ledger.store
+    told = (await store.now()).isoformat()
+    soon = (datetime.fromisoformat(told) + timedelta(seconds=2)).isoformat()
+    await do(here, "change_asset", asset="agent:support", set={"owner": "next-rota"}, valid_from=soon)
+    relation = {"source": "agent:support", "relation": "reads", "target": "dataset:customers", "valid_from": soon}
+    await do(here, "relate_assets", **relation)
+    query = """{ now { node(id: "asset:agent:support") { ... on Asset { owner } }
+        assets(first: 9, filter: {owner: ["next-rota"]}) { edges { node { id owner } } }
+        before: assets(first: 9, filter: {owner: ["first-rota"]}) { edges { node { id } } }
+        relations(first: 9, filter: {source: ["agent:support"], relation: ["reads"]}) { edges { node { declared } } }
+        reach(of: "agent:support", first: 9) { reached { steps asset { id } } } } }"""
+    first = (await here.ask(query, by="admin"))["now"]
+    while datetime.fromisoformat(soon) > await store.now():
+        await asyncio.to_thread(store.pool.get_size)
+    second = (await here.ask(query, by="admin"))["now"]
+    for found, owner, declared, steps in ((first, "first-rota", False, 3), (second, "next-rota", True, 1)):
+        assert found["node"] == {"owner": owner}
+        assert [edge["node"]["owner"] for edge in found["assets"]["edges"]] == ["next-rota"] * declared
+        assert len(found["before"]["edges"]) == (not declared)
+        assert found["relations"]["edges"] == [{"node": {"declared": declared}}]
+        away = {item["asset"]["id"]: item["steps"] for item in found["reach"]["reached"]}
+        assert away["asset:dataset:customers"] == steps

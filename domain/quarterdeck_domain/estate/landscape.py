@@ -53,7 +53,8 @@ class Object(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Tie(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A relation that is declared at the moment, or was seen, or both. `since`: since when it is declared."""
+    """A relation that is declared at the moment, or was seen, or both. `since`: since when it is declared. `senders`: when
+    it was last seen by whom; "" is whoever speaks for others, and nobody at all says that it is known to be so."""
 
     source: str
     relation: str
@@ -62,6 +63,7 @@ class Tie(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     since: datetime | None = None
     first_seen: datetime | None = None
     last_seen: datetime | None = None
+    senders: Mapping[str, datetime] = {}
 
     @property
     def ends(self) -> Ends:
@@ -125,9 +127,9 @@ class Landscape:
                     self._before.setdefault(target, {}).setdefault(tie.relation, []).append(source)
         self._held: dict[str, frozenset[str]] = {}
         today = clock.now.replace(hour=0, minute=0, second=0, microsecond=0)
-        self.recently = today - WATCHED_FOR
+        self.recently = _shifted(today, -WATCHED_FOR)
         if any(self.recent(tie) or (tie.since is not None and tie.since > self.recently) for tie in self.ties()):
-            clock.over(today + timedelta(days=1))
+            clock.over(_shifted(today, timedelta(days=1)))
         self.owned = self._owned()
         """The objects in use that somebody answers for: an owner, or a team."""
         self.with_owner = self._with_owner()
@@ -138,6 +140,23 @@ class Landscape:
     def recent(self, tie: Tie) -> bool:
         """Tell whether a relation was seen of late."""
         return tie.last_seen is not None and tie.last_seen > self.recently
+
+    def proven(self, tie: Tie) -> datetime | None:
+        """Return when a relation was last seen by its source itself, or by somebody who speaks for others."""
+        if not tie.senders:
+            return tie.last_seen
+        own = self.objects[tie.source].facts.get("attributes.principal")
+        return max((when for name, when in tie.senders.items() if name in ("", own)), default=None)
+
+    def known(self, tie: Tie) -> bool:
+        """Tell whether a relation was seen of late by somebody whose word proves it."""
+        proven = self.proven(tie)
+        return proven is not None and proven > self.recently
+
+    def strangers(self, tie: Tie) -> Mapping[str, datetime]:
+        """Return who said that a relation was seen, and last when, of those whose word proves nothing of its source."""
+        own = self.objects[tie.source].facts.get("attributes.principal")
+        return {name: when for name, when in tie.senders.items() if name not in ("", own)}
 
     def for_long(self, tie: Tie) -> bool:
         """Tell whether a relation is declared for so long that not having been seen says something."""
@@ -237,6 +256,16 @@ class Landscape:
                     found.add(tie.source)
                     waiting.append(tie.source)
         return found
+
+
+def _shifted(moment: datetime, by: timedelta) -> datetime:
+    """Return a moment so much later; the first or the last that there is, where that is beyond it."""
+    try:
+        return moment + by
+    except OverflowError:
+        if by < timedelta(0):
+            return datetime.min.replace(tzinfo=moment.tzinfo)
+        return datetime.max.replace(tzinfo=moment.tzinfo)
 
 
 def _of(found: Mapping[str, list[str]] | None, relations: tuple[str, ...]) -> Sequence[str]:
