@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import strawberry
 
 from quarterdeck_domain.estate.reach import Closed
 from quarterdeck_graphql.at import At
-from quarterdeck_graphql.estate import Asset, Path, PathControl, moment_of, path_of, plain
+from quarterdeck_graphql.estate import Asset, Path, PathControl, known_kinds, moment_of, part_info, path_of, plain
 from quarterdeck_graphql.limits import PART
-from quarterdeck_readmodels.reaching import Part, around
+from quarterdeck_graphql.node import PageInfo
+from quarterdeck_readmodels.reaching import Part, around, check_hops
 
 
 @strawberry.type(description="An object that can reach another.")
@@ -21,30 +23,55 @@ class Access:
     controls: list[PathControl] = strawberry.field(
         metadata=PART, description="The controls of everything on its ways there."
     )
-    ungated: bool = strawberry.field(description="Whether there is a way on which nobody has to consent.")
+    ungated: bool = strawberry.field(
+        description="Whether there is a way, however long, on which nobody has to consent."
+    )
     path: Path = strawberry.field(description="The shortest way.")
 
 
 @strawberry.type(description="The objects that can reach another.")
 class Accesses:
     total: int = strawberry.field(description="How many there are, of the kinds that were asked for.")
-    accesses: list[Access] = strawberry.field(metadata=PART, description="At most `first` of them, by name.")
+    beyond: int = strawberry.field(description="How many others there are that need more than `hops` steps.")
+    accesses: list[Access] = strawberry.field(
+        metadata=PART, description="At most `first` of them, or of those after `after`, by name."
+    )
+    page_info: PageInfo = strawberry.field(description="Where these stand among all of them.")
 
 
-async def who_reaches(at: At, target: str, kinds: Sequence[str], hops: int, first: int) -> Accesses:
-    """Return the objects that can reach another, with what stands between.
+async def who_reaches(
+    at: At, target: str, kinds: Sequence[str], hops: int | None, first: int, after: str | None
+) -> Accesses:
+    """Return the objects that can reach another, with what stands between on all ways of any length. `hops` bounds
+    which objects are shown.
 
     Raises:
         NotFound: there is no such object.
         InvalidInput: too many steps, or too much is concerned.
+        InvalidCursor: a cursor of another question.
     """
     at.context.require_all("reach")
-    end, moment = plain(target), await moment_of(at)
+    check_hops(hops)
+    known_kinds(kinds)
+    cursors = await at.context.cursors("reachedBy", plain(target), sorted(kinds), hops)
+    last = cursors.read(after)
+    moment = await moment_of(at)
     async with at.record() as record:
-        part = await around(record, end, moment, hops=hops, backwards=True)
-    steps = part.graph.within(end, backwards=True, hops=hops)
-    wanted = sorted(name for name in steps if part.assets[name].kind in kinds)
-    return Accesses(total=len(wanted), accesses=[_access(at, part, name, end, steps[name]) for name in wanted[:first]])
+        part = await around(record, plain(target), moment, backwards=True)
+    end = part.start
+    steps = {
+        name: count for name, count in part.graph.within(end, backwards=True).items() if part.assets[name].kind in kinds
+    }
+    wanted = sorted(name for name, count in steps.items() if hops is None or count <= hops)
+    following = [name for name in wanted if last is None or name > last[0]]
+    here = following[:first]
+    shown = await asyncio.to_thread(lambda: [_access(at, part, name, end, steps[name]) for name in here])
+    return Accesses(
+        total=len(wanted),
+        beyond=len(steps) - len(wanted),
+        accesses=shown,
+        page_info=part_info([(name,) for name in here], cursors, more=len(following) > len(here), after=after),
+    )
 
 
 def _access(at: At, part: Part, start: str, end: str, steps: int) -> Access:

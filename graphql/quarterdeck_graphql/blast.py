@@ -78,7 +78,7 @@ class BlastRadius:
 MAX_PEOPLE: Final = 100
 
 
-async def blast_radius(at: At, of: str, hops: int, first: int) -> BlastRadius:
+async def blast_radius(at: At, of: str, hops: int | None, first: int) -> BlastRadius:
     """Return what is concerned if something is wrong with an object, as of a view's moment.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -12,20 +13,21 @@ import strawberry
 from strawberry.scalars import JSON
 
 from quarterdeck_domain.errors import InvalidInput
-from quarterdeck_domain.estate.cuts import Cut as Least
-from quarterdeck_domain.estate.cuts import candidates, cut
-from quarterdeck_domain.estate.reach import Edge, Graph
+from quarterdeck_domain.estate.cuts import least
+from quarterdeck_domain.estate.kinds import KINDS
+from quarterdeck_domain.estate.reach import Edge
 from quarterdeck_domain.estate.relations import CONTROL, RELATION_TYPES
 from quarterdeck_graphql.at import At, Shown
+from quarterdeck_graphql.cursors import Cursors
 from quarterdeck_graphql.dating import DatedFacts, Period, dated_facts, periods
 from quarterdeck_graphql.declare import resolver
 from quarterdeck_graphql.enums import Confidence, DriftInput, DriftState, Lifecycle
 from quarterdeck_graphql.limits import PART
-from quarterdeck_graphql.node import Node, check_first
+from quarterdeck_graphql.node import Node, PageInfo, check_first
 from quarterdeck_readmodels import estate as rows
 from quarterdeck_readmodels.bitemporal import holds
-from quarterdeck_readmodels.reached import reached
-from quarterdeck_readmodels.reaching import Part, around
+from quarterdeck_readmodels.reached import between, reached
+from quarterdeck_readmodels.reaching import Part, check_hops
 
 MAX_RELATIONS: Final = 1_000
 MAX_PATHS: Final = 50
@@ -94,10 +96,15 @@ class Asset(Shown, Node):
         self,
         first: Annotated[int, strawberry.argument(description="How many at most, 1 to 100.")],
         direction: Annotated[Direction, strawberry.argument(description="Which way.")] = Direction.FORWARD,
-        hops: Annotated[int, strawberry.argument(description="Over how many steps at most, 1 to 12.")] = 6,
+        hops: Annotated[
+            int | None, strawberry.argument(description="Over how many steps at most, 1 to 12; left out: over any.")
+        ] = None,
         kinds: Annotated[list[str] | None, strawberry.argument(description="Only objects of these kinds.")] = None,
+        after: Annotated[
+            str | None, strawberry.argument(description="What follows this cursor, of `pageInfo` of the same question.")
+        ] = None,
     ) -> Reach:
-        return await reach_of(self._at, self._row.id, direction, hops, kinds, check_first(first))
+        return await reach_of(self._at, self._row.id, direction, hops, kinds, check_first(first), after)
 
     @resolver("The tools that it can call by itself: by grants it holds, straight, or through a server; by name.")
     async def callable_tools(self) -> list[CallableTool]:
@@ -130,8 +137,10 @@ class CallableTool:
 @strawberry.type(description="How one object is related to another.")
 class Relation(Shown, Node):
     relation: str = strawberry.field(description="Its type, such as `calls`.")
-    source: strawberry.ID = strawberry.field(description="The object that it begins at.")
-    target: strawberry.ID = strawberry.field(description="The object that it leads to.")
+    source: strawberry.ID = strawberry.field(
+        description="The object that it begins at; on a way, what that was merged into, if it was. The id stays."
+    )
+    target: strawberry.ID = strawberry.field(description="The object that it leads to; on a way the same.")
     environment: str | None = strawberry.field(description="Where it holds.")
     declared: bool = strawberry.field(description="Whether somebody says so.")
     observed: bool = strawberry.field(description="Whether it was seen.")
@@ -212,8 +221,9 @@ class Reached:
 class Reach:
     total: int = strawberry.field(description="How many objects are within reach, of the kinds that were asked for.")
     reached: list[Reached] = strawberry.field(
-        metadata=PART, description="The nearest of them, nearest first, then by id; at most `first`."
+        metadata=PART, description="The nearest of them, or of those after `after`, nearest first, then by id."
     )
+    page_info: PageInfo = strawberry.field(description="Where these stand among all of them.")
 
 
 @strawberry.type(description="A control that a path passes.")
@@ -237,17 +247,40 @@ class CutStep:
     closes: list[strawberry.ID] = strawberry.field(metadata=PART, description="What nothing would pass through.")
 
 
-@strawberry.type(description="The least that would close every way.")
+@strawberry.enum(description="What was considered to close ways.")
+class CutOver(Enum):
+    EVERYTHING = strawberry.enum_value(
+        "everything",
+        description="Everything: at most 20 possible steps, or more as controls and grants alone leave a way open.",
+    )
+    CONTROLS = strawberry.enum_value(
+        "controls",
+        description="Controls that can refuse and grants alone, as these can close every way and there are more than "
+        "20 possible steps with quarantines and withdrawals.",
+    )
+
+
+@strawberry.type(description="The least that would close every way, of any length.")
 class Cut:
     steps: list[CutStep] = strawberry.field(metadata=PART, description="All of these together.")
-    exact: bool = strawberry.field(description="No smaller set does; otherwise: none of these can be left out.")
-    considered: int = strawberry.field(description="How many possible steps there were.")
+    exact: bool = strawberry.field(
+        description="Of what was considered (`over`), no smaller set closes every way; otherwise none of these can be "
+        "left out. It holds of all ways there are, also longer ones than `hops`."
+    )
+    over: CutOver = strawberry.field(
+        description="What was considered. A smallest set of controls may be larger than one in which an object that "
+        "much passes through is put into quarantine."
+    )
+    considered: int = strawberry.field(description="How many possible steps were considered.")
 
 
 @strawberry.type(description="The ways from an object to another.")
 class Ways:
-    paths: list[Path] = strawberry.field(metadata=PART, description="The shortest of them.")
-    more: bool = strawberry.field(description="Whether there are others.")
+    paths: list[Path] = strawberry.field(metadata=PART, description="The shortest of them, of at most `hops` steps.")
+    more: bool = strawberry.field(description="Whether there are, or may be, others of at most `hops` steps.")
+    beyond: bool = strawberry.field(
+        description="Whether there are, or may be, ways of more than `hops` steps: none of these is shown."
+    )
     cut: Cut | None = strawberry.field(description="What would close them all; null where there are none.")
 
 
@@ -289,32 +322,67 @@ def plain(asset: str) -> str:
     return asset.removeprefix("asset:")
 
 
+def known_kinds(kinds: Sequence[str]) -> list[str]:
+    """Return kinds of objects, each of which there is.
+
+    Raises:
+        InvalidInput: there is none of a name.
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise InvalidInput(
+                f"{kind!r} is no kind of object: there are {', '.join(KINDS)}", field="kind", known=sorted(KINDS)
+            )
+    return list(kinds)
+
+
 async def moment_of(at: At) -> datetime:
     """Return the moment whose relations hold; before the first event, any will do: there are none."""
     return await at.moment() or datetime.min.replace(tzinfo=UTC)
 
 
-async def reach_of(at: At, start: str, direction: Direction, hops: int, kinds: list[str] | None, first: int) -> Reach:
+async def reach_of(
+    at: At, start: str, direction: Direction, hops: int | None, kinds: list[str] | None, first: int, after: str | None
+) -> Reach:
     """Return what is within reach of an object.
 
     Raises:
         NotFound: there is no such object.
         InvalidInput: too many steps, or too much is concerned.
+        InvalidCursor: a cursor of another question.
     """
     at.context.require_all("reach")
+    kinds = None if kinds is None else known_kinds(kinds)
     backwards = direction is Direction.BACKWARD
+    cursors = await at.context.cursors("reach", plain(start), direction.value, hops, sorted(kinds or ()))
+    last = cursors.read(after)
     moment = await moment_of(at)
     async with at.record() as record:
         found = await reached(record, plain(start), moment, hops=hops, backwards=backwards)
-        wanted = [name for name in found if kinds is None or name.partition(":")[0] in kinds]
-        nearest = heapq.nsmallest(first, wanted, key=lambda name: (found[name], name))
-        assets = await record.lean().many(rows.Asset, nearest)
-    shown = [Reached(steps=found[name], asset=Asset.of(assets[name], at)) for name in nearest]
-    return Reach(total=len(wanted), reached=shown)
+        wanted = [(steps, name) for name, steps in found.items() if kinds is None or name.partition(":")[0] in kinds]
+        following = [place for place in wanted if last is None or place > (last[0], last[1])]
+        nearest = heapq.nsmallest(first, following)
+        assets = await record.lean().many(rows.Asset, [name for _, name in nearest])
+    return Reach(
+        total=len(wanted),
+        reached=[Reached(steps=steps, asset=Asset.of(assets[name], at)) for steps, name in nearest],
+        page_info=part_info(nearest, cursors, more=len(following) > len(nearest), after=after),
+    )
 
 
-async def ways_between(at: At, start: str, end: str, hops: int, first: int) -> Ways:
-    """Return the ways from an object to another, the controls on each, and what would close them all.
+def part_info(places: Sequence[tuple[Any, ...]], cursors: Cursors, *, more: bool, after: str | None) -> PageInfo:
+    """Return where a part of a list stands."""
+    return PageInfo(
+        has_next_page=more,
+        has_previous_page=after is not None,
+        start_cursor=cursors.make(*places[0]) if places else None,
+        end_cursor=cursors.make(*places[-1]) if places else None,
+    )
+
+
+async def ways_between(at: At, start: str, end: str, hops: int | None, first: int) -> Ways:
+    """Return the ways from an object to another, the controls on each, and what would close them all. `hops` bounds
+    what is shown; what would close them closes the longer ones, too.
 
     Raises:
         NotFound: there is no such object.
@@ -323,15 +391,18 @@ async def ways_between(at: At, start: str, end: str, hops: int, first: int) -> W
     at.context.require_all("reach")
     if not 1 <= first <= MAX_PATHS:
         raise InvalidInput(f"1 to {MAX_PATHS} paths are shown, not {first}", field="first", limit=MAX_PATHS)
-    source, target = plain(start), plain(end)
+    check_hops(hops)
     moment = await moment_of(at)
     async with at.record() as record:
-        part = await around(record, source, moment, hops=hops)
+        between_ = await between(record, plain(start), plain(end), moment)
+    if between_ is None:
+        return Ways(paths=[], more=False, beyond=False, cut=None)
+    part, target = between_
+    graph, source = part.graph, part.start
     # Of the largest maps, this takes a second: others are answered meanwhile.
-    found, more = await asyncio.to_thread(part.graph.paths, source, target, most=first, hops=hops)
-    if not found:
-        return Ways(paths=[], more=more, cut=None)
-    best = await asyncio.to_thread(_cut, part.graph, source, target)
+    found, more = await asyncio.to_thread(graph.paths, source, target, most=first, hops=hops)
+    beyond = hops is not None and await asyncio.to_thread(graph.beyond, source, target, hops)
+    best = await asyncio.to_thread(least, graph, source, target)
     steps = [
         CutStep(
             action=item.action,
@@ -343,12 +414,9 @@ async def ways_between(at: At, start: str, end: str, hops: int, first: int) -> W
     return Ways(
         paths=[path_of(at, part, path) for path in found],
         more=more,
-        cut=Cut(steps=steps, exact=best.exact, considered=best.considered),
+        beyond=beyond,
+        cut=Cut(steps=steps, exact=best.exact, over=CutOver(best.over), considered=best.considered),
     )
-
-
-def _cut(graph: Graph, start: str, end: str) -> Least:
-    return cut(graph, start, end, candidates(graph, start, end))
 
 
 def path_of(at: At, part: Part, path: tuple[Edge, ...]) -> Path:

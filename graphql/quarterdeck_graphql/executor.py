@@ -143,7 +143,11 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
             return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)
         self.listed += len(result)
         if self.listed > MAX_NODES * _SLACK:
-            raise GraphQLError("the answer would be too long; ask for smaller pages", extensions={"code": "too_costly"})
+            raise GraphQLError(
+                f"the answer would hold more than {MAX_NODES * _SLACK} items in its lists: ask for pages of a tenth of "
+                "the size (`first`), for what follows with `after`, or for fewer of the lists in each item",
+                extensions={"code": "too_costly", "limit": MAX_NODES * _SLACK},
+            )
         item_type = return_type.of_type
         target = item_type.of_type if isinstance(item_type, GraphQLNonNull) else None
         if not isinstance(target, GraphQLObjectType) or None in result:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -12,7 +14,7 @@ import strawberry
 
 from quarterdeck_domain.errors import InvalidInput, NotFound
 from quarterdeck_domain.estate.cuts import Cut
-from quarterdeck_domain.estate.opening import changes, fewest, on_ways, undo
+from quarterdeck_domain.estate.opening import changes, fewest, undo
 from quarterdeck_domain.estate.reach import Closed, Edge
 from quarterdeck_graphql.at import At
 from quarterdeck_graphql.context import Context
@@ -26,7 +28,9 @@ from quarterdeck_graphql.spans import two_records
 from quarterdeck_ledger.entry import Entry
 from quarterdeck_readmodels import estate as rows
 from quarterdeck_readmodels.bitemporal import holds
-from quarterdeck_readmodels.reaching import MAX_HOPS, Controls, Part, around, controls_of, is_live
+from quarterdeck_readmodels.naming import Names, named
+from quarterdeck_readmodels.reached import between
+from quarterdeck_readmodels.reaching import Controls, Part, check_hops, controls_of, is_live
 from quarterdeck_readmodels.reader import Record as Rows
 
 
@@ -75,7 +79,11 @@ class Opened:
     verdict: Opening = strawberry.field(description="Whether there was a way then, and is one now.")
     summary: str = strawberry.field(description="The answer in words.")
     paths: list[OpenedPath] = strawberry.field(metadata=PART, description="The shortest ways of now.")
-    more: bool = strawberry.field(description="Whether there are others.")
+    more: bool = strawberry.field(description="Whether there are, or may be, others of at most `hops` steps.")
+    beyond: bool = strawberry.field(
+        description="Whether there are, or may be, ways of more than `hops` steps: none of these is shown. Everything "
+        "else is told of all ways."
+    )
     fewest: list[OpeningChange] = strawberry.field(
         metadata=PART,
         description="The fewest changes that opened a way: with these alone there would be one, and without any one "
@@ -96,6 +104,8 @@ class _Then(msgspec.Struct, frozen=True):
 
     rows: Mapping[str, Any]
     fresh: Closed
+    joined: Mapping[Edge, str]
+    """Relations that held then and are part of a way only since one of their ends was merged, and that end."""
     controls: Controls
 
 
@@ -123,7 +133,7 @@ class _Finder:
     async def _change(self, item: str | Edge) -> OpeningChange:
         if item not in self._told:
             if isinstance(item, Edge):
-                name = f"{item.source} {item.relation} {item.target}"
+                name = self._now.relation(item).id
                 entry = await self._histories.relation(name, holds_now=True)
                 subject, words = f"relation:{name}", phrase(name)
             else:
@@ -131,6 +141,10 @@ class _Finder:
                 entry = await self._histories.asset(name, live_now=True)
                 subject = f"asset:{name}"
             before = was(self._then.rows.get(name))
+            if isinstance(item, Edge) and item in self._then.joined:
+                merged = self._then.joined[item]
+                entry = await self._histories.merge(merged)
+                words, before = f"{phrase(named(self._now.relation(item)))}, recorded of {merged}", "was not part of it"
             self._told[item] = OpeningChange(
                 subject=strawberry.ID(subject),
                 sentence=f"{words}: {before}; {told(entry)}",
@@ -147,7 +161,7 @@ class _Finder:
     async def _lost_control(self, name: str, relation: str, control: str) -> LostControl:
         key = (name, relation, control)
         if key not in self._lost:
-            ends = f"{name} {relation} {control}"
+            ends = self._then.controls.relations[f"{name} {relation} {control}"].id
             entry = await self._histories.control(ends, control)
             self._lost[key] = LostControl(
                 on=strawberry.ID(f"asset:{name}"),
@@ -170,10 +184,10 @@ async def opened_between(
     since: Moment,
     until: Moment | None,
     known: Moment | None,
-    hops: int,
+    hops: int | None,
     first: int,
 ) -> Opened:
-    """Return what changed between two moments that opened a way.
+    """Return what changed between two moments that opened a way. `hops` bounds which ways are shown, and nothing else.
 
     Raises:
         NotAllowed: the caller reads only what concerns itself.
@@ -184,56 +198,73 @@ async def opened_between(
     context.require_all("reach")
     if not 1 <= first <= MAX_PATHS:
         raise InvalidInput(f"1 to {MAX_PATHS} paths are shown, not {first}", field="first", limit=MAX_PATHS)
-    if not 1 <= hops <= MAX_HOPS:
-        raise InvalidInput(f"a way has 1 to {MAX_HOPS} steps, not {hops}", field="hops", limit=MAX_HOPS)
+    check_hops(hops)
     source, target = plain(start), plain(end)
     earlier, later = await two_records(context, since, until, known, names=("since", "until"))
     then, now = await moment_of(earlier.at), await moment_of(later.at)
     async with earlier.at.record() as record:
         there = await record.many(rows.Asset, [source, target])
-        before = source in there and _ways(await around(record, source, then, hops=hops), source, target, 1, hops)
-    was_open = bool(before and before[0])
+        was_open = len(there) == len({source, target}) and await between(record, source, target, then) is not None
     async with later.at.record() as record:
         known_now = await record.many(rows.Asset, [source, target])
         for name in (source, target):
             if name not in there and name not in known_now:
                 raise NotFound("there is no such object at either moment", asset=name)
-        part = await around(record, source, now, hops=hops) if source in known_now else None
-    paths, more = ([], False) if part is None else _ways(part, source, target, first, hops)
-    if part is None or not paths:
+        complete = len(known_now) == len({source, target})
+        found = await between(record, source, target, now) if complete else None
+    if found is None:
         verdict = Opening.CLOSED if was_open else Opening.SHUT
         return _answer(earlier, later, verdict, source, target)
+    part, end = found
+    start, graph = part.start, part.graph
     verdict = Opening.OPEN_BEFORE if was_open else Opening.OPENED
-    graph = on_ways(part.graph, source, target, hops)
-    passed = {source, *(edge.target for out in graph.out.values() for edge in out)}
+    passed = {start, *(edge.target for out in graph.out.values() for edge in out)}
     edges = [edge for out in graph.out.values() for edge in out]
     async with earlier.at.record() as record:
-        stood = await _then(record, passed, edges, then)
-    best = undo(graph, source, target, stood.fresh)
+        stood = await _then(record, part, passed, edges, then)
+    paths, more = await asyncio.to_thread(graph.paths, start, end, most=first, hops=hops)
+    beyond = hops is not None and await asyncio.to_thread(graph.beyond, start, end, hops)
+    best = await asyncio.to_thread(undo, graph, start, end, stood.fresh)
     async with later.at.record() as record:
         finder = _Finder(later.at, stood, part, Histories(later.at, record, now))
         shown = [await finder.path(path) for path in paths]
-        fresh = changes(fewest(graph, source, target, stood.fresh, hops), stood.fresh)
+        fresh = changes(fewest(graph, start, end, stood.fresh), stood.fresh)
         few = await finder.changes(() if was_open else fresh)
         back = None if best is None else await finder.changes(_items(best))
     answer = _answer(earlier, later, verdict, source, target, shown, few)
-    answer.more, answer.undo, answer.undo_exact = more, back, None if best is None else best.exact
+    answer.more, answer.beyond = more, beyond
+    answer.undo, answer.undo_exact = back, None if best is None else best.exact
     return answer
 
 
-def _ways(part: Part, source: str, target: str, most: int, hops: int) -> tuple[list[tuple[Edge, ...]], bool]:
-    return part.graph.paths(source, target, most=most, hops=hops)
+async def _then(record: Rows, part: Part, passed: set[str], edges: Iterable[Edge], moment: datetime) -> _Then:
+    """Return what was there of what is on ways now.
+
+    A relation that leads from or to something that was merged since was one of that then, and no part of the way.
+    """
+    recorded = {edge: part.relation(edge) for edge in edges}
+    names = Names(partial(record.many, rows.Asset))
+    await names.see(passed)
+    await names.see(end for row in recorded.values() for end in row.id.split(" ")[::2])
+    relations = await record.many(rows.Relation, sorted({*map(named, recorded.values())} | {*_ids(recorded)}))
+    fresh: set[Edge] = set()
+    joined: dict[Edge, str] = {}
+    for edge, row in recorded.items():
+        held = [item for name in {named(row), row.id} if (item := relations.get(name)) and holds(item, moment)]
+        moved = {(here.source, here.target) for here in map(names.moved, held)}
+        if (edge.source, edge.target) not in moved:
+            fresh.add(edge)
+            if held:
+                source, _, target = row.id.split(" ")
+                joined[edge] = source if names.now(source) != edge.source else target
+    nodes = frozenset(name for name in passed if not is_live(names.known[name]))
+    controls = await controls_of(record, sorted(passed - nodes), moment)
+    known = {name: item for name, item in names.known.items() if item is not None}
+    return _Then({**known, **relations}, Closed(nodes=nodes, edges=frozenset(fresh)), joined, controls)
 
 
-async def _then(record: Rows, passed: Iterable[str], edges: Iterable[Edge], moment: datetime) -> _Then:
-    names = {f"{edge.source} {edge.relation} {edge.target}": edge for edge in edges}
-    assets = await record.many(rows.Asset, sorted(passed))
-    relations = await record.many(rows.Relation, sorted(names))
-    held = {name for name, row in relations.items() if holds(row, moment)}
-    nodes = frozenset(name for name in passed if not is_live(assets.get(name)))
-    fresh = Closed(nodes=nodes, edges=frozenset(edge for name, edge in names.items() if name not in held))
-    controls = await controls_of(record, [name for name in passed if name not in nodes], moment)
-    return _Then({**assets, **relations}, fresh, controls)
+def _ids(recorded: Mapping[Edge, rows.Relation]) -> Iterable[str]:
+    return (row.id for row in recorded.values())
 
 
 def _items(best: Cut) -> list[str | Edge]:
@@ -259,6 +290,7 @@ def _answer(
         summary=_summary(verdict, source, target, paths or [], few or []),
         paths=paths or [],
         more=False,
+        beyond=False,
         fewest=few or [],
         undo=None,
         undo_exact=None,

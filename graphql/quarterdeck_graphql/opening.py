@@ -68,6 +68,15 @@ class Histories:
 
         return await self._event(f"asset:{name}", ASSET_EVENTS, so)
 
+    async def merge(self, name: str) -> Entry | None:
+        """Return the event by which an object became part of another."""
+
+        async def so(record: Record) -> bool:
+            row = await record.get(Asset, name)
+            return row is not None and row.merged_into is not None
+
+        return await self._event(f"asset:{name}", ("asset.merged",), so)
+
     async def control(self, relation: str, control: str) -> Entry | None:
         """Return the event from which on something was not controlled any more: the relation to its control does not
         hold, or the control is not in use."""

@@ -62,7 +62,8 @@ class Query:
     @resolver(
         "The record as it was: at a time (the last position recorded by then) or a position. With `knownAt`, objects "
         "and relations of the estate are as they were true at that moment, as known at the other one: with what was "
-        "recorded late, and without what was not known yet. Everything else is then as it was recorded by `knownAt`."
+        "recorded late, and without what was not known yet. Everything else is then as it was recorded by `knownAt`. "
+        "With neither a time nor a position: now."
     )
     async def at(
         self,
@@ -76,6 +77,10 @@ class Query:
         ] = None,
     ) -> Record:
         context = info.context
+        if time is None and position is None:
+            if known_at is None:
+                return await record_at(context)
+            time = await context.log.now()
         if known_at is not None:
             view = await view_of(context, time=time, position=position, known=known_at)
             return await record_at(context, position=view.known, view=view)
@@ -121,7 +126,10 @@ class Query:
             Moment | None,
             strawberry.argument(description="The moment as of which both are known; left out: as each was recorded."),
         ] = None,
-        hops: Annotated[int, strawberry.argument(description="Over how many steps at most, 1 to 12.")] = 6,
+        hops: Annotated[
+            int | None,
+            strawberry.argument(description="Only ways of at most so many steps are shown, 1 to 12; left out: all."),
+        ] = None,
         first: Annotated[int, strawberry.argument(description="How many ways are shown, 1 to 50.")] = 10,
     ) -> Opened:
         return await opened_between(
@@ -133,7 +141,9 @@ class Query:
         self,
         info: Info,
         from_: Annotated[Moment, strawberry.argument(name="from", description="The one moment.")],
-        to: Annotated[Moment | None, strawberry.argument(description="The other; left out: now.")] = None,
+        to: Annotated[
+            Moment | None, strawberry.argument(description="The other; left out: now, also with an earlier `knownAt`.")
+        ] = None,
         known_at: Annotated[
             Moment | None,
             strawberry.argument(

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, TypeVar
 import strawberry
 
 from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.estate.relations import RELATION_TYPES
 from quarterdeck_graphql import access, accesses, blast, estate, policy, sources
 from quarterdeck_graphql import approvals as approving
 from quarterdeck_graphql import findings as found
@@ -258,7 +259,9 @@ class Record:
     async def blast_radius(
         self,
         of: Annotated[strawberry.ID, strawberry.argument(description="The object, `kind:name`.")],
-        hops: Annotated[int, strawberry.argument(description="Over how many steps at most, 1 to 12.")] = 6,
+        hops: Annotated[
+            int | None, strawberry.argument(description="Over how many steps at most, 1 to 12; left out: over any.")
+        ] = None,
         first: Annotated[int, strawberry.argument(description="How many of each group, 1 to 100.")] = 20,
     ) -> blast.BlastRadius:
         return await blast.blast_radius(self.at, of, hops, first)
@@ -272,10 +275,15 @@ class Record:
         direction: Annotated[
             estate.Direction, strawberry.argument(description="Which way.")
         ] = estate.Direction.FORWARD,
-        hops: Annotated[int, strawberry.argument(description="Over how many steps at most, 1 to 12.")] = 6,
+        hops: Annotated[
+            int | None, strawberry.argument(description="Over how many steps at most, 1 to 12; left out: over any.")
+        ] = None,
         kinds: Annotated[list[str] | None, strawberry.argument(description="Only objects of these kinds.")] = None,
+        after: Annotated[
+            str | None, strawberry.argument(description="What follows this cursor, of `pageInfo` of the same question.")
+        ] = None,
     ) -> estate.Reach:
-        return await estate.reach_of(self.at, of, direction, hops, kinds, check_first(first))
+        return await estate.reach_of(self.at, of, direction, hops, kinds, check_first(first), after)
 
     @resolver("Which objects can reach another, through which tools and under which controls.")
     async def reached_by(
@@ -283,9 +291,17 @@ class Record:
         of: Annotated[strawberry.ID, strawberry.argument(description="The object that is reached, `kind:name`.")],
         first: First,
         kinds: Annotated[list[str] | None, strawberry.argument(description="Of which kinds; left out: agents.")] = None,
-        hops: Annotated[int, strawberry.argument(description="Over how many steps at most, 1 to 12.")] = 6,
+        hops: Annotated[
+            int | None,
+            strawberry.argument(
+                description="Only objects that need a way of at most so many steps are shown, 1 to 12; left out: all."
+            ),
+        ] = None,
+        after: Annotated[
+            str | None, strawberry.argument(description="What follows this cursor, of `pageInfo` of the same question.")
+        ] = None,
     ) -> accesses.Accesses:
-        return await accesses.who_reaches(self.at, of, kinds or ["agent"], hops, check_first(first))
+        return await accesses.who_reaches(self.at, of, kinds or ["agent"], hops, check_first(first), after)
 
     @resolver("The ways from an object to another, and what would close them all.", metadata={WEIGHT: 10})
     async def ways(
@@ -294,7 +310,10 @@ class Record:
         from_: Annotated[strawberry.ID, strawberry.argument(name="from", description="The one, `kind:name`.")],
         to: Annotated[strawberry.ID, strawberry.argument(description="The other.")],
         first: Annotated[int, strawberry.argument(description="How many paths are shown, 1 to 50.")] = 10,
-        hops: Annotated[int, strawberry.argument(description="Over how many steps at most, 1 to 12.")] = 6,
+        hops: Annotated[
+            int | None,
+            strawberry.argument(description="Only ways of at most so many steps are shown, 1 to 12; left out: all."),
+        ] = None,
     ) -> estate.Ways:
         return await estate.ways_between(self.at, from_, to, hops, first)
 
@@ -379,6 +398,12 @@ def _where(wanted: Any) -> dict[str, Sequence[object]]:
     }
     if any(len(values) > MAX_VALUES for values in where.values()):
         raise InvalidInput(f"a filter takes at most {MAX_VALUES} values of one kind", limit=MAX_VALUES)
+    if isinstance(wanted, estate.AssetFilter | estate.RelationFilter):
+        for name in where.keys() & {"kind", "source_kind", "target_kind"}:
+            estate.known_kinds([str(value) for value in where[name]])
+        if wrong := sorted({str(value) for value in where.get("relation", ())} - RELATION_TYPES.keys()):
+            known = ", ".join(RELATION_TYPES)
+            raise InvalidInput(f"{wrong[0]!r} is no type of relation: there are {known}", field="relation")
     return where
 
 

@@ -11,7 +11,7 @@ from quarterdeck_cli.client import Api
 from quarterdeck_cli.estate_reach import From, Hops, To
 from quarterdeck_cli.estate_ways_view import path_line
 from quarterdeck_cli.estate_words import plain, plainly
-from quarterdeck_cli.moments import read_moment
+from quarterdeck_cli.moments import read_known, read_moment, settled
 from quarterdeck_cli.output import AsJson, console, print_json
 from quarterdeck_cli.text import visible
 
@@ -23,10 +23,10 @@ app = typer.Typer()
 _EVENTS: Final = "events { position type recordedAt actor { principal kind onBehalfOf } tags data }"
 _CHANGE: Final = f"{{ subject sentence before {_EVENTS} }}"
 _OPENED: Final = f"""
-query Opened($from: ID!, $to: ID!, $since: Moment!, $until: Moment, $knownAt: Moment, $hops: Int!, $first: Int!) {{
+query Opened($from: ID!, $to: ID!, $since: Moment!, $until: Moment, $knownAt: Moment, $hops: Int, $first: Int!) {{
   opened(from: $from, to: $to, since: $since, until: $until, knownAt: $knownAt, hops: $hops, first: $first) {{
     since {{ position recordedAt }} until {{ position recordedAt }}
-    verdict summary more undoExact
+    verdict summary more beyond undoExact
     paths {{
       relations {{ relation source target declared }}
       changes {_CHANGE} lostControls {{ on relation control sentence {_EVENTS} }}
@@ -57,16 +57,16 @@ def opened(
     ] = None,
     known_at: Annotated[
         Any,
-        typer.Option("--known-at", metavar="MOMENT", help="Both as they were known then.", parser=read_moment),
+        typer.Option("--known-at", metavar="MOMENT", help="Both as they were known then; or now.", parser=read_known),
     ] = None,
-    hops: Hops = 6,
+    hops: Hops = None,
     limit: Annotated[int, typer.Option(min=1, max=50, help="How many ways, shortest first.")] = 10,
     json: AsJson = False,
 ) -> None:
     """Show what changed between then and now that opened a way: by whom, when, and what would undo it."""
     start, end = plain(from_), plain(to)
-    variables = {"from": start, "to": end, "since": since, "until": until, "knownAt": known_at}
     with Api(json=json) as api:
+        variables = {"from": start, "to": end, "since": since, "until": until, "knownAt": settled(api, known_at)}
         found = plainly(api.query(_OPENED, **variables, hops=hops, first=limit)["opened"])
     found = {"from": start, "to": end, **found}
     if json:
@@ -99,7 +99,9 @@ def opened_lines(found: Mapping[str, Any]) -> Iterator[Text]:
         yield from (Text(f"    {visible(item['sentence'])}") for item in others)
         yield from (Text(f"    no more: {visible(item['sentence'])}", style="yellow") for item in path["lostControls"])
     if found["more"]:
-        yield Text("  … and there are other ways; --limit shows more", style="dim")
+        yield Text("  … and there may be other ways; --limit shows more", style="dim")
+    if found["beyond"]:
+        yield Text("  … and there may be longer ways than --hops lets show; leave it out", style="dim")
     if found["undo"]:
         exact = "no smaller set would do" if found["undoExact"] else "none of these can be left out"
         yield Text(f"undone, there would be none ({exact})", style="bold")

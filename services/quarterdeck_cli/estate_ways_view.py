@@ -20,19 +20,31 @@ _DO: Final = {
 MAX_CLOSED: Final = 5
 
 
-def ways_lines(start: str, end: str, found: dict[str, Any], hops: int) -> Iterator[Text]:
+def over(hops: int | None) -> str:
+    """Return over how many steps something was asked, in words; nothing where over any."""
+    return "" if hops is None else f" over at most {many(hops, 'step')}"
+
+
+def ways_lines(start: str, end: str, found: dict[str, Any], hops: int | None) -> Iterator[Text]:
     """Yield the ways between two objects line by line."""
     from rich.text import Text
 
     paths = found["paths"]
-    if not paths:
-        yield Text(f"No way leads from {visible(start)} to {visible(end)} over {hops} steps.")
+    if not paths and not found["beyond"]:
+        yield Text(f"No way leads from {visible(start)} to {visible(end)}.")
         return
+    if not paths:
+        ends = f"from {visible(start)} to {visible(end)}"
+        yield Text(
+            f"No way leads {ends}{over(hops)}, but longer ones do: leave out --hops to see them", style="bold red"
+        )
     for number, path in enumerate(paths, 1):
         yield Text(f"way {number}{'' if path['declared'] else '  (not all of it is declared)'}", style="bold")
         yield from _path(start, path)
     if found["more"]:
-        yield Text("  … and there are others; --limit shows more", style="dim")
+        yield Text("  … and there may be others; --limit shows more", style="dim")
+    if paths and found["beyond"]:
+        yield Text(f"  … and there may be longer ones than {many(hops or 0, 'step')}; leave out --hops", style="dim")
     yield from _cut(found.get("cut"))
 
 
@@ -43,7 +55,7 @@ def path_line(path: dict[str, Any]) -> str:
     return visible(relations[0]["source"]) + "".join(steps) if relations else ""
 
 
-def access_lines(found: dict[str, Any]) -> Iterator[Text]:
+def access_lines(found: dict[str, Any], hops: int | None = None) -> Iterator[Text]:
     """Yield what can reach something, each with the tools on its ways and the controls over them."""
     from rich.text import Text
 
@@ -62,7 +74,10 @@ def access_lines(found: dict[str, Any]) -> Iterator[Text]:
         steps = [f"{visible(step['relation'])} {visible(step['target'])}" for step in item["path"]["relations"]]
         yield Text(f"    shortest {', '.join(steps)}", style="dim")
     if found["total"] > len(found["accesses"]):
-        yield Text(f"  … {found['total'] - len(found['accesses'])} more; --limit shows up to 100", style="dim")
+        yield Text(f"  … {found['total'] - len(found['accesses'])} more; without --limit, all of them", style="dim")
+    if found.get("beyond"):
+        longer = f"{found['beyond']} more can, over more than {many(hops or 0, 'step')}"
+        yield Text(f"  … {longer}; leave out --hops to see them", style="bold red")
 
 
 def _path(start: str, path: dict[str, Any]) -> Iterator[Text]:
@@ -96,7 +111,10 @@ def _cut(cut: dict[str, Any] | None) -> Iterator[Text]:
 
     if cut is None:
         return
-    label = "no smaller set does" if cut["exact"] else "none of these can be left out; a smaller set may exist"
+    of = " of controls and grants" if cut["over"] == "CONTROLS" else ""
+    label = (
+        f"no smaller set{of} does" if cut["exact"] else f"none of these can be left out; a smaller set{of} may exist"
+    )
     if not cut["steps"]:
         yield Text("Nothing that could be done here would close it.", style="bold red")
         return

@@ -1,23 +1,25 @@
 """Blast radius as of one moment: what is concerned, fetched a step at a time, and who answers for it.
 
-What is retired, in quarantine or part of another carries nothing on; the object itself may be in any state.
+What is retired or in quarantine carries nothing on; the object itself may be in any state. What was merged into another
+is that one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import msgspec
 
-from quarterdeck_domain.errors import InvalidInput, NotFound
+from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.estate.blast import AFFECTS, DEPENDS, OFFERED, PARTS, TOUCHES, USES_TOOLS
 from quarterdeck_domain.estate.kinds import KINDS
-from quarterdeck_domain.estate.values import LIVE
 from quarterdeck_readmodels.bitemporal import holds
 from quarterdeck_readmodels.estate import Asset, Relation
-from quarterdeck_readmodels.reaching import MAX_HOPS, MAX_OBJECTS, MAX_RELATIONS
+from quarterdeck_readmodels.naming import Names
+from quarterdeck_readmodels.reaching import MAX_OBJECTS, MAX_RELATIONS, check_hops, is_live, present
 from quarterdeck_readmodels.reader import Record
 
 _CHUNK: Final = 1_000
@@ -61,22 +63,20 @@ class Blast(msgspec.Struct, frozen=True, kw_only=True):
     responders: tuple[Responder, ...]
 
 
-async def blast(record: Record, start: str, moment: datetime, *, hops: int) -> Blast:
-    """Return what is concerned if something is wrong with an object.
+async def blast(record: Record, start: str, moment: datetime, *, hops: int | None = None) -> Blast:
+    """Return what is concerned if something is wrong with an object: in so many steps at most, or in any number.
 
     Raises:
         NotFound: there is no such object at that moment.
         InvalidInput: too many steps, or more objects or relations than can be answered at once.
     """
-    if not 1 <= hops <= MAX_HOPS:
-        raise InvalidInput(f"it is asked for over 1 to {MAX_HOPS} steps, not {hops}", field="hops", limit=MAX_HOPS)
-    first = await record.get(Asset, start)
-    if first is None:
-        raise NotFound("there is no such object at that moment", asset=start)
-    spread = _Spread(record, first, moment)
-    for step in range(1, hops + 1):
-        if not spread.frontier:
-            break
+    check_hops(hops)
+    names = Names(partial(record.many, Asset))
+    _, first = await present(names, start)
+    spread = _Spread(record, names, first, moment)
+    step = 0
+    while spread.frontier and (hops is None or step < hops):
+        step += 1
         await spread.step(step)
     hits = sorted(spread.hits.values(), key=lambda hit: (hit.steps, hit.asset.id))
     touched = await _touched(spread)
@@ -88,8 +88,8 @@ class _Spread:
     """What is concerned so far. `wrong` are the object itself and what is wrong with it: its parts, versions, offers.
     Of something that is only concerned, the parts are not."""
 
-    def __init__(self, record: Record, start: Asset, moment: datetime) -> None:
-        self.record, self.moment, self.start = record, moment, start
+    def __init__(self, record: Record, names: Names[Asset], start: Asset, moment: datetime) -> None:
+        self.record, self.names, self.moment, self.start = record, names, moment, start
         self.hits: dict[str, Hit] = {}
         self.wrong = {start.id}
         self.frontier = [start.id]
@@ -123,8 +123,10 @@ class _Spread:
         self.frontier = sorted(fresh)
 
     async def held(self, column: str, names: Iterable[str]) -> list[Relation]:
-        """Return the relations that hold at the moment and begin, or end, at some objects."""
-        wanted = sorted(names)
+        """Return the relations that hold at the moment and begin, or end, at some objects, between what their ends
+        stand for."""
+        await self.names.see(names := set(names))
+        wanted = await self.names.called(names)
         found: list[Relation] = []
         for start in range(0, len(wanted), _CHUNK):
             chunk = wanted[start : start + _CHUNK]
@@ -132,12 +134,15 @@ class _Spread:
         self.relations += len(found)
         if self.relations > 4 * MAX_RELATIONS:
             raise InvalidInput("too many relations are concerned: ask for fewer steps", limit=4 * MAX_RELATIONS)
-        return [item for item in found if holds(item, self.moment)]
+        taken = [item for item in found if holds(item, self.moment)]
+        await self.names.see(end for item in taken for end in (item.source, item.target))
+        return [moved for item in taken if (moved := self.names.moved(item)).source != moved.target]
 
     async def live(self, names: Iterable[str]) -> dict[str, Asset]:
         """Return those of some objects that are in use."""
-        found = await self.record.many(Asset, sorted(names))
-        return {name: asset for name, asset in found.items() if asset.lifecycle in LIVE and asset.merged_into is None}
+        await self.names.see(names := set(names))
+        known = ((name, self.names.known[name]) for name in sorted(names))
+        return {name: asset for name, asset in known if asset is not None and is_live(asset)}
 
     def steps(self, name: str) -> int:
         """Return in how many steps an object is concerned."""

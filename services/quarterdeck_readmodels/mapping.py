@@ -11,9 +11,11 @@ from typing import Any, Final
 import msgspec
 
 from quarterdeck_domain.estate.landscape import Clock, Landscape, Noted, Object, Tie
+from quarterdeck_domain.estate.merging import with_moved
 from quarterdeck_domain.estate.values import FIELDS
 from quarterdeck_readmodels.bitemporal import asset_then
 from quarterdeck_readmodels.estate import DATED, Asset, Drift, Relation
+from quarterdeck_readmodels.living import Live
 from quarterdeck_readmodels.reader import MAX_PAGE, Record
 from quarterdeck_readmodels.schema import CURRENT
 from quarterdeck_readmodels.tables import Row
@@ -25,13 +27,15 @@ _OBJECT: Final = (
     "CASE WHEN t.contested = '{}' THEN NULL ELSE t.voices END AS voices",
     "t.since #>> '{lifecycle,0}' AS since",
 )
-_TIE: Final = ("id", "observed", "first_seen", "last_seen", "intervals")
+_TIE: Final = ("id", "observed", "first_seen", "last_seen", "senders", "intervals")
 _UNSAID: Final[tuple[Any, ...]] = (None, (), [])
 _from_json: Final = msgspec.json.Decoder().decode
 
 
 async def read(record: Record, clock: Clock) -> Landscape:
     """Return the whole estate of a record at a moment."""
+    if isinstance(record, Live):
+        record = record.recorded  # what is dated is told of the clock's moment below
     if type(record) is not Record:
         # Of a moment as known at another, each row is worked out from two.
         assets, relations = await _pages(record, Asset), await _pages(record, Relation)
@@ -52,7 +56,9 @@ async def read(record: Record, clock: Clock) -> Landscape:
         for row in rows:
             intervals = row["intervals"]
             told = () if intervals == "[]" else _from_json(intervals)
-            tie = _tie(row["id"], told, row["observed"], row["first_seen"], row["last_seen"], clock)
+            tie = _tie(
+                row["id"], told, row["observed"], row["first_seen"], row["last_seen"], _told(row["senders"]), clock
+            )
             if tie is not None:
                 ties.append(tie)
 
@@ -64,7 +70,7 @@ async def read(record: Record, clock: Clock) -> Landscape:
                 objects[made.id] = made
     await _bulk(record, Relation, _TIE, take_ties)
     noted = [_noted(row) for row in await _pages(record, Drift)]
-    return await asyncio.to_thread(Landscape, objects, ties, clock, noted)
+    return await asyncio.to_thread(_landscape, objects, ties, clock, noted)
 
 
 def landscape_of(
@@ -75,9 +81,13 @@ def landscape_of(
     ties = [
         tie
         for row in relations
-        if (tie := _tie(row.id, row.intervals, row.observed, row.first_seen, row.last_seen, clock)) is not None
+        if (tie := _tie(row.id, row.intervals, row.observed, row.first_seen, row.last_seen, row.senders, clock)) is not None
     ]
-    return Landscape(objects, ties, clock, [_noted(row) for row in drifts])
+    return _landscape(objects, ties, clock, [_noted(row) for row in drifts])
+
+
+def _landscape(objects: Mapping[str, Object], ties: list[Tie], clock: Clock, noted: list[Noted]) -> Landscape:
+    return Landscape(objects, with_moved(objects, ties), clock, noted)
 
 
 def object_of(asset: Asset, clock: Clock) -> Object | None:
@@ -132,6 +142,7 @@ def _tie(
     observed: bool,
     first_seen: datetime | None,
     last_seen: datetime | None,
+    senders: Mapping[str, str],
     clock: Clock,
 ) -> Tie | None:
     """Return a relation as it is at a moment; None if it is not declared to hold then and was not seen by then."""
@@ -160,6 +171,7 @@ def _tie(
         since=since,
         first_seen=first_seen if seen else None,
         last_seen=last_seen if seen else None,
+        senders={name: datetime.fromisoformat(last) for name, last in senders.items()} if seen else {},
     )
 
 

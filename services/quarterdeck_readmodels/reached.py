@@ -5,65 +5,146 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from functools import cache, partial
 from typing import Final
 
-from quarterdeck_domain.errors import InvalidInput, NotFound
+import msgspec
+
 from quarterdeck_domain.estate.relations import REACH
 from quarterdeck_domain.estate.values import LIVE
+from quarterdeck_readmodels.bitemporal import holds
 from quarterdeck_readmodels.estate import DATED, Asset, Relation, stamp
-from quarterdeck_readmodels.reaching import MAX_HOPS, MAX_OBJECTS, around, is_live
+from quarterdeck_readmodels.living import Live
+from quarterdeck_readmodels.naming import Names
+from quarterdeck_readmodels.reaching import MAX_RELATIONS, Part, around, check_hops, check_size, present
 from quarterdeck_readmodels.reader import Record
 from quarterdeck_readmodels.schema import hashed
 
 _REACH: Final = sorted(REACH)
-_LIVE: Final = sorted(LIVE)
+_CHUNK: Final = 1_000
+_ASKED: Final = (Record, Live)
+"""The records whose tables can be asked as they are."""
+MAX_NAMES: Final = 200_000
+"""Of so many objects it is told that they are within reach: of names alone, more than of rows."""
+
+
+class _Row(msgspec.Struct, frozen=True):
+    """What has to be known of an object on the way."""
+
+    lifecycle: str
+    merged_into: str | None
+    aliases: tuple[str, ...]
+
+
+class Walk:
+    """What is within reach, a step further at a time; objects by what they are called now, with their steps."""
+
+    def __init__(self, record: Record, moment: datetime, *, backwards: bool = False) -> None:
+        self._record, self._moment, self._backwards = record, moment, backwards
+        self._names: Names[_Row] = Names(self._look)
+        self.start = ""
+        self.steps = 0
+        self.found: dict[str, int] = {}
+        self.frontier: list[str] = []
+
+    async def begin(self, start: str) -> Walk:
+        """Begin at an object.
+
+        Raises:
+            NotFound: there is no such object at that position.
+        """
+        self.start, first = await present(self._names, start)
+        self.found = {self.start: 0}
+        self.frontier = [self.start] if _is_live(first) else []
+        return self
+
+    async def step(self) -> None:
+        """Go one step further.
+
+        Raises:
+            InvalidInput: more objects than can be answered at once.
+        """
+        self.steps += 1
+        called = await self._names.called(self.frontier)
+        ends = await self._ends(called)
+        await self._names.see(ends)
+        there = {self._names.now(name) for name in ends} - self.found.keys()
+        self.frontier = sorted(name for name in there if _is_live(self._names.known[name]))
+        self.found |= dict.fromkeys(self.frontier, self.steps)
+        check_size(len(self.found), MAX_NAMES, "objects")
+
+    async def _look(self, names: list[str]) -> dict[str, _Row]:
+        record = self._record
+        dated, found = names, dict[str, _Row]()
+        if type(record) in _ASKED:
+            as_of = [record.position] if record.past else []
+            rows = await record.ask(partial(_stands_query, then=record.past), names, *as_of)
+            # As it is, what is dated is told anew by the record.
+            dated = [row[0] for row in rows if row[4] == DATED and isinstance(record, Live)]
+            for name, lifecycle, into, aliases, _ in rows:
+                found[name] = _Row(lifecycle, into, () if aliases == "[]" else tuple(msgspec.json.decode(aliases)))
+        told = await record.many(Asset, dated) if dated else {}
+        return found | {name: _Row(row.lifecycle, row.merged_into, row.aliases) for name, row in told.items()}
+
+    async def _ends(self, called: list[str]) -> set[str]:
+        record = self._record
+        if type(record) not in _ASKED:
+            # Of a moment as known at another, each row is worked out from two.
+            column = "target" if self._backwards else "source"
+            rows = [
+                row
+                for start in range(0, len(called), _CHUNK)
+                for row in await record.matching(Relation, column, called[start : start + _CHUNK], most=MAX_RELATIONS)
+                if row.relation in REACH and holds(row, self._moment)
+            ]
+            return {row.source if self._backwards else row.target for row in rows}
+        query = partial(_ends_query, backwards=self._backwards, then=record.past)
+        as_of = [record.position] if record.past else []
+        found = await record.ask(query, called, _REACH, self._moment, stamp(self._moment), *as_of)
+        return {row[0] for row in found}
 
 
 async def reached(
-    record: Record, start: str, moment: datetime, *, hops: int, backwards: bool = False
+    record: Record, start: str, moment: datetime, *, hops: int | None = None, backwards: bool = False
 ) -> dict[str, int]:
-    """Return everything within so many steps of an object (or from which it is), and in how many steps at least.
+    """Return everything within so many steps of an object (or from which it is; None: within any), and in how many
+    steps at least.
 
     Raises:
         NotFound: there is no such object at that position.
         InvalidInput: too many steps, or more objects than can be answered at once.
     """
-    if type(record) is not Record:
-        # Of a moment as known at another, each row is worked out from two.
-        part = await around(record, start, moment, hops=hops, backwards=backwards)
-        return part.graph.within(start, backwards=backwards, hops=hops)
-    if not 1 <= hops <= MAX_HOPS:
-        raise InvalidInput(f"reach is asked for over 1 to {MAX_HOPS} steps, not {hops}", field="hops", limit=MAX_HOPS)
-    first = await record.lean().get(Asset, start)
-    if first is None:
-        raise NotFound("there is no such object at that moment", asset=start)
-    found = {start: 0}
-    frontier = [start] if is_live(first) else []
-    for step in range(1, hops + 1):
-        if not frontier:
-            break
-        there = await _ends(record, frontier, moment, backwards=backwards)
-        frontier = await _live(record, there - found.keys())
-        found |= dict.fromkeys(frontier, step)
-        if len(found) > MAX_OBJECTS:
-            raise InvalidInput(f"more than {MAX_OBJECTS} objects are concerned: ask for fewer steps", hops=hops)
-    del found[start]
-    return found
+    check_hops(hops)
+    walk = await Walk(record, moment, backwards=backwards).begin(start)
+    while walk.frontier and (hops is None or walk.steps < hops):
+        await walk.step()
+    return {name: steps for name, steps in walk.found.items() if name != walk.start}
 
 
-async def _ends(record: Record, names: list[str], moment: datetime, *, backwards: bool) -> set[str]:
-    query = partial(_ends_query, backwards=backwards, then=record.past)
-    as_of = [record.position] if record.past else []
-    return {row[0] for row in await record.ask(query, names, _REACH, moment, stamp(moment), *as_of)}
+async def between(record: Record, start: str, end: str, moment: datetime) -> tuple[Part, str] | None:
+    """Return all that is on ways from one object to another, however long, and what the other is called now; None where
+    there is no way.
+
+    From both ends it is looked as far as the nearer of them goes; of all that, rows are read of what is between alone.
+
+    Raises:
+        NotFound: there is no such object at that position.
+        InvalidInput: more objects or relations than can be answered at once.
+    """
+    ahead = await Walk(record, moment).begin(start)
+    behind = await Walk(record, moment, backwards=True).begin(end)
+    while ahead.frontier and behind.frontier:
+        await min(ahead, behind, key=lambda walk: len(walk.frontier)).step()
+    whole, other = (ahead, behind) if not ahead.frontier else (behind, ahead)
+    if ahead.start == behind.start or other.start not in whole.found:
+        return None
+    part = await around(record, other.start, moment, backwards=other is behind, within=whole.found)
+    return msgspec.structs.replace(part, start=ahead.start), behind.start
 
 
-async def _live(record: Record, names: Iterable[str]) -> list[str]:
-    query = partial(_live_query, then=record.past)
-    as_of = [record.position] if record.past else []
-    return [row[0] for row in await record.ask(query, list(names), _LIVE, *as_of)]
+def _is_live(row: _Row | None) -> bool:
+    return row is not None and row.lifecycle in LIVE and row.merged_into is None
 
 
 @cache
@@ -89,10 +170,11 @@ def _ends_query(schema: str, *, backwards: bool, then: bool) -> str:
 
 
 @cache
-def _live_query(schema: str, *, then: bool) -> str:
-    """Return the query of which objects are in use. Parameters: tenant, names, lifecycles, position (with `then`)."""
-    as_of = "AND v.from_position <= $4" if then else ""
-    return f"""SELECT u.id FROM unnest($2::text[]) AS u(id) CROSS JOIN LATERAL (
-            SELECT v.lifecycle, v.merged_into FROM {schema}.{Asset.table} v
+def _stands_query(schema: str, *, then: bool) -> str:
+    """Return the query of how objects stand. Parameters: tenant, names, position (with `then`)."""
+    as_of = "AND v.from_position <= $3" if then else ""
+    return f"""SELECT u.id, t.lifecycle, t.merged_into, t.aliases, t.timed FROM unnest($2::text[]) AS u(id)
+            CROSS JOIN LATERAL (
+            SELECT v.lifecycle, v.merged_into, v.aliases, v.timed FROM {schema}.{Asset.table} v
             WHERE v.tenant_id = $1 AND v.id = u.id {as_of} ORDER BY v.from_position DESC LIMIT 1
-        ) t WHERE t.lifecycle = ANY ($3) AND t.merged_into IS NULL"""  # noqa: S608  names of ours only
+        ) t"""  # noqa: S608  names of ours only

@@ -1,14 +1,16 @@
 """Reach as of one position: the part of the map that a question needs, fetched a step at a time.
 
-What is retired, in quarantine or merged into another takes no part: no way begins at it, passes it or leads to it. A
-relation takes part if it is declared and holds, or was seen by then.
+What is retired or in quarantine takes no part: no way begins at it, passes it or leads to it. What was merged into
+another is that one, whatever its relations were recorded under. A relation takes part if it is declared and holds, or
+was seen by then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from datetime import datetime
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -18,17 +20,21 @@ from quarterdeck_domain.estate.relations import CONTROL, REACH
 from quarterdeck_domain.estate.values import LIVE
 from quarterdeck_readmodels.bitemporal import holds
 from quarterdeck_readmodels.estate import Asset, Relation
+from quarterdeck_readmodels.naming import Names, Stand, better, named
 from quarterdeck_readmodels.reader import Record
 
 MAX_HOPS: Final = 12
 MAX_OBJECTS: Final = 20_000
 MAX_RELATIONS: Final = 60_000
 _CHUNK: Final = 1_000
+S = TypeVar("S", bound=Stand)
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of the map: objects and relations by id, and the graph they make."""
+    """A part of the map: objects and relations by what they are called now, and the graph they make. `start` is what
+    the name it was asked for with stands for."""
 
+    start: str
     assets: dict[str, Asset]
     relations: dict[str, Relation]
     graph: Graph
@@ -38,60 +44,125 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
         return self.relations[f"{edge.source} {edge.relation} {edge.target}"]
 
 
-async def around(record: Record, start: str, moment: datetime, *, hops: int, backwards: bool = False) -> Part:
-    """Return everything within so many steps of an object, and the controls of each.
+async def around(
+    record: Record,
+    start: str,
+    moment: datetime,
+    *,
+    hops: int | None = None,
+    backwards: bool = False,
+    within: Container[str] | None = None,
+) -> Part:
+    """Return everything within so many steps of an object (None: within any), and the controls of each; with `within`,
+    only what is of these.
+
+    Objects are named as they are called now: relations of what was merged into another are that one's.
 
     Raises:
         NotFound: there is no such object at that position.
         InvalidInput: too many steps, or more objects or relations than can be answered at once.
     """
-    if not 1 <= hops <= MAX_HOPS:
-        raise InvalidInput(f"reach is asked for over 1 to {MAX_HOPS} steps, not {hops}", field="hops", limit=MAX_HOPS)
-    first = await record.get(Asset, start)
-    if first is None:
-        raise NotFound("there is no such object at that moment", asset=start)
+    check_hops(hops)
+    names = Names(partial(record.many, Asset))
+    start, first = await present(names, start)
     assets = {start: first}
     relations: dict[str, Relation] = {}
     # From what is not in use there is no way, as there is none to it.
     frontier = [start] if is_live(first) else []
-    for _ in range(hops):
-        if not frontier:
-            break
-        found = await _relations(record, frontier, "target" if backwards else "source")
-        taken = [item for item in found if item.relation in REACH and holds(item, moment)]
-        relations |= {item.id: item for item in taken}
-        if len(relations) > MAX_RELATIONS:
-            raise InvalidInput(f"more than {MAX_RELATIONS} relations are concerned: ask for fewer steps", hops=hops)
-        there = {item.source if backwards else item.target for item in taken} - assets.keys()
-        fresh = await _assets(record, there)
+    steps = 0
+    while frontier and (hops is None or steps < hops):
+        steps += 1
+        there: set[str] = set()
+        for item in await _held(record, names, frontier, "target" if backwards else "source", REACH, moment):
+            end = item.source if backwards else item.target
+            if item.source != item.target and (within is None or end in within):
+                relations[named(item)] = better(relations.get(named(item)), item)
+                there.add(end)
+        check_size(len(relations), MAX_RELATIONS, "relations")
+        known = ((name, names.known[name]) for name in sorted(there - assets.keys()))
+        fresh = {name: asset for name, asset in known if asset is not None and is_live(asset)}
         assets |= fresh
-        if len(assets) > MAX_OBJECTS:
-            raise InvalidInput(f"more than {MAX_OBJECTS} objects are concerned: ask for fewer steps", hops=hops)
+        check_size(len(assets), MAX_OBJECTS, "objects")
         frontier = sorted(fresh)
-    return await _part(record, assets, relations, moment)
+    controls = await _controls_of(record, names, assets, moment)
+    edges = [
+        Edge(source=item.source, relation=item.relation, target=item.target)
+        for item in relations.values()
+        if item.source in assets and item.target in assets
+    ]
+    return Part(
+        start=start,
+        assets=assets | controls.assets,
+        relations=relations | controls.relations,
+        graph=Graph(edges, controls.pairs),
+    )
 
 
 class Controls(msgspec.Struct, frozen=True, kw_only=True):
-    """The controls in force of some objects: pairs of relation type and control of each; and the rows of both."""
+    """The controls in force of some objects: pairs of relation type and control of each; and the rows of both. A
+    relation is found under what its ends are called now."""
 
     pairs: dict[str, frozenset[tuple[str, str]]]
     relations: dict[str, Relation]
     assets: dict[str, Asset]
 
 
-async def controls_of(record: Record, names: Iterable[str], moment: datetime) -> Controls:
+async def controls_of(record: Record, found: Iterable[str], moment: datetime) -> Controls:
     """Return the controls that are in force of some objects at a moment."""
-    found = [item for item in await _relations(record, sorted(names), "source") if item.relation in CONTROL]
-    in_force = await _assets(record, {item.target for item in found})
+    names = Names(partial(record.many, Asset))
+    await names.see(found)
+    return await _controls_of(record, names, found, moment)
+
+
+async def _controls_of(record: Record, names: Names[Asset], found: Iterable[str], moment: datetime) -> Controls:
     pairs: dict[str, set[tuple[str, str]]] = {}
     relations: dict[str, Relation] = {}
-    for item in found:
-        if item.target in in_force and holds(item, moment):
+    assets: dict[str, Asset] = {}
+    for item in await _held(record, names, found, "source", CONTROL, moment):
+        control = names.known[item.target]
+        if control is not None and is_live(control):
             pairs.setdefault(item.source, set()).add((item.relation, item.target))
-            relations[item.id] = item
-    return Controls(
-        pairs={name: frozenset(named) for name, named in pairs.items()}, relations=relations, assets=in_force
-    )
+            relations[named(item)] = better(relations.get(named(item)), item)
+            assets[item.target] = control
+    return Controls(pairs={name: frozenset(of) for name, of in pairs.items()}, relations=relations, assets=assets)
+
+
+async def present(names: Names[S], name: str) -> tuple[str, S]:
+    """Return what a name stands for.
+
+    Raises:
+        NotFound: there is no such object at that position.
+    """
+    await names.see([name])
+    there = names.now(name)
+    found = names.known[there]
+    if found is None:
+        raise NotFound("there is no such object at that moment", asset=name)
+    return there, found
+
+
+def check_hops(hops: int | None) -> None:
+    """Refuse a number of steps that nobody can ask for.
+
+    Raises:
+        InvalidInput: it is not 1 to `MAX_HOPS`.
+    """
+    if hops is not None and not 1 <= hops <= MAX_HOPS:
+        raise InvalidInput(f"reach is asked for over 1 to {MAX_HOPS} steps, not {hops}", field="hops", limit=MAX_HOPS)
+
+
+def check_size(count: int, most: int, what: str) -> None:
+    """Refuse to answer of more than can be answered of at once.
+
+    Raises:
+        InvalidInput: there is more.
+    """
+    if count > most:
+        raise InvalidInput(
+            f"more than {most} {what} are concerned, too many to answer of at once: ask for `reach` over few steps "
+            "(`hops`), which is whole as far as these lead, and then from what is nearer",
+            limit=most,
+        )
 
 
 def is_live(asset: Asset | None) -> bool:
@@ -99,26 +170,14 @@ def is_live(asset: Asset | None) -> bool:
     return asset is not None and asset.lifecycle in LIVE and asset.merged_into is None
 
 
-async def _part(record: Record, assets: dict[str, Asset], relations: dict[str, Relation], moment: datetime) -> Part:
-    controls = await controls_of(record, assets, moment)
-    edges = [
-        Edge(source=item.source, relation=item.relation, target=item.target)
-        for item in relations.values()
-        if item.source in assets and item.target in assets
-    ]
-    return Part(
-        assets=assets | controls.assets, relations=relations | controls.relations, graph=Graph(edges, controls.pairs)
-    )
-
-
-async def _relations(record: Record, ends: Iterable[str], column: str) -> list[Relation]:
-    names = list(ends)
+async def _held(
+    record: Record, names: Names[Asset], ends: Iterable[str], column: str, types: frozenset[str], moment: datetime
+) -> list[Relation]:
+    """Return the relations of some types that hold and begin, or end, at objects, between what their ends stand for."""
+    called = await names.called(ends)
     found: list[Relation] = []
-    for start in range(0, len(names), _CHUNK):
-        found += await record.matching(Relation, column, names[start : start + _CHUNK], most=MAX_RELATIONS)
-    return found
-
-
-async def _assets(record: Record, names: Iterable[str]) -> dict[str, Asset]:
-    found = await record.many(Asset, sorted(names))
-    return {name: asset for name, asset in found.items() if is_live(asset)}
+    for start in range(0, len(called), _CHUNK):
+        found += await record.matching(Relation, column, called[start : start + _CHUNK], most=MAX_RELATIONS)
+    taken = [item for item in found if item.relation in types and holds(item, moment)]
+    await names.see(end for item in taken for end in (item.source, item.target))
+    return [names.moved(item) for item in taken]

@@ -10,16 +10,19 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 from estate_stream import EstateStream
+from merged_estate import graph_of, stands_for
 
 from quarterdeck_domain.errors import InvalidInput, NotFound
+from quarterdeck_domain.estate.cuts import on_paths
 from quarterdeck_domain.events import Actor, Event, NewEvent
 from quarterdeck_ledger.keys import MemoryKeyStore
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_projector.projector import Projector
+from quarterdeck_readmodels.bitemporal import holds
 from quarterdeck_readmodels.changes import Changed, changes, shown
 from quarterdeck_readmodels.estate import Asset, Drift, Relation
-from quarterdeck_readmodels.reached import reached
+from quarterdeck_readmodels.reached import between, reached
 from quarterdeck_readmodels.reaching import around
 from quarterdeck_readmodels.reader import NotYet, Reader
 from quarterdeck_readmodels.tables import Row, defaults
@@ -116,9 +119,36 @@ async def test_what_is_reached_is_what_the_graph_says(reader: Reader) -> None:
                     for backwards in (False, True):
                         part = await around(record, name, moment, hops=3, backwards=backwards)
                         found = await reached(record, name, moment, hops=3, backwards=backwards)
-                        assert found == part.graph.within(name, backwards=backwards, hops=3)
+                        assert found == part.graph.within(part.start, backwards=backwards, hops=3)
                         compared += len(found)
     assert compared > 10
+
+
+async def test_what_is_between_is_all_of_every_way(reader: Reader) -> None:
+    """Between any two objects, whatever was merged: the part that is read has every way that all rows make, however
+    long, and nothing that is on none; merged names are asked about as what they are now."""
+    chance, merged, ways = random.Random(5), 0, 0
+    for position in (None, LENGTH - 20, LENGTH // 2):
+        async with reader.at("acme", position) as record:
+            assets = {row.id: row for row in (await record.page(Asset, first=1000)).rows}
+            relations = (await record.page(Relation, first=1000)).rows
+            moment = datetime(2027, 1, 1, tzinfo=UTC)
+            whole = graph_of(assets, [row for row in relations if holds(row, moment)])
+            merged += sum(row.merged_into is not None for row in assets.values())
+            for _ in range(60):
+                start, end = chance.choice(sorted(assets)), chance.choice(sorted(assets))
+                source, target = stands_for(assets, start), stands_for(assets, end)
+                found = await between(record, start, end, moment)
+                nodes = on_paths(whole, source, target) if source != target else frozenset()
+                assert (found is None) == (not nodes)
+                assert await reached(record, start, moment) == whole.within(source)
+                if found is not None:
+                    part, there = found
+                    assert (part.start, there) == (source, target)
+                    assert part.graph.out == whole.part(nodes).out
+                    ways += 1
+    assert merged > 0
+    assert ways > 10
 
 
 async def test_reach_is_bounded(reader: Reader) -> None:

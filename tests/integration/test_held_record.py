@@ -13,20 +13,23 @@ from typing import Any
 
 import msgspec
 import pytest
+from merged_estate import graph_of, stands_for
 from naive_estate import concerned
 from naive_moments import SPAN, Key, differences, history, hour, recorded_by, run_of, truth
 
 from quarterdeck_domain.errors import InvalidInput
-from quarterdeck_domain.estate.reach import Edge, Graph
-from quarterdeck_domain.estate.relations import REACH
+from quarterdeck_domain.estate.landscape import Clock
 from quarterdeck_domain.events import RecordedEvent
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_projector.projector import Projector
 from quarterdeck_readmodels import ranges, schema
 from quarterdeck_readmodels.estate import PROMPTLY, Asset, Drift, Relation
 from quarterdeck_readmodels.held import Held, View, held_at
-from quarterdeck_readmodels.reaching import around
-from quarterdeck_readmodels.reader import Reader
+from quarterdeck_readmodels.living import Live, live_at
+from quarterdeck_readmodels.mapping import read
+from quarterdeck_readmodels.reached import reached
+from quarterdeck_readmodels.reaching import around, is_live
+from quarterdeck_readmodels.reader import Reader, Record
 from quarterdeck_readmodels.tables import Row
 
 TABLES: dict[str, type[Row]] = {"assets": Asset, "relations": Relation}
@@ -89,7 +92,7 @@ def fits(row: Row, where: dict[str, list[object]]) -> bool:
     return True
 
 
-async def pages(record: Held, row: type[Row], where: dict[str, list[object]], first: int, newest: bool) -> list[Any]:
+async def pages(record: Record, row: type[Row], where: dict[str, list[object]], first: int, newest: bool) -> list[Any]:
     """Return everything that there is, a page after another."""
     found: list[Any] = []
     after: int | None = None
@@ -151,15 +154,64 @@ async def _related(record: Held, found: dict[Key, Any], chance: random.Random) -
     if not assets:
         return
     start = chance.choice(sorted(assets))
-    live = {name for name, row in assets.items() if row.lifecycle in {"live", "deprecated"} and not row.merged_into}
-    edges = [
-        Edge(source=row.source, relation=row.relation, target=row.target)
-        for row in relations
-        if row.relation in REACH and row.target in live and (row.observed or row.declared)
-    ]
-    taken = [edge for edge in edges if edge.source in live]
+    graph = graph_of(assets, [row for row in relations if row.observed or row.declared])
+    here = stands_for(assets, start)
     part = await around(record, start, record.moment, hops=4)
-    assert part.graph.within(start, hops=4) == Graph(taken).within(start, hops=4)
+    assert part.graph.within(here, hops=4) == graph.within(here, hops=4)
+    assert await reached(record, start, record.moment) == graph.within(here)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_what_was_announced_holds_now(store: PostgresStore, seed: int) -> None:
+    """Nothing is recorded any more and time passes: pages narrowed in every way, single objects, reach and the map tell
+    what everything that was said tells of that moment. What holds not yet is known already."""
+    chance = random.Random(seed)
+    events = history(chance, chance.choice((40, 120)), chance.choice((0.2, 1.0)))
+    reader, known = await fill(store, events), len(events)
+    for _ in range(6):
+        moment = max(events[-1].recorded_at, hour(chance.randrange(2 * SPAN)))
+        expected = truth(events, moment, known)
+        async with live_at(reader, "acme", known, moment) as record:
+            found: dict[Key, Any] = {}
+            for table, row in TABLES.items():
+                rows = await pages(record, row, {}, chance.choice((1, 7, 1_000)), newest=False)
+                recorded = await pages(record.recorded, row, {}, 1_000, newest=False)
+                assert [item.id for item in rows] == [item.id for item in recorded]
+                found |= {(table, item.id): item for item in rows}
+                assert list((await record.many(row, [item.id for item in rows])).values()) == rows
+            there = {key: item for key, item in found.items() if key in expected}
+            assert differences(expected, there) == []
+            waiting = [item for key, item in found.items() if key not in expected]
+            assert all(item.lifecycle == "draft" if isinstance(item, Asset) else not item.declared for item in waiting)
+            for row, where in FILTERS:
+                wanted = [item for item in found.values() if isinstance(item, row) and fits(item, where)]
+                size, newest = chance.choice((1, 2, 100)), chance.random() < 0.5
+                assert await pages(record, row, where, size, newest) == (wanted[::-1] if newest else wanted)
+                lean = await pages(record.lean(), row, where, size, newest)
+                assert [_shown(item) for item in lean] == [
+                    _shown(item) for item in (wanted[::-1] if newest else wanted)
+                ]
+            await _reached_now(record, found, chance)
+
+
+def _shown(row: Row) -> dict[str, Any]:
+    """Return a row without what only rows are worked out with."""
+    return {name: value for name, value in msgspec.structs.asdict(row).items() if name not in row.working}
+
+
+async def _reached_now(record: Live, found: dict[Key, Any], chance: random.Random) -> None:
+    assets = {name: row for (table, name), row in found.items() if table == "assets"}
+    teams = sorted((row for row in assets.values() if row.team == "a"), key=lambda row: row.id)
+    assert await record.matching(Asset, "team", ["a"], most=1_000) == teams
+    live = {name for name, row in assets.items() if is_live(row)}
+    start = chance.choice(sorted(assets))
+    relations = [row for (table, _), row in found.items() if table == "relations" and (row.observed or row.declared)]
+    here = stands_for(assets, start)
+    within = graph_of(assets, relations).within(here, hops=4)
+    assert await reached(record, start, record.moment, hops=4) == within
+    part = await around(record, start, record.moment, hops=4)
+    assert part.graph.within(here, hops=4) == within
+    assert (await read(record, Clock(record.moment))).in_use == live
 
 
 async def test_what_is_refused(store: PostgresStore) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quarterdeck_domain.estate import cuts, reach
-from quarterdeck_domain.estate.cuts import Candidate, candidates, closes_all, cut, on_paths
+from quarterdeck_domain.estate.cuts import Candidate, candidates, closes_all, cut, least, offer, on_paths
 from quarterdeck_domain.estate.reach import Edge, Graph
 
 NODES = tuple(f"tool:{name}" for name in "abcdefgh")
@@ -100,6 +100,20 @@ def test_any_candidates_that_are_enough(graph: Graph, data: st.DataObject) -> No
     assert closes_all(graph, NODES[0], NODES[1], least.candidates)
 
 
+def walks_of(graph: Graph) -> list[tuple[Edge, ...]]:
+    """Return every simple path between the first two objects, by trying all."""
+    waiting: list[tuple[Edge, ...]] = [(item,) for item in graph.out.get(NODES[0], ())]
+    found = []
+    while waiting:
+        path = waiting.pop()
+        here, seen = path[-1].target, {NODES[0], *(item.source for item in path)}
+        if here == NODES[1]:
+            found.append(path)
+        elif here not in seen:
+            waiting += [(*path, item) for item in graph.out.get(here, ())]
+    return found
+
+
 @settings(max_examples=200)
 @given(graphs(), st.integers(1, 9))
 def test_paths_are_all_simple_paths_shortest_first(graph: Graph, hops: int) -> None:
@@ -115,7 +129,13 @@ def test_paths_are_all_simple_paths_shortest_first(graph: Graph, hops: int) -> N
 
     every = sorted(walks((), NODES[0], frozenset({NODES[0]})), key=lambda path: (len(path), path))
     found, more = graph.paths(NODES[0], NODES[1], most=10_000, hops=hops)
-    assert (found, more) == (every, False) or more
+    assert (found, more) == (every, False)
+    longer = [path for path in walks_of(graph) if len(path) > hops]
+    assert graph.beyond(NODES[0], NODES[1], hops) == bool(longer)
+    assert graph.paths(NODES[0], NODES[1], most=10_000) == (
+        sorted(walks_of(graph), key=lambda path: (len(path), path)),
+        False,
+    )
     few, _ = graph.paths(NODES[0], NODES[1], most=3, hops=hops)
     assert few == every[:3]
 
@@ -151,6 +171,50 @@ def test_twenty_candidates_in_layers(depth: int, width: int) -> None:
     offered = candidates(graph, start, end)
     found = cut(graph, start, end, offered)
     assert (found.exact, len(offered), len(found.candidates)) == (True, 20, width)
+
+
+@settings(max_examples=150)
+@given(graphs(), st.integers(0, 12))
+def test_controls_are_counted_first(graph: Graph, most: int) -> None:
+    """Where everything would be too much and controls alone can close every way, it is the smallest set of controls; no
+    smaller one closes every way, whatever their number up to the limit."""
+    start, end = NODES[0], NODES[1]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cuts, "MAX_EXACT", most)
+        offered, over = offer(graph, start, end)
+        found = least(graph, start, end)
+    every = candidates(graph, start, end)
+    controls = [item for item in every if item.action in {"enforce", "revoke"}]
+    only = len(every) > most and closes_all(graph, start, end, controls)
+    assert (offered, over) == ((controls, "controls") if only else (every, "everything"))
+    assert (found.over, found.considered, found.exact) == (over, len(offered), len(offered) <= most)
+    assert minimal(graph, start, end, found.candidates)
+    if found.exact:
+        assert len(found.candidates) == smallest(graph, start, end, offered)
+
+
+def test_fourteen_grants_and_five_policies_are_nineteen_controls() -> None:
+    """Each grant leads through a tool and a server of its own, which could be put into quarantine, too."""
+    edges, controls = [], {}
+    for number in range(14):
+        way = ("agent:a", f"tool_grant:{number}", f"tool:{number}", f"dataset:{number}", "dataset:d")
+        edges += [edge(one, other) for one, other in pairwise(way)]
+        controls[way[1]] = frozenset({("governed_by", f"policy_bundle:{number % 5}")})
+    graph = Graph(edges, controls)
+    assert len(candidates(graph, "agent:a", "dataset:d")) == 47
+    found = least(graph, "agent:a", "dataset:d")
+    assert (found.exact, found.over, found.considered) == (True, "controls", 19)
+    assert [item.name for item in found.candidates] == [f"policy_bundle:{number}" for number in range(5)]
+
+
+def test_one_more_way_without_control_brings_in_quarantine() -> None:
+    """Then controls alone do not close it, and everything is considered, which is told."""
+    edges, controls = [edge("agent:a", "tool:free"), edge("tool:free", "dataset:d")], {}
+    for number in range(12):
+        edges += [edge("agent:a", f"tool:{number}"), edge(f"tool:{number}", "dataset:d")]
+        controls[f"tool:{number}"] = frozenset({("gated_by", f"approval_path:{number}")})
+    found = least(Graph(edges, controls), "agent:a", "dataset:d")
+    assert (found.exact, found.over, found.considered, len(found.candidates)) == (False, "everything", 25, 13)
 
 
 def test_twenty_controls_of_which_each_way_has_four() -> None:

@@ -7,7 +7,8 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quarterdeck_domain.estate.opening import changes, fewest, on_ways, undo
+from quarterdeck_domain.estate.cuts import on_paths
+from quarterdeck_domain.estate.opening import changes, fewest, undo
 from quarterdeck_domain.estate.reach import Closed, Edge, Graph
 
 NODES = "abcdef"
@@ -19,7 +20,6 @@ edges = st.frozensets(
     ).filter(lambda edge: edge.source != edge.target),
     max_size=12,
 )
-HOPS = 4
 
 
 def left(graph: Graph, gone: frozenset[str | Edge]) -> Graph:
@@ -33,10 +33,10 @@ def left(graph: Graph, gone: frozenset[str | Edge]) -> Graph:
 
 
 def way(graph: Graph, without: frozenset[str | Edge] = frozenset()) -> bool:
-    """Tell whether a way of few enough steps is left."""
+    """Tell whether a way is left, however long."""
     if not without.isdisjoint({"a", "f"}):
         return False
-    return bool(left(graph, without).paths("a", "f", most=1, hops=HOPS)[0])
+    return bool(left(graph, without).paths("a", "f", most=1)[0])
 
 
 @given(edges, edges, st.frozensets(st.sampled_from(NODES), max_size=4))
@@ -45,7 +45,7 @@ def test_the_fewest_changes_open_a_way(now: frozenset[Edge], new: frozenset[Edge
     graph = Graph(now | new)
     fresh = Closed(nodes=nodes, edges=new)
     everything = frozenset[str | Edge](nodes) | new
-    path = fewest(graph, "a", "f", fresh, HOPS)
+    path = fewest(graph, "a", "f", fresh)
     assert bool(path) == way(graph)
     if not path:
         return
@@ -60,7 +60,8 @@ def test_the_fewest_changes_open_a_way(now: frozenset[Edge], new: frozenset[Edge
 @given(edges, edges, st.frozensets(st.sampled_from(NODES), max_size=3))
 def test_what_would_have_to_be_undone(now: frozenset[Edge], new: frozenset[Edge], nodes: frozenset[str]) -> None:
     """Undone, it closes every way; nothing smaller does; and there is no answer where a way needs nothing new."""
-    graph = on_ways(Graph(now | new), "a", "f", len(NODES))
+    graph = Graph(now | new)
+    graph = graph.part(on_paths(graph, "a", "f"))
     fresh = Closed(nodes=nodes, edges=frozenset(edge for edge in new if edge in graph.out.get(edge.source, ())))
     everything = sorted(frozenset[str | Edge](nodes) | fresh.edges, key=str)
     found = undo(graph, "a", "f", fresh)
@@ -79,11 +80,3 @@ def test_what_would_have_to_be_undone(now: frozenset[Edge], new: frozenset[Edge]
 
 def _closed(graph: Graph, gone: frozenset[str | Edge]) -> bool:
     return not gone.isdisjoint({"a", "f"}) or left(graph, gone).shortest("a", "f") is None
-
-
-@given(edges, st.integers(1, 5))
-def test_nothing_else_is_on_a_way(given_: frozenset[Edge], hops: int) -> None:
-    """The part on ways has the same ways, and each of its relations is on a walk of that length."""
-    graph = Graph(given_)
-    part = on_ways(graph, "a", "f", hops)
-    assert part.paths("a", "f", most=1_000, hops=hops) == graph.paths("a", "f", most=1_000, hops=hops)

@@ -1,5 +1,9 @@
 """The cut: the least that would close every way from one object to another. Pure questions of a graph (`reach`).
 
+What is looked for is a smallest set of controls: what can refuse, and grants that can be revoked. What else could be
+done, to put objects into quarantine and to withdraw relations, is counted in where that is few enough, or where
+controls alone leave a way open: `offer` says which.
+
 Up to `MAX_EXACT` candidates it is the smallest there is: of the sets that close each way found so far the smallest is
 tried, and a way that it leaves open is the next one found. Beyond, everything is closed to begin with and opened again
 as far as it can be: what is left is minimal, and finding it takes time in proportion to the graph.
@@ -38,12 +42,21 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+Over = Literal["everything", "controls"]
+"""Of what a cut is the least: of everything that could be done, or of controls and grants alone."""
+CONTROLLING: Final = frozenset({"enforce", "revoke"})
+
+
 class Cut(msgspec.Struct, frozen=True, kw_only=True):
-    """A set of candidates that closes every path. `exact`: there is no smaller one. None can be left out of it."""
+    """A set of candidates that closes every path. None can be left out of it.
+
+    `exact`: of the candidates that were considered, no smaller set closes every path. `over` says which these were.
+    """
 
     candidates: tuple[Candidate, ...]
     considered: int
     exact: bool
+    over: Over = "everything"
 
 
 def on_paths(graph: Graph, start: str, end: str) -> frozenset[str]:
@@ -74,6 +87,22 @@ def candidates(graph: Graph, start: str, end: str) -> list[Candidate]:
             name = f"{edge.source} {edge.relation} {edge.target}"
             found.append(Candidate(action="withdraw", name=name, edges=frozenset({edge})))
     return sorted(found, key=_order)
+
+
+def offer(graph: Graph, start: str, end: str) -> tuple[list[Candidate], Over]:
+    """Return what is considered to close the ways between two objects: everything, if that is at most `MAX_EXACT`;
+    else controls and grants alone, if these can close every way; else everything."""
+    every = candidates(graph, start, end)
+    controls = [candidate for candidate in every if candidate.action in CONTROLLING]
+    if len(every) > MAX_EXACT and closes_all(graph, start, end, controls):
+        return controls, "controls"
+    return every, "everything"
+
+
+def least(graph: Graph, start: str, end: str) -> Cut:
+    """Return the least that would close every way between two objects."""
+    offered, over = offer(graph, start, end)
+    return msgspec.structs.replace(cut(graph, start, end, offered), over=over)
 
 
 def cut(graph: Graph, start: str, end: str, offered: Iterable[Candidate]) -> Cut:

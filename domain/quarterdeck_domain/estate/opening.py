@@ -7,44 +7,38 @@ would be a way, and without any one of them there would not.
 
 from __future__ import annotations
 
+import heapq
 from typing import Final
 
 from quarterdeck_domain.estate.cuts import Candidate, Cut, closes_all, cut
 from quarterdeck_domain.estate.reach import Closed, Edge, Graph
 
-_Way = tuple[int, tuple[Edge, ...]]
 MAX_UNDO: Final = 2_000
 """Of so many changes it is told which ones would have to be undone."""
 
 
-def on_ways(graph: Graph, start: str, end: str, hops: int) -> Graph:
-    """Return the part of a graph that is on ways of at most so many steps: no way of that length is missing."""
-    ahead = graph.within(start, hops=hops) | {start: 0}
-    behind = graph.within(end, backwards=True, hops=hops) | {end: 0}
-    edges = [
-        edge
-        for node, steps in ahead.items()
-        for edge in graph.out.get(node, ())
-        if edge.target in behind and steps + 1 + behind[edge.target] <= hops
-    ]
-    return Graph(edges, graph.controls)
-
-
-def fewest(graph: Graph, start: str, end: str, fresh: Closed, hops: int) -> tuple[Edge, ...]:
+def fewest(graph: Graph, start: str, end: str, fresh: Closed) -> tuple[Edge, ...]:
     """Return a way with the fewest fresh objects and relations, of these a shortest one; empty if there is no way."""
-    best: dict[str, _Way] = {start: (int(start in fresh.nodes), ())}
-    found: list[_Way] = []
-    for _ in range(hops):
-        following: dict[str, _Way] = {}
-        for node, (cost, path) in sorted(best.items()):
-            for edge in graph.out.get(node, ()):
-                there = cost + (edge in fresh.edges) + (edge.target in fresh.nodes)
-                if edge.target not in following or there < following[edge.target][0]:
-                    following[edge.target] = (there, (*path, edge))
-        if end in following:
-            found.append(following[end])
-        best = following
-    return min(found, key=lambda way: (way[0], len(way[1])))[1] if found else ()
+    best = {start: (int(start in fresh.nodes), 0)}
+    before: dict[str, Edge] = {}
+    waiting = [(*best[start], start)]
+    while waiting:
+        cost, steps, node = heapq.heappop(waiting)
+        if node == end or (cost, steps) != best[node]:
+            continue
+        for edge in graph.out.get(node, ()):
+            there = cost + (edge in fresh.edges) + (edge.target in fresh.nodes), steps + 1
+            if edge.target not in best or there < best[edge.target]:
+                best[edge.target], before[edge.target] = there, edge
+                heapq.heappush(waiting, (*there, edge.target))
+    path: list[Edge] = []
+    here = end
+    while here != start:
+        if here not in before:
+            return ()
+        path.append(before[here])
+        here = before[here].source
+    return tuple(reversed(path))
 
 
 def changes(path: tuple[Edge, ...], fresh: Closed) -> tuple[str | Edge, ...]:

@@ -76,43 +76,104 @@ class Graph:
         edges = [edge for node in nodes for edge in self.out.get(node, ()) if edge.target in nodes]
         return Graph(edges, {node: self.controls[node] for node in nodes if node in self.controls})
 
-    def paths(self, start: str, end: str, *, most: int, hops: int) -> tuple[list[tuple[Edge, ...]], bool]:
-        """Return simple paths of at most so many steps, shortest first, and whether there may be more of them.
+    def paths(self, start: str, end: str, *, most: int, hops: int | None = None) -> tuple[list[tuple[Edge, ...]], bool]:
+        """Return simple paths (of at most so many steps), shortest first, and whether there may be more of them.
 
         Paths can be more than anybody could count. Where `MAX_LOOKS` relations have been looked at, no more are sought;
-        the shortest one is found in any case.
+        the shortest one is found in any case. Whether there are longer ones, `beyond` says.
         """
-        hops = min(hops, len(self.out))  # no simple path is longer
+        longest, _ = self.longest(start, end)
+        hops = longest if hops is None else min(hops, longest)
         near = self.within(end, backwards=True, hops=hops) | {end: 0}
         found: list[tuple[Edge, ...]] = []
         if start not in near or start == end:
             return found, False
         looks = 0
         for length in range(near[start], hops + 1):
-            # In depth, along what can still be at the end in as many steps as are left.
-            path: list[Edge] = []
-            seen = {start}
-            stack = [iter(self.out.get(start, ()))]
-            while stack:
-                edge = next(stack[-1], None)
-                if edge is None:
-                    stack.pop()
-                    if path:
-                        seen.discard(path.pop().target)
-                    continue
-                looks += 1
-                if looks > MAX_LOOKS and found:
-                    return found, True
-                there, left = edge.target, length - len(path) - 1
-                if there == end and left == 0:
-                    if len(found) == most:
+            for path in self._of_length(start, end, length, near):
+                if path is None:
+                    looks += 1
+                    if looks > MAX_LOOKS and found:
                         return found, True
-                    found.append((*path, edge))
-                elif there != end and there not in seen and near.get(there, hops + 1) <= left:
-                    path.append(edge)
-                    seen.add(there)
-                    stack.append(iter(self.out.get(there, ())))
+                elif len(found) == most:
+                    return found, True
+                else:
+                    found.append(path)
         return found, False
+
+    def longest(self, start: str, end: str) -> tuple[int, bool]:
+        """Return how many steps a simple path has at most, and whether one has so many; 0 where there is none.
+
+        That is known where what lies between leads in no circle; else no more than that none passes an object twice.
+        """
+        ahead, behind = self.within(start), self.within(end, backwards=True)
+        if end not in ahead or start == end:
+            return 0, True
+        nodes = (ahead.keys() & behind.keys()) | {start, end}
+
+        def following(node: str) -> list[str]:
+            return [
+                edge.target
+                for edge in self.out.get(node, ())
+                if node != end and edge.target in nodes and edge.target not in (start, node)
+            ]
+
+        waiting = dict.fromkeys(nodes, 0)
+        for node in nodes:
+            for there in following(node):
+                waiting[there] += 1
+        steps = dict.fromkeys(nodes, 0)
+        ready = [node for node, count in waiting.items() if not count]
+        done = 0
+        while ready:
+            node = ready.pop()
+            done += 1
+            for there in following(node):
+                steps[there] = max(steps[there], steps[node] + 1)
+                waiting[there] -= 1
+                if not waiting[there]:
+                    ready.append(there)
+        return (steps[end], True) if done == len(nodes) else (len(nodes) - 1, False)
+
+    def beyond(self, start: str, end: str, hops: int) -> bool:
+        """Tell whether there are simple paths of more steps; also where `MAX_LOOKS` looks did not tell."""
+        longest, known = self.longest(start, end)
+        if longest <= hops or known:
+            return longest > hops
+        near = self.within(end, backwards=True) | {end: 0}
+        looks = 0
+        for length in range(max(near[start], hops + 1), longest + 1):
+            for path in self._of_length(start, end, length, near):
+                looks += 1
+                if path is not None or looks > MAX_LOOKS:
+                    return True
+        return False
+
+    def _of_length(
+        self, start: str, end: str, length: int, near: Mapping[str, int]
+    ) -> Iterator[tuple[Edge, ...] | None]:
+        """Yield the simple paths of so many steps, and None for each relation that is looked at.
+
+        In depth, along what can still be at the end (`near` says in how many steps) in as many steps as are left.
+        """
+        path: list[Edge] = []
+        seen = {start}
+        stack = [iter(self.out.get(start, ()))]
+        while stack:
+            edge = next(stack[-1], None)
+            if edge is None:
+                stack.pop()
+                if path:
+                    seen.discard(path.pop().target)
+                continue
+            yield None
+            there, left = edge.target, length - len(path) - 1
+            if there == end and left == 0:
+                yield (*path, edge)
+            elif there != end and there not in seen and near.get(there, length + 1) <= left:
+                path.append(edge)
+                seen.add(there)
+                stack.append(iter(self.out.get(there, ())))
 
 
 def _back(before: Mapping[str, Edge], end: str, start: str) -> Iterator[Edge]:

@@ -1,0 +1,66 @@
+"""What is said of an object that became part of another is said of that one, from the merge on. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from quarterdeck_domain.estate.landscape import Ends, Object, Tie
+
+
+class Moved(Tie, frozen=True, kw_only=True, gc=False):
+    """A relation of an object that was merged into another, as that one's. What names it is as it was recorded."""
+
+    recorded: Ends
+
+    @property
+    def ends(self) -> Ends:
+        """Return what names it."""
+        return self.recorded
+
+
+def survivor(name: str, into: Mapping[str, str]) -> str:
+    """Return what a name stands for: what it was merged into, and what that was merged into, to the end."""
+    passed = {name}
+    while (following := into.get(name)) is not None and following not in passed:
+        passed.add(following)
+        name = following
+    return name
+
+
+def with_moved(objects: Mapping[str, Object], ties: Iterable[Tie]) -> list[Tie]:
+    """Return relations, and besides those of merged names the same as the survivors'.
+
+    As recorded they stay, too: that something is still declared of a name that is no more is worth telling.
+    """
+    found = list(ties)
+    into = {name: item.merged_into for name, item in objects.items() if item.merged_into is not None}
+    if not into:
+        return found
+    places = {(tie.source, tie.relation, tie.target): place for place, tie in enumerate(found)}
+    for tie in tuple(found):
+        source, target = survivor(tie.source, into), survivor(tie.target, into)
+        ends = (source, tie.relation, target)
+        if source == target or (source, target) == (tie.source, tie.target):
+            continue
+        if ends in places:
+            found[places[ends]] = _both(found[places[ends]], tie)
+            continue
+        places[ends] = len(found)
+        said = {name: getattr(tie, name) for name in ("declared", "since", "first_seen", "last_seen")}
+        found.append(Moved(source=source, relation=tie.relation, target=target, recorded=tie.ends, **said))
+    return found
+
+
+def _both(tie: Tie, other: Tie) -> Tie:
+    first = [when for when in (tie.first_seen, other.first_seen) if when is not None]
+    last = [when for when in (tie.last_seen, other.last_seen) if when is not None]
+    since = [when for when in (tie.since, other.since) if when is not None]
+    return msgspec.structs.replace(
+        tie,
+        declared=tie.declared or other.declared,
+        since=min(since, default=None),
+        first_seen=min(first, default=None),
+        last_seen=max(last, default=None),
+    )
