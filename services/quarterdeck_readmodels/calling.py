@@ -1,6 +1,7 @@
 """Which tools objects can call by themselves: those that grants they hold permit, and those that they call straight or
 through a server. Where they hold grants for what a server offers, these say which, and not that they are connected to
-it. What another agent can call in their place is reach, not this."""
+it; also while the grants, or the tools, are in quarantine. What another agent can call in their place is reach, not
+this."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from quarterdeck_readmodels.reaching import MAX_RELATIONS
 from quarterdeck_readmodels.reader import Record
 
 _CALLING: Final = frozenset({"holds", "permits", "calls", "exposes"})
+_THERE: Final = LIVE | {"quarantined"}
 _BETWEEN: Final = frozenset({"tool_grant", "mcp_server"})
 
 
@@ -43,15 +45,18 @@ async def callable_tools(record: Record, starts: Sequence[str], moment: datetime
         for item in taken:
             edges.setdefault(item.source, set()).add(item.target)
         fresh = await record.many(Asset, sorted({item.target for item in taken} - assets.keys()))
-        live = {name: asset for name, asset in fresh.items() if asset.lifecycle in LIVE and asset.merged_into is None}
-        assets |= live
-        frontier = sorted(name for name, asset in live.items() if asset.kind in _BETWEEN)
+        there = {name: asset for name, asset in fresh.items() if asset.lifecycle in _THERE and not asset.merged_into}
+        assets |= there
+        frontier = sorted(name for name, asset in there.items() if asset.kind in _BETWEEN)
     return [_of(assets, edges, name) for name in starts]
 
 
 def _of(assets: Mapping[str, Asset], edges: Mapping[str, set[str]], start: str) -> tuple[CallableTool, ...]:
-    def after(name: str, kind: str) -> set[str]:
+    def there(name: str, kind: str) -> set[str]:
         return {end for end in edges.get(name, ()) if end in assets and assets[end].kind == kind}
+
+    def after(name: str, kind: str) -> set[str]:
+        return {end for end in there(name, kind) if assets[end].lifecycle in LIVE}
 
     def permits(name: str) -> set[str]:
         return after(name, "tool").union(*(after(server, "tool") for server in after(name, "mcp_server")))
@@ -60,11 +65,13 @@ def _of(assets: Mapping[str, Asset], edges: Mapping[str, set[str]], start: str) 
     for grant in after(start, "tool_grant"):
         for tool in permits(grant):
             permitted.setdefault(tool, set()).add(grant)
-    granted = {tool for tool, grants in permitted.items() if grants != {None}}
+    held = there(start, "tool_grant")
+    servers = {end for grant in held for end in there(grant, "mcp_server")}
+    bound = servers.union(*(there(name, "tool") for name in (*held, *servers)))
     for server in after(start, "mcp_server"):
-        offered = after(server, "tool")
-        for tool in offered if granted.isdisjoint(offered) else ():
-            permitted.setdefault(tool, set()).add(None)
+        if server not in bound and bound.isdisjoint(there(server, "tool")):
+            for tool in after(server, "tool"):
+                permitted.setdefault(tool, set()).add(None)
     return tuple(
         CallableTool(
             tool=assets[name],

@@ -73,4 +73,14 @@ async def test_which_tools_they_can_call(here: GraphWorld) -> None:
     after = await tools(here, await here.world.position())
     assert after["silent"] == []
     assert after["connected"] == [("a", [], ["read", "write"])]
+    assert after["whole"] == [("a", ["asset:tool_grant:two"], ["write"])]
     assert (await tools(here, before))["silent"] != []
+
+
+@pytest.mark.parametrize("kept", ["tool:a", "tool_grant:a"])
+async def test_what_is_in_quarantine_still_says_which_tools_they_have_grants_for(here: GraphWorld, kept: str) -> None:
+    """Whoever may call one tool of a server does not get at the others because that one, or its grant, is kept back."""
+    body = {"asset": kept, "reason": "it changed"}
+    await here.world.api.command("quarantine_asset", body, by=(here.world.tenant, "admin"))
+    await here.project()
+    assert (await tools(here, await here.world.position()))["granted"] == []

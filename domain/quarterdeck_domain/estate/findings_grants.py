@@ -82,21 +82,35 @@ class Scope:
 
     def usable(self, actor: str) -> list[tuple[tuple[str, ...], str]]:
         """Return the tools that an object can use by itself, and through what. Where it holds grants for what a server
-        offers, these say which, and not that it is connected to it."""
+        offers, these say which, and not that it is connected to it; also while they, or the tools, are not to be used.
+        """
         land = self.landscape
         granted = [
             item for grant in land.after(actor, "holds") if grant in self.valid for item in self.permitted(grant)
         ]
-        tools = {tool for _, tool in granted}
+        bound = self._bound(actor)
         found = list(granted)
         for end in land.after(actor, "calls", "uses"):
             if end.startswith("tool:"):
                 found.append(((), end))
-            elif end.startswith("mcp_server:"):
-                offered = self.offered(end)
-                if tools.isdisjoint(offered):
-                    found += [((end,), tool) for tool in offered]
+            elif end.startswith("mcp_server:") and bound.isdisjoint({end, *self._standing(end, "exposes")}):
+                found += [((end,), tool) for tool in self.offered(end)]
         return found
+
+    def _bound(self, actor: str) -> set[str]:
+        """Return the servers and tools for which somebody holds grants, valid or not, in use or in quarantine."""
+        found = {end for grant in self._standing(actor, "holds") for end in self._standing(grant, "permits")}
+        return found.union(*(self._standing(end, "exposes") for end in found))
+
+    def _standing(self, name: str, relation: str) -> list[str]:
+        """Return what an object leads to that is there: also what is in quarantine, which will come back."""
+        land = self.landscape
+        return [
+            tie.target
+            for tie in land.out.get(name, ())
+            if tie.relation == relation
+            and (tie.target in land.in_use or land.objects[tie.target].lifecycle == "quarantined")
+        ]
 
     def _watched(self) -> frozenset[str]:
         first: dict[str, datetime] = {}
