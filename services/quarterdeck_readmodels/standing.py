@@ -18,40 +18,25 @@ _from_json: Final = msgspec.json.Decoder().decode
 
 async def standing(record: Record, wanted: Declaration) -> Standing:
     """Return what is true of everything that a file names or leads to, also under another name by now; and of what came
-    from its source, if it is read whole."""
+    from its source, and what that said, if it is read whole."""
     record = record.lean()
-    named = sorted(
+    known = _Known(record)
+    await known.learn(
         {
             *wanted.assets,
             *(link.to for entry in wanted.assets.values() for links in entry.relations.values() for link in links),
         }
     )
-    facts: dict[str, dict[str, Any]] = {}
-    aliases: dict[str, str] = {}
-    offered_by: dict[str, str] = {}
-    contested: dict[str, dict[str, Any]] = {}
-
-    def take(asset: Asset) -> None:
-        facts[asset.id] = facts_of(asset)
-        if asset.contested:
-            contested[asset.id] = asset.contested
-        if asset.merged_into is not None:
-            aliases[asset.id] = asset.merged_into
-        if asset.offered_by is not None:
-            offered_by[asset.id] = asset.offered_by
-
-    while named:
-        for start in range(0, len(named), _CHUNK):
-            for asset in (await record.many(Asset, named[start : start + _CHUNK])).values():
-                take(asset)
-        named = sorted({name for name in aliases.values() if name not in facts})
     offered: list[Asset] = []
     if wanted.whole:
         offered = await record.matching(Asset, "offered_by", [wanted.source], most=MAX_ASSETS)
         for asset in offered:
-            take(asset)
+            known.take(asset)
     lists = {name for name, entry in wanted.assets.items() if entry.relations or wanted.whole}
-    sources = sorted({*lists, *(survivor(name, aliases) for name in lists), *(asset.id for asset in offered)})
+    lists |= {survivor(name, known.aliases) for name in lists} | {asset.id for asset in offered}
+    if wanted.whole:
+        lists |= await _speaks_of(record, wanted.source)
+    sources = sorted(await known.every_name(lists))
     found: dict[tuple[str, str, str], Link] = {}
     said_by: dict[tuple[str, str, str], str] = {}
     for start in range(0, len(sources), _CHUNK):
@@ -59,15 +44,68 @@ async def standing(record: Record, wanted: Declaration) -> Standing:
             if relation.declared:
                 ends = (relation.source, relation.relation, relation.target)
                 found[ends], said_by[ends] = _link(relation), relation.said_by
+    await known.learn({target for _, _, target in found})
     return Standing(
-        facts=facts,
+        facts=known.facts,
         relations=found,
-        aliases=aliases,
+        aliases=known.aliases,
         said_by=said_by,
         offered=frozenset(asset.id for asset in offered),
-        offered_by=offered_by,
-        contested=contested,
+        offered_by=known.offered_by,
+        contested=known.contested,
     )
+
+
+class _Known:
+    """The objects that were looked up so far."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._asked: set[str] = set()
+        self._called: dict[str, tuple[str, ...]] = {}
+        self.facts: dict[str, dict[str, Any]] = {}
+        self.aliases: dict[str, str] = {}
+        self.offered_by: dict[str, str] = {}
+        self.contested: dict[str, dict[str, Any]] = {}
+
+    def take(self, asset: Asset) -> None:
+        """Keep what a row says."""
+        self._asked.add(asset.id)
+        self.facts[asset.id] = facts_of(asset)
+        self._called[asset.id] = asset.aliases
+        if asset.contested:
+            self.contested[asset.id] = asset.contested
+        if asset.merged_into is not None:
+            self.aliases[asset.id] = asset.merged_into
+        if asset.offered_by is not None:
+            self.offered_by[asset.id] = asset.offered_by
+
+    async def learn(self, names: set[str]) -> None:
+        """Look objects up, and what they are part of by now."""
+        waiting = sorted(names - self._asked)
+        while waiting:
+            self._asked |= set(waiting)
+            for start in range(0, len(waiting), _CHUNK):
+                for asset in (await self._record.many(Asset, waiting[start : start + _CHUNK])).values():
+                    self.take(asset)
+            waiting = sorted(set(self.aliases.values()) - self._asked)
+
+    async def every_name(self, names: set[str]) -> set[str]:
+        """Return names, and those of everything that was merged into what they name."""
+        found, waiting = set(names), set(names)
+        while waiting:
+            await self.learn(waiting)
+            waiting = {alias for name in waiting for alias in self._called.get(name, ())} - found
+            found |= waiting
+        return found
+
+
+async def _speaks_of(record: Record, source: str) -> set[str]:
+    """Return the objects at which a relation begins that a source declared, whoever offered them."""
+    found: set[str] = set()
+    async for page in record.walk(Relation, ("source", "declared", "said_by")):
+        found |= {start for start, declared, said_by in page if declared and said_by == source}
+    return found
 
 
 def facts_of(asset: Asset) -> dict[str, Any]:
@@ -79,20 +117,35 @@ def facts_of(asset: Asset) -> dict[str, Any]:
 
 
 async def as_file(record: Record, source: str) -> dict[str, Any]:
-    """Return everything that is in use as a declarative file: applied to where it comes from, it changes nothing."""
+    """Return everything that is in use as a declarative file: applied to where it comes from, it changes nothing. What
+    was merged into something is called by that one's name, also where relations name it."""
     assets: dict[str, dict[str, Any]] = {}
+    aliases: dict[str, str] = {}
     async for page in record.walk(Asset, ("id", "merged_into", "attributes", *FIELDS)):
         for name, merged_into, attributes, *facts in page:
             said = dict(zip(FIELDS, facts, strict=True))
-            if merged_into is None and said["lifecycle"] != "retired":
+            if merged_into is not None:
+                aliases[name] = merged_into
+            elif said["lifecycle"] != "retired":
                 assets[name] = _entry(said, attributes)
+    exact: set[tuple[str, str, str]] = set()
+    listed: dict[tuple[str, str], dict[str, Any]] = {}
     async for page in record.walk(Relation, ("source", "relation", "target", "declared", "environment", "evidence")):
         for start, relation, end, declared, environment, evidence in page:
-            if declared and start in assets and end in assets:
-                listed = assets[start].setdefault("relations", {}).setdefault(relation, [])
-                more = {"environment": environment} if environment is not None else {}
-                more |= {"evidence": evidence} if evidence else {}
-                listed.append({"to": end, **more} if more else end)
+            ends = (survivor(start, aliases), relation, survivor(end, aliases))
+            if not declared or ends[0] == ends[2] or ends[0] not in assets or ends[2] not in assets:
+                continue
+            more = {"environment": environment} if environment is not None else {}
+            more |= {"evidence": evidence} if evidence else {}
+            links = listed.setdefault(ends[:2], {})
+            # Of several that are one by now, what was said of the survivors themselves holds.
+            if ends == (start, relation, end):
+                exact.add(ends)
+            elif ends in exact or ends[2] in links:
+                continue
+            links[ends[2]] = {"to": ends[2], **more} if more else ends[2]
+    for (start, relation), links in listed.items():
+        assets[start].setdefault("relations", {})[relation] = list(links.values())
     return {"version": 1, "source": source, "assets": dict(sorted(assets.items()))}
 
 

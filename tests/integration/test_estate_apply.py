@@ -6,12 +6,15 @@ Serves S0-43, S0-44, S0-48, S0-49, S0-50, S0-52, S0-154, S0-13.
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from graphql_world import GraphWorld, graph_world
+
+from quarterdeck_domain.estate.relations import HIERARCHIES, RELATION_TYPES
 
 FILE: dict[str, Any] = {
     "version": 1,
@@ -100,6 +103,89 @@ async def test_an_export_changes_nothing_when_applied(here: GraphWorld) -> None:
     assert (await door.apply(file))["result"]["run"] is None
     assert await door.file() == file
     assert file["assets"]["agent:support-bot"]["relations"] == FILE["assets"]["agent:support-bot"]["relations"]
+
+
+def woven(seed: int) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Return an estate of few kinds with relations every way, and mergers of pairs of it, one after another."""
+    dice = random.Random(seed)
+    names = [f"{kind}:{seed}-{number}" for kind in ("agent", "tool", "mcp_server", "dataset") for number in range(4)]
+    names.append(f"team:{seed}")
+    assets: dict[str, Any] = {name: {} for name in names}
+    for source in names:
+        for target in names:
+            kinds = source.partition(":")[0], target.partition(":")[0]
+            fits = [name for name, of in RELATION_TYPES.items() if kinds[0] in of.sources and kinds[1] in of.targets]
+            fits = [name for name in fits if source < target or (name not in HIERARCHIES and source != target)]
+            for relation in dice.sample(fits, min(len(fits), dice.choice((0, 0, 1, 2)))):
+                more = dice.choice(({}, {}, {"environment": "prod"}, {"evidence": f"seen {dice.random()}"}))
+                links = assets[source].setdefault("relations", {}).setdefault(relation, [])
+                links.append({"to": target, **more} if more else target)
+    left, mergers = [name for name in names if not name.startswith("team")], []
+    for _ in range(6):
+        survivor = dice.choice(left)
+        others = [name for name in left if name.partition(":")[0] == survivor.partition(":")[0] and name != survivor]
+        if others:
+            mergers.append((survivor, dice.choice(others)))
+            left.remove(mergers[-1][1])
+    return {"version": 1, "source": "platform", "assets": assets}, mergers
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_an_export_changes_nothing_when_applied_after_any_mergers(here: GraphWorld, seed: int) -> None:
+    """Every relation is exported by what its ends are called now, and none is withdrawn for that; nor if one retires."""
+    door = Door(here)
+    file, mergers = woven(seed)
+    await door.apply(file)
+    for survivor, merged in mergers:
+        body = {"survivor": survivor, "merged": merged}
+        done = await here.world.api.command("merge_assets", body, by=(here.world.tenant, "admin"))
+        assert done.status_code == 200, done.text
+        await here.project()
+        exported = await door.file()
+        assert (await door.plan(exported))["steps"] == []
+    into = {merged: survivor for survivor, merged in mergers}
+
+    def now(name: str) -> str:
+        return now(into[name]) if name in into else name
+
+    wanted = {
+        (now(source), relation, now(link if isinstance(link, str) else link["to"]))
+        for source, entry in file["assets"].items()
+        for relation, links in entry.get("relations", {}).items()
+        for link in links
+    }
+    assert {
+        (source, relation, link if isinstance(link, str) else link["to"])
+        for source, entry in exported["assets"].items()
+        for relation, links in entry.get("relations", {}).items()
+        for link in links
+    } == {ends for ends in wanted if ends[0] != ends[2]}
+    await here.world.api.command("retire_asset", {"asset": mergers[0][0]}, by=(here.world.tenant, "admin"))
+    await here.project()
+    exported = await door.file()
+    assert (await door.plan(exported))["steps"] == []
+    position = await here.world.position()
+    assert (await door.apply(exported))["result"]["run"] is None
+    assert await here.world.position() == position
+
+
+async def test_a_relation_by_a_former_name_is_withdrawn_only_by_who_says_so(here: GraphWorld) -> None:
+    """A file that leaves it out says so, and the plan shows it by the name under which it was recorded."""
+    door = Door(here)
+    assets = {"agent:z": {"relations": {"calls": ["tool:a", "tool:b", "tool:c"]}}}
+    await door.apply({"version": 1, "source": "p", "assets": assets | dict.fromkeys(("tool:a", "tool:b", "tool:c"))})
+    body = {"survivor": "tool:a", "merged": "tool:b"}
+    await here.world.api.command("merge_assets", body, by=(here.world.tenant, "admin"))
+    await here.world.api.command("retire_asset", {"asset": "tool:c"}, by=(here.world.tenant, "admin"))
+    kept = {"version": 1, "source": "p", "assets": {"agent:z": {"relations": {"calls": ["tool:a"]}}}}
+    assert (await door.plan(kept))["steps"] == []
+    gone = {"version": 1, "source": "p", "assets": {"agent:z": {"relations": {"calls": []}}}}
+    assert [(step["action"], step["subject"]) for step in (await door.plan(gone))["steps"]] == [
+        ("unrelate", "agent:z calls tool:a"),
+        ("unrelate", "agent:z calls tool:b"),
+    ]
+    await door.apply(gone)
+    assert (await door.plan(gone))["steps"] == []
 
 
 async def test_a_changed_file_changes_only_that(here: GraphWorld) -> None:

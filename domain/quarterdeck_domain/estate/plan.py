@@ -26,7 +26,7 @@ from quarterdeck_domain.estate.events import (
     RelationDeclared,
     RelationWithdrawn,
 )
-from quarterdeck_domain.estate.imports import GONE, followed, missing
+from quarterdeck_domain.estate.imports import GONE, followed, missing, survivor
 from quarterdeck_domain.estate.relations import RELATION_TYPES, check_relation, find_circle, hierarchy
 from quarterdeck_domain.estate.secrets import refuse_secrets
 from quarterdeck_domain.estate.values import Confidence, check_facts, check_validity, flat, relation_id, split
@@ -252,23 +252,10 @@ def make_plan(wanted: Declaration, standing: Standing, run: str) -> Plan:
         _plan_asset(wanted, standing, run, name, entry, steps, events)
     gone = missing(wanted, standing) if wanted.whole else ()
     _plan_gone(wanted, standing, run, gone, steps, events)
-    old: dict[tuple[str, str], list[str]] = {}
-    for source, relation, target in standing.relations:
-        old.setdefault((source, relation), []).append(target)
+    held = _held(standing)
     for name, entry in wanted.assets.items():
         for relation, links in entry.relations.items():
-            ended = sorted(set(old.get((name, relation), ())) - {link.to for link in links})
-            for target in ended:
-                if not standing.mine(wanted, (name, relation, target)):
-                    continue
-                steps.append(Step(action="unrelate", subject=relation_id(name, relation, target)))
-                events.append(RelationWithdrawn(source=name, relation=relation, target=target, run=run))
-            for link in links:
-                ends = (name, relation, link.to)
-                before = standing.relations.get(ends)
-                if before is None or (before != link and standing.mine(wanted, ends)):
-                    steps.append(Step(action="relate", subject=relation_id(name, relation, link.to)))
-                    events.append(_declared(wanted, run, name, relation, link))
+            _plan_links(wanted, standing, run, (name, relation), links, held.get((name, relation), {}), steps, events)
     return Plan(steps=tuple(steps), events=tuple(events), digest=digest_of(steps), gone=gone)
 
 
@@ -298,9 +285,13 @@ def applied(plan: Plan, wanted: Declaration, run: str, digest: str) -> EstateApp
 def _check_ends(wanted: Declaration, standing: Standing) -> None:
     problems: list[str] = []
     ranked: dict[str, set[tuple[str, str]]] = {}
-    for source, relation, target in standing.relations:
-        if (name := hierarchy(source, relation, target)) and relation not in _listed(wanted, source):
-            ranked.setdefault(name, set()).add((source, target))
+    stood: dict[str, set[tuple[str, str]]] = {}
+    for (source, relation), targets in _held(standing).items():
+        for target in targets:
+            if name := hierarchy(source, relation, target):
+                stood.setdefault(name, set()).add((source, target))
+                if relation not in _listed(wanted, source):
+                    ranked.setdefault(name, set()).add((source, target))
     for source, entry in wanted.assets.items():
         if source in standing.aliases:
             problems.append(f"{source} was merged into {standing.aliases[source]}: name that one")
@@ -309,8 +300,9 @@ def _check_ends(wanted: Declaration, standing: Standing) -> None:
                 problems += _wrong_end(wanted, standing, source, relation, link.to)
                 if name := hierarchy(source, relation, link.to):
                     ranked.setdefault(name, set()).add((source, link.to))
-    for edges in ranked.values():
-        if circle := find_circle(edges):
+    for name, edges in ranked.items():
+        # What mergers have made a circle of stands as it is, and is not the file's doing.
+        if not edges <= stood.get(name, set()) and (circle := find_circle(edges)):
             problems.append(f"a circle: {' -> '.join(circle)}")
     if problems:
         shown = problems[:MAX_PROBLEMS]
@@ -336,6 +328,51 @@ def _wrong_end(wanted: Declaration, standing: Standing, source: str, relation: s
     # A server may offer what people have retired: that is so, and for people to see.
     barred = lifecycle == "retired" and not old and wanted.confidence == "declared"
     return [f"{source} {relation} {target}, which is retired"] if barred else []
+
+
+def _held(standing: Standing) -> dict[tuple[str, str], dict[str, list[Ends]]]:
+    """Return what is declared, by what its ends are called now: of each, the ends as they were recorded; those that are
+    called so still come first. What mergers have joined with itself is left out."""
+    found: dict[tuple[str, str], dict[str, list[Ends]]] = {}
+    for ends in standing.relations:
+        source, target = survivor(ends[0], standing.aliases), survivor(ends[2], standing.aliases)
+        if source != target:
+            found.setdefault((source, ends[1]), {}).setdefault(target, []).append(ends)
+            found[source, ends[1]][target].sort(key=lambda item: (item[0] != source) + (item[2] != target))
+    return found
+
+
+def _plan_links(
+    wanted: Declaration,
+    standing: Standing,
+    run: str,
+    lists: tuple[str, str],
+    links: tuple[Link, ...],
+    held: Mapping[str, list[Ends]],
+    steps: list[Step],
+    events: list[Event],
+) -> None:
+    """Make the relations of one type that begin at one object those that are listed."""
+    name, relation = lists
+    imported = wanted.confidence != "declared"
+    listed = {link.to for link in links}
+    for target, ends in [(called, ends) for called in sorted(held) for ends in held[called]]:
+        # An import says anew, by the present names, what it said by former ones; what a file declared stays as it is.
+        if target in listed and not (imported and ends != (name, relation, target)):
+            continue
+        # What is retired is in no file that is exported, and its relations stay for whoever looks at it.
+        over = standing.facts.get(target, {}).get("lifecycle") == "retired"
+        if standing.mine(wanted, ends) and (imported or not over):
+            steps.append(Step(action="unrelate", subject=relation_id(*ends)))
+            events.append(RelationWithdrawn(source=ends[0], relation=relation, target=ends[2], run=run))
+    for link in links:
+        exact = (name, relation, link.to)
+        before = [exact] if exact in standing.relations else [] if imported else held.get(link.to, [])
+        if any(msgspec.structs.replace(standing.relations[ends], to=link.to) == link for ends in before):
+            continue
+        if not before or any(standing.mine(wanted, ends) for ends in before):
+            steps.append(Step(action="relate", subject=relation_id(*exact)))
+            events.append(_declared(wanted, run, name, relation, link))
 
 
 def _plan_asset(
@@ -419,7 +456,7 @@ def _plan_gone(
                 )
             )
     for source, relation, target in sorted(standing.relations):
-        listed = relation in _listed(wanted, source)
+        listed = relation in _listed(wanted, survivor(source, standing.aliases))
         if not listed and standing.said_by.get((source, relation, target)) == wanted.source:
             steps.append(Step(action="unrelate", subject=relation_id(source, relation, target)))
             events.append(RelationWithdrawn(source=source, relation=relation, target=target, run=run))
