@@ -7,18 +7,19 @@ from typing import Annotated, Final
 
 import strawberry
 
-from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.errors import InvalidInput, NotFound
 from quarterdeck_domain.estate import coverage as counted
 from quarterdeck_domain.estate import finding_types as found
 from quarterdeck_domain.estate.findings import Assessment
 from quarterdeck_graphql.at import At
 from quarterdeck_graphql.context import Context
 from quarterdeck_graphql.declare import resolver
-from quarterdeck_graphql.estate import Asset, load_asset, moment_of, plain
+from quarterdeck_graphql.estate import Asset, known_kinds, load_asset, moment_of, plain
 from quarterdeck_graphql.finding_words import ControlWord, CoverageBy, FacetWord, FindingWord, SeverityWord, word_of
 from quarterdeck_graphql.limits import PART
 from quarterdeck_graphql.node import Connection, check_first, page
 from quarterdeck_readmodels.assessing import assessor_of
+from quarterdeck_readmodels.estate import Asset as AssetRow
 
 MAX_VALUES: Final = 100
 
@@ -55,6 +56,9 @@ class FindingFilter:
 @strawberry.type(description="A page of findings.")
 class Findings(Connection[Finding]):
     total: int = strawberry.field(description="How many there are in all.")
+    unknown_teams: list[str] = strawberry.field(
+        description="The teams of the filter that nothing in use belongs to: perhaps they are called otherwise."
+    )
 
 
 @strawberry.type(description="How many objects should have a control, and how many do.")
@@ -107,11 +111,13 @@ async def findings_page(at: At, first: int, after: str | None, wanted: FindingFi
     Raises:
         NotAllowed: the caller reads only what concerns itself.
         InvalidInput, InvalidCursor: a page, a filter or a cursor that cannot be.
+        NotFound: an object that is asked about is not there.
     """
     check_first(first)
     narrow = _Narrow(wanted)
     assessment = await assessed(at)
     cursors = await at.context.cursors("findings", narrow.fixed)
+    await narrow.check(at)
     chosen = [item for item in assessment.findings if narrow.lets(item, assessment)]
     key = cursors.read(after)
     start = 0 if key is None else bisect_right(chosen, tuple(key), key=lambda item: item.place)
@@ -119,7 +125,9 @@ async def findings_page(at: At, first: int, after: str | None, wanted: FindingFi
     shown = [_shown(at, item, assessment) for item in here]
     more = len(chosen) > start + first
     made = page(shown, [item.place for item in here], cursors, more=more, after=after)
-    return Findings(edges=made.edges, page_info=made.page_info, total=len(chosen))
+    return Findings(
+        edges=made.edges, page_info=made.page_info, total=len(chosen), unknown_teams=narrow.unknown_teams(assessment)
+    )
 
 
 class _Narrow:
@@ -130,10 +138,26 @@ class _Narrow:
         self.types = _set([item.value for item in given.type] if given.type is not None else None)
         self.severities = _set([item.value for item in given.severity] if given.severity is not None else None)
         self.teams = _set(None if given.team is None else [item.removeprefix("team:") for item in given.team])
-        self.kinds = _set(given.kind)
+        self.kinds = _set(None if given.kind is None else known_kinds(given.kind))
         self.assets = _set(None if given.asset is None else [plain(item) for item in given.asset])
         parts = (self.types, self.severities, self.teams, self.kinds, self.assets)
         self.fixed = [None if part is None else sorted(part) for part in parts]
+
+    async def check(self, at: At) -> None:
+        """Let pass objects that are there.
+
+        Raises:
+            NotFound: one of them is not.
+        """
+        if self.assets:
+            async with at.record() as record:
+                there = await record.lean().many(AssetRow, sorted(self.assets))
+            for name in sorted(self.assets - there.keys()):
+                raise NotFound("there is no such object at that moment", asset=name)
+
+    def unknown_teams(self, assessment: Assessment) -> list[str]:
+        """Return the wanted teams that nothing in use belongs to."""
+        return sorted((self.teams or frozenset()) - assessment.coverage.teams.keys())
 
     def lets(self, item: found.Finding, assessment: Assessment) -> bool:
         """Tell whether a finding is wanted."""

@@ -167,7 +167,7 @@ class _Finder:
                 on=strawberry.ID(f"asset:{name}"),
                 relation=relation,
                 control=strawberry.ID(f"asset:{control}"),
-                sentence=f"{phrase(ends)} no more; {told(entry)}",
+                sentence=f"{phrase(ends)} no more; {told(entry, over=True)}",
                 events=await self._events(entry),
             )
         return self._lost[key]

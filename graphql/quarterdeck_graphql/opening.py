@@ -15,7 +15,7 @@ from quarterdeck_domain.estate.relations import RELATION_TYPES
 from quarterdeck_graphql.at import At
 from quarterdeck_ledger.entry import Entry
 from quarterdeck_readmodels.bitemporal import holds
-from quarterdeck_readmodels.estate import Asset, Relation
+from quarterdeck_readmodels.estate import Asset, Relation, stamp
 from quarterdeck_readmodels.reaching import is_live
 from quarterdeck_readmodels.reader import Record
 
@@ -101,12 +101,16 @@ class Histories:
         return found
 
 
-def told(entry: Entry | None) -> str:
-    """Return what an event did, by whom and when, in words."""
+def told(entry: Entry | None, *, over: bool = False) -> str:
+    """Return what an event did, by whom and when, in words; and when that takes effect, or is over, where it said so:
+    nothing need have been recorded then."""
     if entry is None:
         return "since an earlier moment"
     word = _WORDS.get(entry.type, entry.type)
-    return f"{word} by {entry.actor.principal} on {entry.recorded_at:%Y-%m-%d %H:%M:%S} UTC, event {entry.position}"
+    said = entry.data.get("valid_to" if over else "valid_from")
+    effect = "" if said is None else f", which {'ends' if over else 'takes effect'} at {stamp(said)}"
+    when = f"{entry.recorded_at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{word} by {entry.actor.principal} on {when}, event {entry.position}{effect}"
 
 
 def phrase(name: str) -> str:

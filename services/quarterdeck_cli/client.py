@@ -45,6 +45,7 @@ _HINTS: Final = {
     "unreadable_source": "mend what the message names, or name the format that it is",
     "too_many_requests": "wait a moment and repeat the command",
 }
+_NO_OBJECT: Final = "quarterdeck estate list   shows names; of a past time, --known-at now tells by all that is known"
 _NOT_SIGNED_IN: Final = {
     "wrong_state": "an administrator makes a new one:  quarterdeck people link ID  (or recover-administrator)",
 }
@@ -187,7 +188,11 @@ class Api:
             kind = str((first.get("extensions") or {}).get("code") or "error")
             if kind not in _NOT_NOW or pause_s is None:
                 code = UNREACHABLE if kind in _NOT_NOW else REFUSED
-                fail(str(first.get("message")), self._hints.get(kind, _AGAIN), code=code, json=self._json, kind=kind)
+                message, hint = str(first.get("message")), self._hints.get(kind, _AGAIN)
+                details = (first.get("extensions") or {}).get("details")
+                if kind == "not_found" and isinstance(details, dict) and "asset" in details:
+                    message, hint = f"{message}: {details['asset']}", _NO_OBJECT
+                fail(message, hint, code=code, json=self._json, kind=kind)
             time.sleep(pause_s)
         raise AssertionError("the last try returns or ends the command")
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from quarterdeck_cli.client import Api
+from quarterdeck_cli.client import Api, fail
 from quarterdeck_cli.estate_words import plain, plainly, told, word
-from quarterdeck_cli.moments import PAGE, read_moment
+from quarterdeck_cli.moments import PAGE, Moment, hint_of, read_known, read_moment, settled
 from quarterdeck_cli.output import AsJson, cell_len, console, nodes, print_json
 from quarterdeck_cli.text import visible
 
@@ -25,11 +25,13 @@ ESTATE: Final = ("policy_bundle", "approval_path", "asset", "relation", "drift")
 OTHERS: Final = ("tenant", "principal", "api_key", "decision", "approval", "vote", "grant", "effect", "callback")
 _MARKS: Final = {"ADDED": ("+", "green"), "CHANGED": ("~", "yellow"), "REMOVED": ("-", "red")}
 _DIFF: Final = """
-query Changed($from: Moment!, $to: Moment, $first: Int!, $after: String, $kinds: [ObjectKind!]%(types)s) {
-  diff(from: $from, to: $to) {
-    from { position recordedAt } to { position recordedAt }
+query Changed(
+  $from: Moment!, $to: Moment, $known: Moment, $first: Int!, $after: String, $kinds: [ObjectKind!]%(types)s
+) {
+  diff(from: $from, to: $to, knownAt: $known) {
+    from { position recordedAt moment } to { position recordedAt moment }
     changes(first: $first, after: $after, kinds: $kinds%(given)s) {
-      edges { node { kind objectKind objectId fields { name before after } } }
+      edges { node { kind objectKind objectId sentence fields { name before after } } }
       pageInfo { hasNextPage endCursor }
     }
   }
@@ -55,14 +57,27 @@ def diff(
     ] = [],  # noqa: B006
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many objects at most.")] = 500,
     everything: Annotated[bool, typer.Option("--all", help="Every fact of what is new, however much it is.")] = False,
+    known_at: Annotated[
+        Any,
+        typer.Option(
+            "--known-at",
+            metavar="MOMENT",
+            help="How the estate differed in truth, as it was known at this moment; now: by all that is known.",
+            show_default=False,
+            parser=read_known,
+        ),
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Show what is different between two moments of the estate, and of what governs it."""
     wanted = _Wanted(kind)
+    hint = hint_of(since, known_at) or hint_of(until, known_at)
     parts = {"assets": [plain(item) for item in asset], "teams": team}
     with Api(json=json) as api:
+        wanted.check(api, json=json)
         ends: dict[str, Any] = {}
-        found = (item for item in _changes(api, since, until, wanted.objects, parts, ends) if wanted.holds(item))
+        moments = (since, until, settled(api, known_at))
+        found = (item for item in _changes(api, moments, wanted.objects, parts, ends) if wanted.holds(item))
         changes = list(islice(found, limit + 1))
     more = len(changes) > limit
     del changes[limit:]
@@ -70,7 +85,8 @@ def diff(
         print_json({**ends, "changes": changes, "more": more})
         return
     out = console()
-    out.print(f"{_end(ends['from'])}  ->  {_end(ends['to'])}", soft_wrap=True)
+    of = "recordedAt" if known_at is None else "moment"
+    out.print(f"{_end(ends['from'], of)}  ->  {_end(ends['to'], of)}", soft_wrap=True)
     brief = len(changes) > MAX_WHOLE and not everything
     for item in changes:
         for line in change_lines(item, brief=brief, everything=everything):
@@ -78,6 +94,8 @@ def diff(
     counts = {name: sum(item["kind"] == name for item in changes) for name in _MARKS}
     summary = ", ".join(f"{count} {word(name)}" for name, count in counts.items() if count)
     typer.echo(f"{summary or 'Nothing is different'}{'; there is more: --limit' if more else ''}.")
+    if not changes and hint:
+        typer.echo(f"  ({hint})", err=True)
 
 
 class _Wanted:
@@ -90,6 +108,20 @@ class _Wanted:
         chosen = objects or list(ESTATE)
         self.objects = None if "all" in kinds else [name.upper() for name in dict.fromkeys(chosen)]
 
+    def check(self, api: Api, *, json: bool) -> None:
+        """Let pass kinds that there are; anything else ends the command."""
+        if not self._estate:
+            return
+        known = sorted(api.get("/v1/estate/kinds")["kinds"]["$defs"])
+        for kind in self._estate:
+            if kind not in known:
+                fail(
+                    f"{kind!r} is no kind: there are {', '.join((*ESTATE, *OTHERS, *known, 'all'))}",
+                    "quarterdeck estate kinds   tells of the estate's",
+                    json=json,
+                    kind="invalid_input",
+                )
+
     def holds(self, change: Mapping[str, Any]) -> bool:
         """Tell whether a change is wanted."""
         if not self._estate or change["objectKind"] not in ("ASSET", "RELATION", "DRIFT"):
@@ -101,8 +133,7 @@ class _Wanted:
 
 def _changes(
     api: Api,
-    since: dict[str, Any],
-    until: dict[str, Any] | None,
+    moments: tuple[Moment, Moment | None, Moment | None],
     kinds: Sequence[str] | None,
     parts: Mapping[str, Sequence[str]],
     ends: dict[str, Any],
@@ -111,12 +142,15 @@ def _changes(
     given = {name: list(values) for name, values in parts.items() if values}
     types = "".join(f", ${name}: {_PARTS[name]}" for name in given)
     document = _DIFF % {"types": types, "given": "".join(f", {name}: ${name}" for name in given)}
-    after = None
+    (since, until, known), after = moments, None
     while True:
-        variables = {"from": since, "to": until, "first": PAGE, "after": after, "kinds": kinds, **given}
+        variables = {"from": since, "to": until, "known": known, "first": PAGE, "after": after, "kinds": kinds, **given}
         found = api.query(document, **variables)["diff"]
         ends.update({"from": found["from"], "to": found["to"]})
-        until = {"position": found["to"]["position"]}
+        if known is None:
+            until = {"position": found["to"]["position"]}
+        else:
+            until, known = {"time": found["to"]["moment"]}, {"position": found["to"]["position"]}
         yield from (plainly(change) for change in nodes(found["changes"]))
         after = found["changes"]["pageInfo"]["endCursor"]
         if not found["changes"]["pageInfo"]["hasNextPage"]:
@@ -136,6 +170,10 @@ def change_lines(change: Mapping[str, Any], *, brief: bool = False, everything: 
     new = change["kind"] == "ADDED"
     if change["kind"] == "REMOVED" or (new and (brief or change["objectKind"] == "RELATION")):
         return
+    if change["kind"] == "CHANGED" and any(item[0] == "dated" for item in fields):
+        # What was said of another time is told in words, with the rest.
+        yield Text(f"    {visible(str(change['sentence']).removeprefix(f'{name} '))}")
+        fields = [item for item in fields if everything and item[0] != "dated"]
     if not everything:
         named = {item[0] for item in fields}
         fields = [item for item in fields if not _says_little(item, named, new=new)]
@@ -166,5 +204,7 @@ def _flat(fields: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any, Any]]
             yield item["name"], before, after
 
 
-def _end(record: Mapping[str, Any]) -> str:
+def _end(record: Mapping[str, Any], of: str) -> str:
+    if of == "moment":
+        return f"{visible(record['moment'])}, as known at position {record['position']}"
     return f"position {record['position']} ({visible(record['recordedAt'] or 'the beginning')})"

@@ -21,7 +21,7 @@ _NODE: Final = f"""{{ {SUMMARY} description purpose risk policyClass attributes 
 _RELATION: Final = """relation source target environment declared observed evidence observation seen firstSeen lastSeen
   confidence sentence"""
 _WHOLE: Final = f"""
-{{ position recordedAt
+{{ position moment recordedAt
   node(id: $id) {{ __typename ... on Asset {{ {_NODE.strip("{} ")} }} }}
   drifts(first: 20, filter: {{ asset: [$asset], state: [OPEN] }}) {{
     edges {{ node {{ id input fieldName expected found state quarantined detectedAt }} }}
@@ -75,6 +75,8 @@ def list_(
         return
     columns = ("id", "title", "owner", "team", "tier", "runs in", "data", "state")
     show_rows(columns, [_row(item) for item in shown], "There is nothing in the estate that is so.")
+    if not found and asked.hint:
+        typer.echo(f"  ({asked.hint})", err=True)
     if len(found) > limit:
         typer.echo(f"\n{limit} are shown; --limit shows more.", err=True)
 
@@ -102,14 +104,15 @@ def show(asset: AssetId, at: At = None, known_at: KnownAt = None, json: AsJson =
         types = {"id": "ID!", "asset": "String!"}
         answer = asked.ask(_WHOLE, types, id=f"asset:{name}", asset=name)
         if answer["node"] is not None:
-            pinned = asked.pinned(answer["position"])
-            related, wrong = _related(pinned, name), pinned.try_ask(_WRONG, {"asset": "String!"}, asset=name)
+            related = _related(asked.pinned(answer["position"], answer["moment"]), name)
+            wrong = asked.try_ask(_WRONG, {"asset": "String!"}, asset=name)
     found = answer["node"]
     if found is None or found.pop("__typename") != "Asset":
         then = "" if asked.is_now else " at that moment"
         fail(
             f"there is no {name} in the estate{then}",
-            f"quarterdeck estate list --kind {name.partition(':')[0]}   shows names; one looks like agent:support-bot",
+            asked.hint
+            or f"quarterdeck estate list --kind {name.partition(':')[0]}   shows names, like agent:support-bot",
             json=json,
             kind="not_found",
         )

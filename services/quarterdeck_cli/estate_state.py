@@ -10,7 +10,7 @@ from quarterdeck_cli.client import Api
 from quarterdeck_cli.estate_state_view import blast_lines, finding_lines, groups_table
 from quarterdeck_cli.estate_words import AssetId, plain, plainly, word
 from quarterdeck_cli.moments import Asked, At, KnownAt
-from quarterdeck_cli.output import AsJson, console, print_json
+from quarterdeck_cli.output import AsJson, console, print_json, visible
 
 app = typer.Typer()
 
@@ -51,22 +51,26 @@ def findings(
     with Api(json=json) as api:
         asked = Asked(api, at, known_at, json=json)
         total = asked.ask(
-            "{ position findings(first: 1, filter: $filter) { total } }", {"filter": "FindingFilter"}, filter=wanted
+            "{ position findings(first: 1, filter: $filter) { total unknownTeams } }",
+            {"filter": "FindingFilter"},
+            filter=wanted,
         )
-        pages = asked.pinned(total["position"]).pages(
-            "findings", node, {"filter": "FindingFilter"}, limit=limit, filter=wanted
-        )
+        pages = asked.pages("findings", node, {"filter": "FindingFilter"}, limit=limit, pin=False, filter=wanted)
         found = plainly(list(pages))
-    count = total["findings"]["total"]
+    count, unknown = total["findings"]["total"], total["findings"]["unknownTeams"]
     if json:
-        print_json({"position": total["position"], "total": count, "findings": found})
+        print_json({"position": total["position"], "total": count, "unknownTeams": unknown, "findings": found})
         return
     out = console()
     for item in found:
         for line in finding_lines(item):
             out.print(line, soft_wrap=True)
-    if not found:
+    for name in unknown:
+        typer.echo(f"Nothing belongs to a team {visible(name)}.  quarterdeck estate list --kind team   shows teams.")
+    if not found and (not unknown or len(unknown) < len(set(team))):
         typer.echo("Nothing is missing or wrong.")
+        if asked.hint:
+            typer.echo(f"  ({asked.hint})", err=True)
     elif count > len(found):
         typer.echo(f"\n{len(found)} of {count:,} are shown; --limit shows more.", err=True)
 
@@ -101,14 +105,17 @@ def coverage(
 @app.command()
 def blast(
     asset: AssetId,
-    hops: Annotated[int, typer.Option(min=1, max=MAX_HOPS, help="Over how many steps at most.")] = 6,
+    hops: Annotated[
+        int | None,
+        typer.Option(min=1, max=MAX_HOPS, help="Over how many steps at most; any number.", show_default=False),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=100, help="How many of each sort, the nearest.")] = 20,
     at: At = None,
     known_at: KnownAt = None,
     json: AsJson = False,
 ) -> None:
     """Show whom it concerns if something is wrong with an object: what depends on it, its data, the people to call."""
-    types = {"of": "ID!", "hops": "Int!", "first": "Int!"}
+    types = {"of": "ID!", "hops": "Int", "first": "Int!"}
     with Api(json=json) as api:
         asked = Asked(api, at, known_at, json=json)
         answer = asked.ask(_BLAST, types, of=plain(asset), hops=hops, first=limit)

@@ -1,7 +1,7 @@
 """`--at` and `--known-at`: of which moment a question is asked, and the one helper that asks the record about it.
 
-A moment is a position of the log, a time (`2026-11-14`, `2026-11-14T09:30:00Z`; without a zone it is UTC), or how long
-ago it was (`7d`, `12h`, `30m`).
+A moment is a position of the log, a time (`2026-11-14`, `2026-11-14T09:30:00Z`; without a zone it is UTC), how long ago
+it was (`7d`, `12h`, `30m`), or, for what can be known, `now`: the server says what that is.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ PAGE: Final = 100
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _HOW: Final = "write a position, 2026-11-14, 2026-11-14T09:30:00Z, or how long ago: 7d, 12h, 30m"
 
+NOW: Final = "now"
+HINT: Final = "that is as it was recorded then; what was true then, by all that is known today:  add --known-at now"
+
 Moment = dict[str, Any]
-"""A time or a position, as the API takes it."""
+"""A time or a position, as the API takes it; or now."""
 
 
 def read_moment(text: str, now: datetime | None = None) -> Moment:
@@ -46,6 +49,27 @@ def read_moment(text: str, now: datetime | None = None) -> Moment:
     return {"time": (found if found.tzinfo else found.replace(tzinfo=UTC)).isoformat()}
 
 
+def read_known(text: str) -> Moment:
+    """Return the same, or now.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    return {NOW: True} if text.strip().lower() == NOW else read_moment(text)
+
+
+def settled(api: Api, moment: Moment | None) -> Moment | None:
+    """Return a moment as the API takes it: now is the last position that can be asked about."""
+    if moment is None or NOW not in moment:
+        return moment
+    return {"position": api.query("{ now { position } }")["now"]["position"]}
+
+
+def hint_of(at: Moment | None, known_at: Moment | None) -> str | None:
+    """Return what to say where nothing is found of a time that was asked for as it was recorded."""
+    return HINT if known_at is None and at is not None and "time" in at else None
+
+
 At = Annotated[
     Any,
     typer.Option(
@@ -61,9 +85,9 @@ KnownAt = Annotated[
     typer.Option(
         "--known-at",
         metavar="MOMENT",
-        help="With --at: as it was known then, without what was recorded later.",
+        help="With --at: what was true, as it was known at this moment; now: by all that is known.",
         show_default=False,
-        parser=read_moment,
+        parser=read_known,
     ),
 ]
 
@@ -81,8 +105,9 @@ class Asked:
                 kind="usage",
             )
         self._api = api
-        self._given = dict(at or {}) | ({} if known_at is None else {"knownAt": known_at})
+        self._given = dict(at or {}) | ({} if known_at is None else {"knownAt": settled(api, known_at)})
         self.is_now = at is None
+        self.hint = hint_of(at, known_at)
 
     def ask(self, selection: str, types: Mapping[str, str] | None = None, **variables: Any) -> dict[str, Any]:
         """Return what the record of that moment answers. `types` are those of the variables in the selection."""
@@ -109,20 +134,20 @@ class Asked:
         return f"query Asked{heading} {{ record: {head} {selection} }}", given
 
     def pages(
-        self, field: str, node: str, types: Mapping[str, str], *, limit: int, **variables: Any
+        self, field: str, node: str, types: Mapping[str, str], *, limit: int, pin: bool = True, **variables: Any
     ) -> Iterator[dict[str, Any]]:
-        """Yield at most `limit` nodes of a connection, page by page, all of one moment. Of now: of the first page's."""
+        """Yield at most `limit` nodes of a connection, page by page, all of one moment. Of now: of the first page's, or
+        with `pin` false of each page's own."""
         arguments = ", ".join(f"{name}: ${name}" for name in ("first", "after", *types))
-        selection = (
-            f"{{ position {field}({arguments}) {{ edges {{ node {node} }} pageInfo {{ hasNextPage endCursor }} }} }}"
-        )
+        edges = f"edges {{ node {node} }} pageInfo {{ hasNextPage endCursor }}"
+        selection = f"{{ position moment {field}({arguments}) {{ {edges} }} }}"
         asked, after = self, None
         while limit > 0:
             first = min(PAGE, limit)
             found = asked.ask(
                 selection, {"first": "Int!", "after": "String", **types}, first=first, after=after, **variables
             )
-            asked = asked.pinned(found["position"])
+            asked = asked.pinned(found["position"], found["moment"]) if pin else asked
             page = found[field]
             yield from nodes(page)
             limit -= len(page["edges"])
@@ -134,6 +159,10 @@ class Asked:
         """Return the position of that moment."""
         return int(self.ask("{ position }")["position"])
 
-    def pinned(self, position: int) -> Asked:
+    def pinned(self, position: int, moment: str | None) -> Asked:
         """Return the record of an answer, so that what is asked next is asked of the same one."""
-        return Asked(self._api, {"position": position}, json=False) if self.is_now else self
+        if not self.is_now:
+            return self
+        if moment is None:
+            return Asked(self._api, {"position": position}, json=False)
+        return Asked(self._api, {"time": moment}, {"position": position}, json=False)

@@ -161,3 +161,36 @@ async def test_why_it_is_so(there: Journey) -> None:
     assert "✔ without any one of them it would be otherwise" in out
     code, _, err = await there.cli("explain", "dec_00000000000000000000000000", "--json", by="audra")
     assert (code, json.loads(err)["error"]["code"]) == (1, "not_found")
+
+
+async def test_what_was_said_of_another_time(there: Journey) -> None:
+    """As recorded, a dated fact is told in words; by all that is known today, it was true then; and where nothing was
+    recorded yet, the answer says how to ask for what was true."""
+    before = await there.house.position()
+    change = ("estate", "change", "tool:crm/refund", "--set", "title=Refund", "--valid-from", "2024-05-01")
+    await ran(there, *change, by="otto")
+    out = await ran(there, "diff", str(before))
+    assert "    is said to have, from 2024-05-01T00:00:00.000000+00:00: title Refund\n" in out.replace("; has", "\n"), (
+        out
+    )
+    assert '{"' not in out
+    days = ("2024-04-01", "2024-06-01")
+    await there.projected()
+    code, out, err = await there.cli("diff", *days, by="audra")
+    assert (code, "Nothing is different." in out, "--known-at now" in err) == (0, True, True)
+    out = await ran(there, "diff", *days, "--known-at", "now")
+    assert "+ tool:crm/refund" in out
+    found = await parsed(there, "diff", days[0], "--known-at", "now", "--asset", "tool:crm/refund")
+    assert {item["objectId"] for item in found["changes"]} >= {"tool:crm/refund"}
+    for words in (("show", "tool:crm/refund"), ("list",)):
+        code, out, err = await there.cli("estate", *words, "--at", days[1], by="audra")
+        assert "--known-at now" in err, (words, out, err)
+        assert "tool:crm/refund" in await ran(there, "estate", *words, "--at", days[1], "--known-at", "now")
+    code, _, err = await there.cli("diff", "1", "--kind", "nope", "--json", by="audra")
+    assert (code, json.loads(err)["error"]["code"]) == (1, "invalid_input")
+    assert "agent" in err
+    code, _, err = await there.cli("estate", "ways", "agent:support-bot", "dataset:odrers", by="audra")
+    assert (code, "dataset:odrers" in err, "estate list" in err, "approvals" in err) == (1, True, True, False)
+    out = await ran(there, "estate", "findings", "--team", "suport")
+    assert "Nothing belongs to a team suport." in out
+    assert "missing" not in out

@@ -587,6 +587,7 @@ async def test_what_was_announced_holds_now(here: GraphWorld) -> None:
         relations(first: 9, filter: {source: ["agent:support"], relation: ["reads"]}) { edges { node { declared } } }
         reach(of: "agent:support", first: 9) { reached { steps asset { id } } } } }"""
     first = (await here.ask(query, by="admin"))["now"]
+    since, effect = {"position": await here.world.position()}, f"which takes effect at {soon[:19]}"
     while datetime.fromisoformat(soon) > await store.now():
         await asyncio.to_thread(store.pool.get_size)
     second = (await here.ask(query, by="admin"))["now"]
@@ -597,3 +598,12 @@ async def test_what_was_announced_holds_now(here: GraphWorld) -> None:
         assert found["relations"]["edges"] == [{"node": {"declared": declared}}]
         away = {item["asset"]["id"]: item["steps"] for item in found["reach"]["reached"]}
         assert away["asset:dataset:customers"] == steps
+    way = {"from": "agent:support", "to": "dataset:customers", "since": since, "until": None, "hops": 1}
+    opened = (await here.ask(OPENED, way, by="admin"))["opened"]
+    assert effect in opened["paths"][0]["changes"][0]["sentence"], opened
+    changes = await diff(here, **{"from": {"time": told}, "knownAt": since, "assets": ["agent:support"]})
+    sentences = {item["objectId"]: item["sentence"] for item in changes}
+    assert effect in sentences["asset:agent:support"]
+    assert effect in sentences["relation:agent:support reads dataset:customers"]
+    early = {"position": since["position"] - 2}
+    assert await diff(here, **{"from": {"time": told}, "knownAt": early}) == []

@@ -317,3 +317,31 @@ async def test_an_assessment_is_kept_until_the_estate_changes(
     await apply(here, {"version": 1, "source": "x", "assets": {"agent:other": None}})
     await findings(here)
     assert len(works) == 2
+
+
+async def test_what_there_is_not_is_said(here: GraphWorld) -> None:
+    """A mistyped object is not found, a mistyped kind is refused with those that there are, and of a team that nothing
+    belongs to it is said."""
+    ways = 'query($to: ID!) { now { ways(from: "agent:far", to: $to) { more } } }'
+    opened = 'query($to: ID!) { opened(from: "agent:far", to: $to, since: {position: 1}) { verdict } }'
+    for query in (ways, opened):
+        assert await here.codes(query, {"to": "dataset:ordesr"}, by="admin") == ["not_found"]
+        assert await here.codes(query, {"to": "dataset:orders"}, by="admin") == []
+    for filter_, code in (({"asset": ["agent:fra"]}, "not_found"), ({"kind": ["agnet"]}, "invalid_input")):
+        assert await here.codes(FINDINGS, {"first": 1, "filter": filter_}, by="admin") == [code]
+    for selection in (
+        'assets(first: 1, filter: {kind: ["agnet"]}) { edges { cursor } }',
+        'relations(first: 1, filter: {sourceKind: ["agnet"]}) { edges { cursor } }',
+        'relations(first: 1, filter: {relation: ["cals"]}) { edges { cursor } }',
+        'reach(of: "agent:far", first: 1, kinds: ["agnet"]) { total }',
+        'reachedBy(of: "dataset:orders", first: 1, kinds: ["agnet"]) { total }',
+    ):
+        answer = await here.answer(f"{{ now {{ {selection} }} }}", by="admin")
+        (error,) = answer["errors"]
+        assert (error["extensions"]["code"], "agent" in error["message"] or "calls" in error["message"]) == (
+            "invalid_input",
+            True,
+        )
+    query = "query($team: [String!]) { now { findings(first: 1, filter: {team: $team}) { total unknownTeams } } }"
+    found = (await here.ask(query, {"team": ["team:ops", "support", "suport"]}, by="admin"))["now"]["findings"]
+    assert (found["total"] > 0, found["unknownTeams"]) == (True, ["suport"])

@@ -111,7 +111,6 @@ async def test_a_time_stands_for_the_last_position_recorded_by_then(here: GraphW
 @pytest.mark.parametrize(
     ("query", "code"),
     [
-        ("{ at { position } }", "invalid_input"),
         ('{ at(position: 1, time: "2026-01-01T00:00:00Z") { position } }', "invalid_input"),
         ("{ at(position: 999999) { position } }", "invalid_input"),
         ("{ now(atLeast: 999999) { position } }", "invalid_input"),

@@ -16,6 +16,7 @@ import pytest_asyncio
 from demo_world import DemoWorld, demo_world
 
 from quarterdeck_cli.demo_happenings import CUSTOMERS
+from quarterdeck_graphql.persisted import operations
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -155,7 +156,7 @@ async def test_what_was_it_allowed_to_do(demo: DemoWorld) -> None:
 
 async def test_which_agents_can_act(demo: DemoWorld) -> None:
     """S0-23: four write or trigger, three only read; the draft is not live. S0-63: two chain to others."""
-    found = by_id((await demo.ask("WhichAgentsCanAct"))["now"]["assets"])
+    found = by_id((await demo.ask("WhichAgentsCanAct"))["at"]["assets"])
     privileges = {
         agent: {item for tool in node["callableTools"] for item in tool["privileges"]} for agent, node in found.items()
     }
@@ -178,7 +179,7 @@ async def test_which_agents_can_act(demo: DemoWorld) -> None:
 
 async def test_which_systems_reach_what(demo: DemoWorld) -> None:
     """S0-72 for everything that acts: the refund bot's tools and data, and that the writer has no control at all."""
-    found = by_id((await demo.ask("WhichSystemsReachWhat"))["now"]["assets"])
+    found = by_id((await demo.ask("WhichSystemsReachWhat"))["at"]["assets"])
     assert reached(found["agent:refund-bot"]["reach"]) == {
         "tool:orders.read",
         "tool:orders.refund",
@@ -192,13 +193,13 @@ async def test_which_systems_reach_what(demo: DemoWorld) -> None:
         "monitored_by",
     }
     assert {item["relation"] for item in found["agent:campaign-writer"]["controls"]} == {"excepted_by"}
-    others = by_id((await demo.ask("WhichSystemsReachWhat", kinds=["application"]))["now"]["assets"])
+    others = by_id((await demo.ask("WhichSystemsReachWhat", kinds=["application"]))["at"]["assets"])
     assert reached(others["application:web-shop-us"]["reach"]) == set()
 
 
 async def test_which_data_does_retrieval_expose(demo: DemoWorld) -> None:
     """S0-25: an index that calls itself public holds restricted data, and customers hear it."""
-    found = by_id((await demo.ask("WhichDataDoesRetrievalExpose"))["now"]["assets"])
+    found = by_id((await demo.ask("WhichDataDoesRetrievalExpose"))["at"]["assets"])
     index = found["retrieval_index:help-center"]
     assert index["classification"] == "public"
     assert {(name(item["asset"]["id"]), item["asset"]["classification"]) for item in index["exposes"]["reached"]} == {
@@ -215,7 +216,7 @@ async def test_which_data_does_retrieval_expose(demo: DemoWorld) -> None:
 
 async def test_which_prompts_trigger_what(demo: DemoWorld) -> None:
     """S0-62, S0-24: of the workflows that prompts start, two are regulated."""
-    found = nodes((await demo.ask("WhichPromptsTriggerWhat", of=["workflow"]))["now"]["relations"])
+    found = nodes((await demo.ask("WhichPromptsTriggerWhat", of=["workflow"]))["at"]["relations"])
     regulated = {
         name(node["from"]["id"]): name(node["to"]["id"])
         for node in found
@@ -225,7 +226,7 @@ async def test_which_prompts_trigger_what(demo: DemoWorld) -> None:
         "prompt_version:refund-decision@2": "workflow:refund-handling",
         "prompt_version:fraud-summary@1": "workflow:fraud-review",
     }
-    tools = nodes((await demo.ask("WhichPromptsTriggerWhat", of=["tool"]))["now"]["relations"])
+    tools = nodes((await demo.ask("WhichPromptsTriggerWhat", of=["tool"]))["at"]["relations"])
     assert [node["sentence"] for node in tools] == ["prompt_version:refund-decision@2 drives tool:orders.refund"]
 
 
@@ -274,7 +275,7 @@ async def test_what_is_deployed_where(demo: DemoWorld) -> None:
 
 async def test_what_is_due_to_be_sunset(demo: DemoWorld) -> None:
     """S2-50: the old Aurora; its deployment, its route and the shop in the US depend on it. Before, nothing."""
-    found = by_id((await demo.ask("WhatIsDueToBeSunset", kinds=["model_version"]))["now"]["assets"])
+    found = by_id((await demo.ask("WhatIsDueToBeSunset", kinds=["model_version"]))["at"]["assets"])
     assert list(found) == ["model_version:aurora-4@2025-11"]
     old = found["model_version:aurora-4@2025-11"]
     assert old["successor"] == "asset:model_version:aurora-4@2026-03"
@@ -284,7 +285,7 @@ async def test_what_is_due_to_be_sunset(demo: DemoWorld) -> None:
 
 async def test_where_do_versions_differ(demo: DemoWorld) -> None:
     """S1-65, S1-66: Aurora 4 answers in two versions, and each says why; the other models in one."""
-    found = by_id((await demo.ask("WhereDoVersionsDiffer"))["now"]["assets"])
+    found = by_id((await demo.ask("WhereDoVersionsDiffer"))["at"]["assets"])
     versions = {
         model: {
             name(item["from"]["id"]): [name(end["source"]) for end in item["from"]["deployments"]]
@@ -301,14 +302,14 @@ async def test_where_do_versions_differ(demo: DemoWorld) -> None:
 
 async def test_which_model_families_do_we_use(demo: DemoWorld) -> None:
     """S0-22: three families, two models of Aurora's."""
-    found = by_id((await demo.ask("WhichModelFamiliesDoWeUse"))["now"]["assets"])
+    found = by_id((await demo.ask("WhichModelFamiliesDoWeUse"))["at"]["assets"])
     families = sorted(node["attributes"]["family"] for node in found.values())
     assert families == ["aurora", "aurora", "fraudnet", "lindwurm"]
 
 
 async def test_how_dependent_on_one_provider(demo: DemoWorld) -> None:
     """S3-44: three of five deployments are Aurora's, and everybody but fraud watch needs them."""
-    found = by_id((await demo.ask("HowDependentOnOneProvider"))["now"]["assets"])
+    found = by_id((await demo.ask("HowDependentOnOneProvider"))["at"]["assets"])
     assert {provider: len(node["deployments"]) for provider, node in found.items()} == {
         "provider:aurora": 3,
         "provider:lindwurm": 1,
@@ -345,12 +346,12 @@ async def test_who_owns_it(demo: DemoWorld) -> None:
 async def test_who_answers_for_exceptions(demo: DemoWorld) -> None:
     """S0-26: one of marketing's that has run out and that nobody owns, one of the people team's that holds."""
     found = await demo.ask("WhoAnswersForExceptions")
-    exceptions = by_id(found["now"]["assets"])
+    exceptions = by_id(found["at"]["assets"])
     shown = {
         window: (
             node["owner"],
             node["team"],
-            node["attributes"]["expires_at"] > found["now"]["moment"],
+            node["attributes"]["expires_at"] > found["at"]["moment"],
             [name(item["source"]) for item in node["holdsFor"]],
         )
         for window, node in exceptions.items()
@@ -379,7 +380,7 @@ async def test_which_gates_stand_before_actions(demo: DemoWorld) -> None:
 
 async def test_which_policy_governs_what(demo: DemoWorld) -> None:
     """S0-65: marketing's agent and workflow fall under none."""
-    found = by_id((await demo.ask("WhichPolicyGovernsWhat"))["now"]["assets"])
+    found = by_id((await demo.ask("WhichPolicyGovernsWhat"))["at"]["assets"])
     assert [asset for asset, node in found.items() if not node["governedBy"]] == [
         "agent:campaign-writer",
         "workflow:campaign-launch",
@@ -408,7 +409,7 @@ async def test_what_touched_it(demo: DemoWorld) -> None:
 
 async def test_what_has_drifted(demo: DemoWorld) -> None:
     """S0-115, S3-45: the tool's description; the agents that could call it cannot any more."""
-    (drift,) = nodes((await demo.ask("WhatHasDrifted", state=["OPEN"]))["now"]["drifts"])
+    (drift,) = nodes((await demo.ask("WhatHasDrifted", state=["OPEN"]))["at"]["drifts"])
     assert (drift["assetId"], drift["input"], drift["fieldName"], drift["quarantined"]) == (
         "asset:tool:audience.preview",
         "TOOLS",
@@ -428,7 +429,7 @@ def told(found: dict[str, Any]) -> set[tuple[str, str, str]]:
 async def test_which_grants_go_too_far(demo: DemoWorld) -> None:
     """S0-33, S0-76: two grants to write that no tool behind them needs, one of which has run out; and the writer calls
     a tool for which it holds no grant."""
-    assert told((await demo.ask("WhichGrantsGoTooFar"))["now"]) == {
+    assert told((await demo.ask("WhichGrantsGoTooFar"))["at"]) == {
         ("OUT_OF_SCOPE", "agent:campaign-writer", "tool:export.csv"),
         ("OVER_PERMISSIONED", "tool_grant:campaign-audience", ""),
         ("OVER_PERMISSIONED", "tool_grant:people-records", ""),
@@ -438,7 +439,7 @@ async def test_which_grants_go_too_far(demo: DemoWorld) -> None:
 
 async def test_which_tool_and_identity_risks_are_there(demo: DemoWorld) -> None:
     """S0-30: the worst first; nobody answers for the tool that nobody registered."""
-    found = (await demo.ask("WhichToolAndIdentityRisksAreThere"))["now"]
+    found = (await demo.ask("WhichToolAndIdentityRisksAreThere"))["at"]
     risks = told(found)
     assert {item for item in risks if item[1] == "tool:export.csv"} == {
         ("UNREGISTERED", "tool:export.csv", ""),
@@ -448,7 +449,7 @@ async def test_which_tool_and_identity_risks_are_there(demo: DemoWorld) -> None:
     severities = [item["severity"] for item in nodes(found["findings"])]
     assert severities == sorted(severities, key=["CRITICAL", "HIGH", "MODERATE", "LOW"].index)
     assert severities[0] == "CRITICAL"
-    mine = told((await demo.ask("WhichToolAndIdentityRisksAreThere", team=["people-ops"]))["now"])
+    mine = told((await demo.ask("WhichToolAndIdentityRisksAreThere", team=["people-ops"]))["at"])
     assert mine == {
         ("OVER_PERMISSIONED", "tool_grant:people-records", ""),
         ("EXPIRED", "tool_grant:people-records", ""),
@@ -458,7 +459,7 @@ async def test_which_tool_and_identity_risks_are_there(demo: DemoWorld) -> None:
 
 async def test_what_is_outside_the_plane(demo: DemoWorld) -> None:
     """S1-68: a tool nobody registered and the call of it that nobody declared; marketing, watched by nobody."""
-    assert told((await demo.ask("WhatIsOutsideThePlane"))["now"]) == {
+    assert told((await demo.ask("WhatIsOutsideThePlane"))["at"]) == {
         ("UNREGISTERED", "tool:export.csv", ""),
         ("OUT_OF_SCOPE", "agent:campaign-writer", "tool:export.csv"),
         ("UNMONITORED", "agent:campaign-writer", ""),
@@ -468,18 +469,18 @@ async def test_what_is_outside_the_plane(demo: DemoWorld) -> None:
 
 async def test_which_are_tier_one_in_fact(demo: DemoWorld) -> None:
     """S3-08: the route of every conversation: six agents, the care desk, two guardrails and two suites use it."""
-    assert told((await demo.ask("WhichAreTierOneInFact"))["now"]) == {("UNPROMOTED", "route:chat", "")}
-    assert told((await demo.ask("WhichAreTierOneInFact", kind=["model"]))["now"]) == set()
+    assert told((await demo.ask("WhichAreTierOneInFact"))["at"]) == {("UNPROMOTED", "route:chat", "")}
+    assert told((await demo.ask("WhichAreTierOneInFact", kind=["model"]))["at"]) == set()
 
 
 async def test_do_assumptions_match_live_use(demo: DemoWorld) -> None:
     """S0-114: for marketing they do not; for the care team they do."""
-    assert told((await demo.ask("DoAssumptionsMatchLiveUse", team=["marketing"]))["now"]) == {
+    assert told((await demo.ask("DoAssumptionsMatchLiveUse", team=["marketing"]))["at"]) == {
         ("DRIFTED", "tool:audience.preview", "tools"),
         ("OUT_OF_SCOPE", "agent:campaign-writer", "tool:export.csv"),
         ("EXPIRED", "exception_window:campaign-without-gate", ""),
     }
-    assert told((await demo.ask("DoAssumptionsMatchLiveUse", team=["customer-care"]))["now"]) == set()
+    assert told((await demo.ask("DoAssumptionsMatchLiveUse", team=["customer-care"]))["at"]) == set()
 
 
 async def test_what_is_missing_or_wrong(demo: DemoWorld) -> None:
@@ -644,3 +645,42 @@ async def test_two_roles_see_the_same_story(demo: DemoWorld) -> None:
         ann, admin, carol = [(await demo.here.post(body, by)).content for by in ("ann", "admin", "carol")]
         assert ann == admin == carol
         assert b'"errors"' not in ann
+
+
+AT_ANY_MOMENT: Final = tuple(
+    name
+    for name, text in sorted(operations().items())
+    if "at(time: $time, knownAt: $knownAt)" in text and "$time: DateTime," in text
+)
+
+
+async def test_questions_are_asked_of_any_moment(demo: DemoWorld) -> None:
+    """S0-72, S0-92: left out, it is now; of the moment before anything was there, nothing; of the one at which only the
+    file was applied, what it says: not what happened since."""
+    given = {"of": "agent:support-triage", "id": "asset:agent:support-triage", "from": "agent:support-triage"}
+    given |= {"to": "dataset:customer-profiles", "asset": "agent:support-triage"}
+    assert len(AT_ANY_MOMENT) >= 25
+    for operation in AT_ANY_MOMENT:
+        text = operations()[operation]
+        variables = {name: value for name, value in given.items() if f"${name}: ID!" in text}
+        now_, then = (
+            await demo.ask(operation, **variables),
+            await demo.ask(operation, **variables, time=await moment(demo)),
+        )
+        assert (now_["at"]["position"], then["at"]["position"]) == (
+            (await demo.here.ask("{ now { position } }"))["now"]["position"],
+            demo.before,
+        ), operation
+    for operation in (
+        "WhichSystemsReachWhat",
+        "WhichAgentsCanAct",
+        "WhichPolicyGovernsWhat",
+        "WhichDataDoesRetrievalExpose",
+    ):
+        nothing = await demo.ask(operation, time="2001-01-01T00:00:00Z")
+        assert nothing["at"]["assets"]["edges"] == [], operation
+    for operation in ("WhatIsOutsideThePlane", "WhichGrantsGoTooFar"):
+        nothing = await demo.ask(operation, time="2001-01-01T00:00:00Z")
+        assert nothing["at"]["findings"]["total"] == 0, operation
+        before = await demo.ask(operation, time=await moment(demo))
+        assert before["at"]["findings"] != (await demo.ask(operation))["at"]["findings"], operation
