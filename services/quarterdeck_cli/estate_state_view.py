@@ -60,7 +60,10 @@ def blast_lines(found: Mapping[str, Any]) -> Iterator[Text]:
     from rich.text import Text
 
     of = found["of"]
-    yield Text(f"{visible(of['id'])}: {many(found['total'], 'object')} depend on it", style="bold")
+    yield Text(
+        f"{visible(of['id'])}: {many(found['total'], 'object')} {'depends' if found['total'] == 1 else 'depend'} on it",
+        style="bold",
+    )
     yield Text("whom to call, nearest first", style="bold")
     for person in found["people"]:
         yield Text(f"  {_person(person)}", style="" if person["owner"] or person["team"] else "bold red")
