@@ -223,10 +223,12 @@ def accept_drift(
     reason: NeededWhy,
     json: AsJson = False,
 ) -> None:
-    """Take what was found as the new pin, having read it."""
+    """Take what was found as the new pin, having read it. If it is as pinned again, the drift is closed instead."""
     with Api(json=json) as api:
         done = _run(api, "accept_drift", asset=plain(asset), drift_id=drift_id, reason=reason)
-    _said(done, json, f"what was found is the new pin of {visible(plain(asset))}")
+    moved = any(event.get("type") == "asset.changed" for event in done.get("events", ()))
+    told = "what was found is the new pin of" if moved else "the drift is closed, no pin had to move:"
+    _said(done, json, f"{told} {visible(plain(asset))}")
 
 
 def _run(api: Api, name: str, **body: Any) -> dict[str, Any]:

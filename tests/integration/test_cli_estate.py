@@ -287,6 +287,34 @@ async def test_every_command_of_the_estate(filled: Journey) -> None:
     assert (await filled.cli("estate", "change", "tool:refund", by="otto"))[0] == 2
 
 
+async def test_accepting_a_drift_says_what_became_of_the_pin(filled: Journey) -> None:
+    """It moved, or there was nothing to move; and nothing else moves it."""
+    one, two = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+    noted = ("--input", "tools", "--field", "digest", "--expected", one, "--found", two)
+
+    async def do(*words: str) -> str:
+        code, out, err = await filled.cli("estate", *words, by="otto")
+        assert code == 0, (words, err)
+        await filled.projected()
+        return out
+
+    async def accepted() -> str:
+        (drift,) = (await parsed(filled, "estate", "drift"))["drifts"]
+        return await do("accept-drift", "tool:lookup", drift["id"], "-m", "read it")
+
+    await do("register", "tool:lookup", "--set", f"attributes.digest={two}", "--set", f"attributes.pinned={one}")
+    await do("note-drift", "tool:lookup", *noted)
+    await do("change", "tool:lookup", "--set", f"attributes.digest={one}")
+    assert "the drift is closed, no pin had to move: tool:lookup" in await accepted()
+    await do("change", "tool:lookup", "--set", f"attributes.digest={two}")
+    words = ("estate", "change", "tool:lookup", "--set", f"attributes.pinned={two}")
+    code, _, err = await filled.cli(*words, by="otto")
+    assert (code, "accepts a drift" in err) == (1, True)
+    await do("note-drift", "tool:lookup", *noted)
+    assert "what was found is the new pin of tool:lookup" in await accepted()
+    assert (await parsed(filled, "estate", "show", "tool:lookup"))["attributes"]["pinned"] == two
+
+
 async def test_reach_and_ways(filled: Journey) -> None:
     """What reaches the data, through what, under which controls, and what would close it."""
     found = await parsed(filled, "estate", "reach", "dataset:orders", "--backward", "--kind", "agent")

@@ -16,7 +16,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp_world import Raw, crm, raw, serving
 from sources_world import LOCAL, Sources, document
 
-from quarterdeck_domain.estate.events import EstateApplied
+from quarterdeck_domain.estate.events import AssetChanged, EstateApplied
 from quarterdeck_domain.estate.source_events import SourceFailed, SourceSynced
 from quarterdeck_readmodels.estate import Asset, Drift, Relation
 
@@ -262,6 +262,47 @@ async def test_a_tool_that_became_part_of_another_is_imported_as_that(here: Grap
         assert (await door.imported())["counts"]["quarantine"] == 1
     tool = await row(here, "tool:refund")
     assert (tool.lifecycle, tool.title) == ("quarantined", "Refund")
+
+
+async def test_what_a_source_said_of_others_objects_ends_with_it(here: GraphWorld) -> None:
+    """The object came from somebody else first and is not gone; what this source said of it is withdrawn."""
+    door = Sources(here)
+    await door.command("register_asset", asset="model:m", facts={})
+    provider = {"provider:vllm": {}}
+    files = [
+        {"model:m": {"relations": {"deployed_in": ["provider:vllm"]}}, "model:n": {}, **provider},
+        {"model:n": {}, **provider},
+    ]
+    said = [json.dumps({"version": 1, "source": "x", "assets": assets}).encode() for assets in files]
+    async with document(*said) as url:
+        await door.add(f"{url}/estate.json", "vllm", "estate")
+        await door.imported("vllm")
+        assert await related(here, "model:m") == {"model:m deployed_in provider:vllm"}
+        done = await door.imported("vllm")
+    assert (done["counts"]["unrelate"], done["gone"]) == (1, 0)
+    assert await related(here, "model:m") == set()
+
+
+async def test_two_sources_that_differ_do_not_undo_each_other_for_ever(here: GraphWorld) -> None:
+    """Each is heard once; then the word of the first one holds, the other is told of, and nothing more is recorded."""
+    door = Sources(here)
+
+    def file(provider: str) -> bytes:
+        assets = {"model:m": {"attributes": {"provider": provider}}}
+        return json.dumps({"version": 1, "source": "x", "assets": assets}).encode()
+
+    async with document(file("vllm")) as first, document(file("m2")) as second:
+        await door.add(f"{first}/estate.json", "vllm", "estate")
+        await door.add(f"{second}/estate.json", "m2", "estate")
+        for source in ("vllm", "m2", "vllm"):
+            assert (await door.imported(source))["changed"]
+        recorded = len(await door.events(AssetChanged))
+        for _ in range(5):
+            for source in ("m2", "vllm"):
+                assert not (await door.imported(source))["changed"]
+    assert len(await door.events(AssetChanged)) == recorded == 2
+    model = await row(here, "model:m")
+    assert (model.attributes["provider"], model.contested) == ("vllm", {"attributes.provider": {"m2": "m2"}})
 
 
 async def test_a_server_moves_no_pin_and_speaks_in_no_other_name(here: GraphWorld) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,12 @@ from quarterdeck_domain.estate.events import (
     AssetQuarantined,
     AssetRegistered,
     AssetRetired,
+    AssetsMerged,
     DriftAccepted,
     DriftDetected,
 )
 from quarterdeck_domain.estate.plan import Declaration, Entry, Plan, Standing, applied, make_plan
+from quarterdeck_domain.estate.slices import ChangeAsset, MergeAssets
 from quarterdeck_domain.estate.slices_drift import AcceptDrift, DetectDrift
 from quarterdeck_domain.estate.values import check_facts
 from quarterdeck_domain.events import Event
@@ -252,6 +255,59 @@ def test_what_was_looked_at_is_what_is_accepted() -> None:
     assert len(log.when(accept("one"))) == 1
     back = house(seen_as("b"), drift_to("b", "one"), seen_as("a"))
     assert len(back.when(accept("one"))) == 1
+
+
+def test_a_pin_moves_by_accepting_a_drift_alone() -> None:
+    """No command sets, unsets or dates it once there is one; where there is none, somebody may say it."""
+    log = house(seen_as("b"), drift_to("b", "one"))
+    for set_, options in (
+        ({"pinned": found("b")[DIGEST]}, {}),
+        ({"pinned_parts": {"description": pin("x")}}, {}),
+        ({}, {"unset": [PINNED]}),
+        ({"pinned": found("a")[DIGEST]}, {"valid_from": datetime(2026, 1, 1, tzinfo=UTC)}),
+    ):
+        given_ = {"set": {"attributes": set_} if set_ else {}, "actor": ANN, **options}
+        log.refuses(ChangeAsset(asset=TOOL, **given_), WrongState, "accepts a drift")
+    same = ChangeAsset(asset=TOOL, set={"attributes": {"pinned": found("a")[DIGEST]}}, actor=ANN)
+    assert log.decide(same).events == ()
+    log.given(AssetRegistered(asset="tool:x", facts={"lifecycle": "live"}, source="s"))
+    first = ChangeAsset(asset="tool:x", set={"attributes": {"pinned": pin("x")}}, actor=ANN)
+    assert len(log.decide(first).events) == 1
+
+
+def test_no_file_and_no_import_moves_a_pin() -> None:
+    """A file that says another one is refused, an import's is not taken over; the same again is nothing."""
+    stands = after(None, planned(found("a"), None).events)
+    moved = {PINNED: found("b")[DIGEST]}
+    for confidence in ("imported", "observed"):
+        wanted = Declaration(source="x", assets={TOOL: Entry(facts=moved)}, confidence=confidence)
+        assert make_plan(wanted, Standing(facts={TOOL: stands}, relations={}), "run").steps == ()
+    file = Declaration(source="x", assets={TOOL: Entry(facts=moved)})
+    with pytest.raises(InvalidInput, match="accept the drift"):
+        make_plan(file, Standing(facts={TOOL: stands}, relations={}), "run")
+    unset = Declaration(source="x", assets={TOOL: Entry(facts={PINNED: None})})
+    with pytest.raises(InvalidInput, match="accept the drift"):
+        make_plan(unset, Standing(facts={TOOL: stands}, relations={}), "run")
+    again = Declaration(source="x", assets={TOOL: Entry(facts={PINNED: stands[PINNED]})})
+    assert make_plan(again, Standing(facts={TOOL: stands}, relations={}), "run").steps == ()
+    assert len(make_plan(file, Standing(facts={TOOL: {"lifecycle": "live"}}, relations={}), "run").steps) == 1
+
+
+def test_what_drifted_becomes_part_of_nothing_before_somebody_has_looked() -> None:
+    """Its drift would be nobody's; and a pin is not taken over by what has a digest of its own."""
+    other = AssetRegistered(asset="tool:x", facts={"lifecycle": "live", DIGEST: pin("x")}, source="s")
+    log = house(seen_as("b"), drift_to("b", "one"), other)
+    merge = MergeAssets(survivor="tool:x", merged=TOOL, actor=ANN)
+    log.refuses(merge, WrongState, "accept its drift", drift_id=named("drf", "one"))
+    log.when(accept("one"))
+    (merged,) = log.when(merge)
+    assert isinstance(merged, AssetsMerged)
+    assert not {DIGEST, PARTS, PINNED, PINNED_PARTS} & merged.adopted.keys()
+    assert merged.adopted["description"] == "b"
+    mine = house(seen_as("b"), drift_to("b", "one"), other)
+    assert len(mine.when(MergeAssets(survivor=TOOL, merged="tool:x", actor=ANN))) == 1
+    over = house(seen_as("b"), drift_to("b", "one"), other, AssetRetired(asset=TOOL))
+    assert len(over.when(merge)) == 1
 
 
 def test_a_change_of_the_tool_races_with_accepting_it() -> None:

@@ -21,7 +21,7 @@ PARTS: Final = "attributes.parts"
 PINNED_PARTS: Final = "attributes.pinned_parts"
 
 _NAMES: Final = uuid.UUID("5b1f7a4e-3f0b-5c7d-9a68-0c1d6f8e2b47")
-_INPUTS: Final[Mapping[str, DriftInput]] = {
+INPUTS: Final[Mapping[str, DriftInput]] = {
     "model": "model",
     "model_version": "model",
     "deployment": "model",
@@ -50,7 +50,7 @@ def find_drift(asset: str, before: Mapping[str, Any], found: Mapping[str, Any], 
     return DriftDetected(
         drift_id=make_id("drf", uuid.uuid5(_NAMES, f"{run} {asset} {digest}")),
         asset=asset,
-        input=_INPUTS.get(asset.partition(":")[0], "tools"),
+        input=INPUTS.get(asset.partition(":")[0], "tools"),
         field=", ".join(changed) or "digest",
         expected=pinned,
         found=digest,

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from quarterdeck_domain.checks import legible
-from quarterdeck_domain.estate.drift import DIGEST, PINNED, is_fact
-from quarterdeck_domain.estate.finding_types import Finding, command
+from quarterdeck_domain.estate.drift import DIGEST, INPUTS, PINNED, is_fact
+from quarterdeck_domain.estate.finding_types import Commands, Finding, command
 from quarterdeck_domain.estate.landscape import Landscape, Noted, Object
 from quarterdeck_domain.estate.voices import BASE
 
@@ -163,8 +163,15 @@ def drifted(landscape: Landscape) -> Iterator[Finding]:
                 type="drifted",
                 asset=name,
                 message=f"its digest is {digest}, and {pinned} was pinned when it was reviewed",
-                mend=command("change", name, "--set", f"{PINNED}={digest}"),
+                mend=_note(name, pinned, digest),
             )
+
+
+def _note(name: str, pinned: str, digest: str) -> Commands:
+    """Return what notes that something is not as pinned, so that somebody can accept it: a pin moves by that alone."""
+    what = INPUTS.get(name.partition(":")[0], "tools")
+    said = ("--input", what, "--field", "digest", "--expected", pinned, "--found", digest)
+    return command("note-drift", name, *said)
 
 
 def _noted(found: Object, group: list[Noted], *, alone: bool) -> Finding:
@@ -175,7 +182,7 @@ def _noted(found: Object, group: list[Noted], *, alone: bool) -> Finding:
     if not alone and digest == pinned:
         state = "was not what was pinned, and is again"
     elif not alone and digest and digest != drift.found:
-        fix = command("change", found.id, "--set", f"{PINNED}={digest}")
+        fix = _note(found.id, str(pinned), str(digest))
     earlier = f" ({len(group) - 1} before it)" if len(group) > 1 else ""
     return Finding(
         type="drifted",

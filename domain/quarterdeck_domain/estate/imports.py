@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 GONE: Final = "attributes.gone"
 """The source that an object came from and that offers it no longer."""
 CAUTIONS: Final = "attributes.cautions"
-_COMPARED: Final = (DIGEST, PARTS, CAUTIONS)
+COMPARED: Final = frozenset({DIGEST, PARTS, CAUTIONS})
 """What is said of an object under an alias too, so that a change of it is noticed."""
 
 
@@ -100,8 +100,8 @@ def _without_pins(entry: Entry, environment: str | None) -> Entry:
 
 
 def _gaps(entry: Entry, *, compared: bool) -> Entry:
-    kept = {field: value for field, value in entry.facts.items() if compared and field in _COMPARED}
-    rest = {field: value for field, value in entry.facts.items() if value is not None and field not in _COMPARED}
+    kept = {field: value for field, value in entry.facts.items() if compared and field in COMPARED}
+    rest = {field: value for field, value in entry.facts.items() if value is not None and field not in COMPARED}
     first: dict[str, Any] = {field: value for field, value in (rest | entry.first).items() if field != "lifecycle"}
     if not compared:
         first = {field: value for field, value in first.items() if field not in {PINNED, PINNED_PARTS}}
@@ -126,7 +126,7 @@ def _joined(own: Entry, other: Entry) -> Entry:
     for relation, links in other.relations.items():
         known = {link.to for link in relations.get(relation, ())}
         relations[relation] = (*relations.get(relation, ()), *(link for link in links if link.to not in known))
-    rest = {field: value for field, value in other.facts.items() if value is not None and field not in _COMPARED}
+    rest = {field: value for field, value in other.facts.items() if value is not None and field not in COMPARED}
     first = {
         field: value
         for field, value in (rest | other.first | own.first).items()

@@ -12,6 +12,7 @@ from quarterdeck_domain.access.values import CommandSlice
 from quarterdeck_domain.checks import MAX_REASON, line, optional_line
 from quarterdeck_domain.errors import InvalidInput, WrongState
 from quarterdeck_domain.estate.asset import AssetFold
+from quarterdeck_domain.estate.drift import DIGEST, PARTS, PINNED, PINNED_PARTS
 from quarterdeck_domain.estate.events import (
     AssetChanged,
     AssetDeprecated,
@@ -22,6 +23,8 @@ from quarterdeck_domain.estate.events import (
     AssetReleased,
     AssetRetired,
     AssetsMerged,
+    DriftAccepted,
+    DriftDetected,
 )
 from quarterdeck_domain.estate.secrets import refuse_secrets
 from quarterdeck_domain.estate.values import check_changes, check_facts, check_not_over, check_validity, flat
@@ -30,6 +33,7 @@ from quarterdeck_domain.slices import Decision, boundary
 
 EDITORS: Final = ("operator", "administrator")
 MAX_SOURCE: Final = 120
+_PINS: Final = frozenset({DIGEST, PARTS, PINNED, PINNED_PARTS})
 
 
 class _OnAsset(CommandSlice):
@@ -120,6 +124,14 @@ class ChangeAsset(_OnAsset):
         if "lifecycle" in self.changes and facts.get("lifecycle") == "quarantined":
             raise WrongState(f"{self.asset.asset} is in quarantine; release it first", asset=self.asset.asset)
         dated = self.valid_from is not None or self.valid_to is not None
+        pins = [name for name in (PINNED, PINNED_PARTS) if name in self.changes]
+        if pins and (dated or (facts.get(PINNED) and any(facts.get(name) != self.changes[name] for name in pins))):
+            raise WrongState(
+                f"{pins[0]} is said once, and moves only when somebody accepts a drift: note the drift, if nobody has, "
+                "and accept it",
+                asset=self.asset.asset,
+                field=pins[0],
+            )
         # To say what is said already is news where sources disagree, or where nobody had declared the object.
         settles = not self.asset.contested.isdisjoint(self.changes) or self.asset.confidence == "observed"
         if not dated and not settles and all(facts.get(name) == value for name, value in self.changes.items()):
@@ -237,6 +249,22 @@ class MergeAssets(_OnAsset):
         if self.asset.kind != self.others[0].kind:
             raise InvalidInput("only objects of one kind can be one", survivor=survivor, merged=merged)
         self.reason = optional_line(reason, "reason", limit=MAX_REASON)
+        self._open: dict[str, None] = {}
+
+    def consistency_boundary(self) -> DCBQuery:
+        everyone = (self.asset, *self.others)
+        drifts = ((DriftDetected, DriftAccepted), (f"asset:{self.others[0].asset}",))
+        return boundary(*self.house(), *(one.needs() for one in everyone), drifts)
+
+    def apply(self, event: RecordedEvent) -> None:
+        super().apply(event)
+        match event.payload:
+            case DriftDetected(asset=name, drift_id=drift_id) if name == self.others[0].asset:
+                self._open[drift_id] = None
+            case DriftAccepted(drift_id=drift_id):
+                self._open.pop(drift_id, None)
+            case _:
+                pass
 
     def decide(self, now: datetime) -> Decision:
         self.require_role(*EDITORS)
@@ -250,10 +278,22 @@ class MergeAssets(_OnAsset):
                 survivor=self.asset.asset,
                 merged=other.asset,
             )
+        if self._open and theirs.get("lifecycle") != "retired":
+            raise WrongState(
+                f"{other.asset} is not as it was pinned, and nobody would look at that once it is part of something "
+                "else: accept its drift first",
+                asset=other.asset,
+                drift_id=next(iter(self._open)),
+            )
+        # A pin belongs to the digest that it was taken of: of another's, it would be drift.
+        kept = {"lifecycle", *(_PINS if any(mine.get(name) for name in _PINS) else ())}
         adopted = {
             name: value
             for name, value in theirs.items()
-            if name != "lifecycle" and value not in (None, [], ()) and mine.get(name) in (None, [], ())
+            if name != "lifecycle"
+            and name not in kept
+            and value not in (None, [], ())
+            and mine.get(name) in (None, [], ())
         }
         return _one(AssetsMerged(survivor=self.asset.asset, merged=other.asset, adopted=adopted, reason=self.reason))
 
