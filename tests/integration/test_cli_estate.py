@@ -335,8 +335,31 @@ async def test_reach_and_ways(filled: Journey) -> None:
     assert "  └ exposes tool:refund\n      must hold: gated_by approval_path:default\n" in out
     assert "to close every way: 1 of " in out
     code, out, _ = await filled.cli("estate", "ways", "dataset:orders", "agent:support-bot", by="audra")
-    assert (code, out) == (0, "No way leads from dataset:orders to agent:support-bot over 6 steps.\n")
+    assert (code, out) == (0, "No way leads from dataset:orders to agent:support-bot.\n")
+    code, out, _ = await filled.cli("estate", "ways", "agent:support-bot", "dataset:orders", "--hops", "2", by="audra")
+    assert "over at most 2 steps, but longer ones do: leave out --hops to see them\nto close every way: 1 of" in out
+    code, out, _ = await filled.cli("estate", "reached-by", "dataset:orders", "--hops", "2", by="audra")
+    assert (code, out) == (0, "  … 1 more can, over more than 2 steps; leave out --hops to see them\n")
     assert (await refused(filled, "estate", "reach", "agent:nobody", by="audra"))["code"] == "not_found"
+
+
+async def test_many_are_shown_whole(there: Journey, tmp_path: Path) -> None:
+    """A hundred and fifty agents under nineteen policies each: more than one answer may hold, and all of it is shown."""
+    policies = [f"policy_bundle:p{number}" for number in range(19)]
+    agents = [f"agent:a{number:03}" for number in range(150)]
+    relations = {"reads": ["dataset:orders"], "governed_by": policies}
+    assets: dict[str, Any] = dict.fromkeys(["dataset:orders", *policies])
+    file = {"version": 1, "source": "platform", "assets": assets | {name: {"relations": relations} for name in agents}}
+    await apply(there, tmp_path, json.dumps(file))
+    found = await parsed(there, "estate", "reached-by", "dataset:orders")
+    assert [item["asset"]["id"] for item in found["accesses"]] == agents
+    assert (found["total"], {len(item["controls"]) for item in found["accesses"]}) == (150, {19})
+    code, out, _ = await there.cli("estate", "reached-by", "dataset:orders", by="audra")
+    assert (code, sum(line.startswith("agent:") for line in out.splitlines())) == (0, 150)
+    found = await parsed(there, "estate", "reach", "dataset:orders", "--backward")
+    assert [item["asset"]["id"] for item in found["reached"]] == agents
+    found = await parsed(there, "estate", "reached-by", "dataset:orders", "--limit", "120")
+    assert (len(found["accesses"]), found["total"]) == (120, 150)
 
 
 async def test_as_of_then(filled: Journey, tmp_path: Path) -> None:

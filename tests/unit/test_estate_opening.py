@@ -51,6 +51,10 @@ def test_the_fewest_changes_open_a_way(now: frozenset[Edge], new: frozenset[Edge
         return
     found = frozenset(changes(path, fresh))
     assert way(graph, everything - found)
+    # Of all ways with so few changes it is a shortest one.
+    every = graph.paths("a", "f", most=10_000)[0]
+    costs = [(len(changes(one, fresh)), len(one)) for one in every]
+    assert min(costs) == (len(found), len(path))
     for size in range(len(found)):
         assert not any(
             way(graph, everything - frozenset(some)) for some in combinations(sorted(everything, key=str), size)

@@ -48,8 +48,8 @@ def with_moved(objects: Mapping[str, Object], ties: Iterable[Tie]) -> list[Tie]:
             found[places[ends]] = _both(found[places[ends]], tie)
             continue
         places[ends] = len(found)
-        said = {name: getattr(tie, name) for name in ("declared", "since", "first_seen", "last_seen")}
-        found.append(Moved(source=source, relation=tie.relation, target=target, recorded=tie.ends, **said))
+        said = {name: getattr(tie, name) for name in tie.__struct_fields__}
+        found.append(Moved(**{**said, "source": source, "target": target}, recorded=tie.ends))
     return found
 
 

@@ -7,7 +7,6 @@ would be a way, and without any one of them there would not.
 
 from __future__ import annotations
 
-import heapq
 from typing import Final
 
 from quarterdeck_domain.estate.cuts import Candidate, Cut, closes_all, cut
@@ -21,16 +20,28 @@ def fewest(graph: Graph, start: str, end: str, fresh: Closed) -> tuple[Edge, ...
     """Return a way with the fewest fresh objects and relations, of these a shortest one; empty if there is no way."""
     best = {start: (int(start in fresh.nodes), 0)}
     before: dict[str, Edge] = {}
-    waiting = [(*best[start], start)]
+    waiting = {best[start][0]: [start]}
     while waiting:
-        cost, steps, node = heapq.heappop(waiting)
-        if node == end or (cost, steps) != best[node]:
-            continue
-        for edge in graph.out.get(node, ()):
-            there = cost + (edge in fresh.edges) + (edge.target in fresh.nodes), steps + 1
-            if edge.target not in best or there < best[edge.target]:
-                best[edge.target], before[edge.target] = there, edge
-                heapq.heappush(waiting, (*there, edge.target))
+        cost = min(waiting)  # of at most three: a step costs nothing, one or two
+        # Of one cost, in order of steps: what came from a lower one, and what follows from here.
+        entering = sorted(((best[node][1], node) for node in waiting.pop(cost)), reverse=True)
+        layer: list[str] = []
+        steps = 0
+        while layer or entering:
+            if not layer:
+                steps = entering[-1][0]
+            while entering and entering[-1][0] <= steps:
+                layer.append(entering.pop()[1])
+            following: list[str] = []
+            for node in layer:
+                if best[node] != (cost, steps):
+                    continue
+                for edge in graph.out.get(node, ()):
+                    there = cost + (edge in fresh.edges) + (edge.target in fresh.nodes), steps + 1
+                    if edge.target not in best or there < best[edge.target]:
+                        best[edge.target], before[edge.target] = there, edge
+                        (following if there[0] == cost else waiting.setdefault(there[0], [])).append(edge.target)
+            layer, steps = following, steps + 1
     path: list[Edge] = []
     here = end
     while here != start:
