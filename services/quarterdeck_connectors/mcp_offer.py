@@ -1,8 +1,9 @@
 """What an MCP server offers, as a declaration: the server, one tool per tool, datasets for its resources, its prompts.
 
 Everything here was written by the server. Names and descriptions are kept as data and made legible; what they say is
-never acted upon. Annotations of tools are hints by the standard's own words: they are kept as `hints`, and only the
-first guess of privileges and side effect is made of them, which people correct and no later import takes back.
+never acted upon. Annotations of tools are hints by the standard's own words: they are kept as `hints`, and the first
+guess of privileges and side effect is made of them only where somebody has said that the server is trusted
+(`estate.offers`); else a tool is taken to write. People correct a first guess, and no later import takes that back.
 
 A tool's digest is over what a model is shown and what a reviewer has read: title, description, input and output schema,
 annotations; not over icons and `_meta`. It does not depend on the version of the protocol that was spoken.
@@ -25,6 +26,7 @@ from quarterdeck_connectors.draft import Draft, Imported, block, line
 from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_connectors.mcp_text import Looking
 from quarterdeck_domain.checks import legible
+from quarterdeck_domain.estate.offers import CAREFUL
 
 Item = Mapping[str, Any]
 """A tool, resource, template or prompt as it came: JSON."""
@@ -130,12 +132,12 @@ class _Reading:
                 "digest": digest,
                 "cautions": list(self.looking.cautions((offer.instructions, *_texts(said)))) or None,
             },
-            {"trust": "unreviewed"},
+            {"trust": "unreviewed", "offer": _digest(sorted(str(tool.get("name")) for tool in offer.tools), said)},
         )
         self.draft.lists(self.root, "exposes")
 
     def read_tool(self, tool: Item) -> None:
-        """Say what a tool is: its digests, its hints, and the first guess of what it may do."""
+        """Say what a tool is: its digests, its hints, and the careful first guess of what it may do."""
         digest, parts = tool_digests(tool)
         annotations = tool.get("annotations") or {}
         title = line(tool.get("title")) or line(annotations.get("title"))
@@ -150,8 +152,8 @@ class _Reading:
         first = {
             "pinned": digest,
             "pinned_parts": parts,
-            "privileges": ["read"] if annotations.get("readOnlyHint") is True else ["write"],
-            "side_effect": _side_effect(annotations),
+            "privileges": list(CAREFUL["privileges"]),
+            "side_effect": CAREFUL["side_effect"],
         }
         self._add("tool", str(tool["name"]), str(tool["name"]), facts, attributes, first)
 
@@ -197,12 +199,6 @@ def _unset(asset: str) -> dict[str, None]:
     # What a tool's server does not say any more is not said; where it never described a thing, people may have.
     of_tools = ("title", "description", "attributes.hints") if asset.startswith("tool:") else ()
     return dict.fromkeys((*of_tools, "attributes.cautions"))
-
-
-def _side_effect(annotations: Item) -> str:
-    if annotations.get("readOnlyHint") is True:
-        return "none"
-    return "idempotent" if annotations.get("idempotentHint") is True else "at_most_once"
 
 
 def _is_said(annotations: Item, name: str) -> bool:

@@ -13,7 +13,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from access_world import World
@@ -22,14 +22,18 @@ from mcp.server.mcpserver import MCPServer
 from mcp_world import CURRENT, PREVIOUS, Raw, certified, crm, raw, serving
 
 from quarterdeck_api.auth.caller import Caller
+from quarterdeck_api.commands.idempotency import fresh_id
 from quarterdeck_api.estate.apply import Done, apply, plan
 from quarterdeck_connectors.bounded_http import is_internal
 from quarterdeck_connectors.draft import Imported
 from quarterdeck_connectors.errors import SourceAway, UnreadableSource
 from quarterdeck_connectors.mcp_server import LIMITS, Limits, import_mcp_server
 from quarterdeck_connectors.mcp_stdio import import_mcp_program
-from quarterdeck_domain.estate.plan import Declaration
+from quarterdeck_domain.estate.events import AssetRegistered
+from quarterdeck_domain.estate.plan import Declaration, read_declaration
 from quarterdeck_domain.events import Actor
+from quarterdeck_ledger.facts import new_events
+from quarterdeck_ledger.interface import Context
 from quarterdeck_readmodels.estate import Asset, Drift
 
 TOOL = {"name": "t", "inputSchema": {"type": "object"}}
@@ -77,12 +81,32 @@ async def test_hints_are_claims_and_make_first_guesses_only() -> None:
     refund, lookup = assets["tool:crm/refund"], assets["tool:crm/lookup"]
     assert refund.facts["attributes.hints"] == ["readOnlyHint=false", "idempotentHint=true"]
     assert refund.first["attributes.privileges"] == ["write"]
-    assert refund.first["attributes.side_effect"] == "idempotent"
-    assert lookup.first["attributes.privileges"] == ["read"]
-    assert lookup.first["attributes.side_effect"] == "none"
+    assert lookup.facts["attributes.hints"] == ["readOnlyHint=true"]
+    for tool in (refund, lookup):
+        assert tool.first["attributes.privileges"] == ["write"]
+        assert tool.first["attributes.side_effect"] == "at_most_once"
     assert "attributes.privileges" not in refund.facts
     assert refund.first["attributes.pinned"] == refund.facts["attributes.digest"]
-    assert assets["mcp_server:crm"].first == {"attributes.trust": "unreviewed"}
+    offer = assets["mcp_server:crm"].first["attributes.offer"]
+    assert assets["mcp_server:crm"].first == {"attributes.trust": "unreviewed", "attributes.offer": offer}
+
+
+@pytest.mark.parametrize(
+    ("trust", "privileges", "side_effect"),
+    [("trusted", ["read"], "none"), ("unreviewed", ["write"], "at_most_once"), (None, ["write"], "at_most_once")],
+)
+async def test_hints_count_where_somebody_trusts_the_server(
+    here: GraphWorld, trust: str | None, privileges: list[str], side_effect: str
+) -> None:
+    """What says of itself that it only reads is taken to write, until somebody has said to believe its server."""
+    said = {} if trust is None else {"attributes": {"trust": trust}}
+    file = read_declaration({"version": 1, "source": "platform", "assets": {"mcp_server:crm": said}})
+    await applied(here, file)
+    async with serving(crm(read_only=True)) as url:
+        await applied(here, (await read(url)).declaration)
+    tool, _ = await rows(here, "tool:crm/refund")
+    assert (tool.attributes["privileges"], tool.attributes["side_effect"]) == (privileges, side_effect)
+    assert tool.attributes["hints"] == ["readOnlyHint=true", "idempotentHint=true"]
 
 
 async def test_digests_do_not_depend_on_the_version_or_the_moment() -> None:
@@ -231,6 +255,74 @@ async def test_a_tool_that_goes_and_comes_back_changed_is_drift(here: GraphWorld
     tool, (drift,) = await rows(here, "tool:crm/refund")
     assert (drift.field, drift.quarantined) == ("annotations", False)
     assert tool.attributes["privileges"] == ["write"]
+
+
+def with_more(*names: str) -> MCPServer:
+    """Return the server with tools that it did not have."""
+    server = crm()
+    for name in names:
+
+        def more(order: str) -> str:
+            raise AssertionError("an importer calls no tool")
+
+        server.add_tool(more, name=name, description="Pay back, faster.")
+    return server
+
+
+@pytest.mark.parametrize("policy", ["note", "quarantine"])
+async def test_a_tool_that_comes_after_the_review_is_drift_of_the_server(
+    here: GraphWorld, policy: Literal["note", "quarantine"]
+) -> None:
+    """A rug-pull by addition: noted once, at the server; by policy the tool waits in quarantine until it is released.
+    Accepting moves the pin."""
+    async with serving(crm()) as url:
+        await applied(here, (await read(url, on_drift=policy)).declaration)
+    server, drifts = await rows(here, "mcp_server:crm")
+    pin = server.attributes["offer"]
+    assert drifts == []
+    async with serving(with_more("refund2")) as url:
+        wanted = (await read(url, on_drift=policy)).declaration
+    done = await applied(here, wanted)
+    assert (done.counts["drift"], done.counts.get("quarantine", 0)) == (1, int(policy == "quarantine"))
+    assert (await applied(here, wanted)).run is None
+    server, (drift,) = await rows(here, "mcp_server:crm")
+    assert (drift.input, drift.field, drift.expected, drift.state) == ("tools", "offer", pin, "open")
+    assert "tool:crm/refund2" in drift.evidence
+    assert server.lifecycle == "live"
+    assert server.attributes["offer"] == pin
+    tool, _ = await rows(here, "tool:crm/refund2")
+    assert tool.lifecycle == ("quarantined" if policy == "quarantine" else "live")
+
+    # Another one, and what came before does not come again.
+    async with serving(with_more("refund2", "wipe")) as url:
+        done = await applied(here, (await read(url, on_drift=policy)).declaration)
+    assert done.counts["drift"] == 1
+    _, drifts = await rows(here, "mcp_server:crm")
+    latest = next(found for found in drifts if found.id != drift.id)
+    assert "refund2" not in latest.evidence
+
+    headers = here.world.api.bearer(here.world.tenant, "admin")
+    accept = {"asset": "mcp_server:crm", "drift_id": latest.id, "reason": "read them"}
+    await command(here, "accept_drift", accept, headers)
+    server, _ = await rows(here, "mcp_server:crm")
+    assert server.attributes["offer"] == latest.found
+    if policy == "quarantine":
+        await command(here, "release_asset", {"asset": "tool:crm/refund2", "reason": "read it"}, headers)
+        assert (await rows(here, "tool:crm/refund2"))[0].lifecycle == "live"
+
+
+async def test_a_tool_that_was_seen_in_use_first_is_no_less_new(here: GraphWorld) -> None:
+    """Who calls a tool before it is listed does not review it."""
+    async with serving(crm()) as url:
+        await applied(here, (await read(url)).declaration)
+    seen = AssetRegistered(asset="tool:crm/refund2", facts={"lifecycle": "live"}, source="t", confidence="observed")
+    actor = caller(here.world).actor
+    context = Context(tenant=here.world.tenant, actor=actor, command_id=fresh_id())
+    await here.world.services.ledger.append(here.world.tenant, new_events([seen], context), None)
+    async with serving(with_more("refund2")) as url:
+        done = await applied(here, (await read(url, on_drift="quarantine")).declaration)
+    assert (done.counts["drift"], done.counts["quarantine"]) == (1, 1)
+    assert (await rows(here, "tool:crm/refund2"))[0].lifecycle == "quarantined"
 
 
 # -- Hostile servers ---------------------------------------------------------------------------------------------------

@@ -182,6 +182,8 @@ class McpServer(Kind, frozen=True, kw_only=True):
     implementation: Text | None = None
     digest: Digest | None = None
     """Of everything that it offers, as it was last read."""
+    offer: Digest | None = None
+    """Of the names of its tools as they were reviewed: its pin. See `offers`."""
 
 
 class Tool(Kind, frozen=True, kw_only=True):

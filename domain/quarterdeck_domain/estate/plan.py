@@ -15,7 +15,7 @@ import msgspec
 from quarterdeck_domain import canonical
 from quarterdeck_domain.checks import legible, line, optional_line, prose
 from quarterdeck_domain.errors import InvalidInput
-from quarterdeck_domain.estate.drift import DIGEST, PINNED, PINNED_PARTS, find_drift, first_pin
+from quarterdeck_domain.estate.drift import PINNED, PINNED_PARTS, find_drift, first_pin
 from quarterdeck_domain.estate.events import (
     AssetChanged,
     AssetQuarantined,
@@ -26,7 +26,8 @@ from quarterdeck_domain.estate.events import (
     RelationDeclared,
     RelationWithdrawn,
 )
-from quarterdeck_domain.estate.imports import COMPARED, GONE, followed, missing, survivor
+from quarterdeck_domain.estate.imports import GONE, followed, missing, survivor
+from quarterdeck_domain.estate.offers import added, hinted, shut
 from quarterdeck_domain.estate.relations import RELATION_TYPES, check_relation, find_circle, hierarchy
 from quarterdeck_domain.estate.secrets import refuse_secrets
 from quarterdeck_domain.estate.values import Confidence, check_facts, check_validity, flat, relation_id, split
@@ -244,12 +245,13 @@ def make_plan(wanted: Declaration, standing: Standing, run: str) -> Plan:
         InvalidInput: a relation leads to nothing, to something retired, or in a circle; an object was merged into
             another; `problems` lists what is wrong.
     """
-    wanted = followed(wanted, standing)
+    wanted = hinted(followed(wanted, standing), standing)
     _check_ends(wanted, standing)
     steps: list[Step] = []
     events: list[Event] = []
     for name, entry in wanted.assets.items():
         _plan_asset(wanted, standing, run, name, entry, steps, events)
+    _plan_added(wanted, standing, run, steps, events)
     gone = missing(wanted, standing) if wanted.whole else ()
     _plan_gone(wanted, standing, run, gone, steps, events)
     held = _held(standing)
@@ -382,7 +384,7 @@ def _plan_asset(
     first = {field: value for field, value in entry.first.items() if same((before or {}).get(field), None)}
     if PINNED not in first:
         first.pop(PINNED_PARTS, None)
-    said = first | _kept_pin(wanted, name, before or {}, _unsaid(wanted, standing, name, entry.facts))
+    said = first | entry.facts
     if wanted.whole and before is not None and before.get(GONE) == wanted.source:
         said |= {GONE: None}  # it is back
     if before is None:
@@ -430,43 +432,6 @@ def _plan_asset(
         _plan_drift(wanted, before, drift, steps, events)
 
 
-def _unsaid(wanted: Declaration, standing: Standing, name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an import says of an object that is not known to be its word. Where sources differ, each is heard
-    once, and the word holds of the one that the object came from first: else they would undo each other's for ever."""
-    contested = standing.contested.get(name, {})
-    if wanted.confidence == "declared" or standing.offered_by.get(name) == wanted.source:
-        return dict(facts)
-    before = standing.facts.get(name, {})
-    heard = {
-        field
-        for field, value in facts.items()
-        if not same(before.get(field), value)
-        and wanted.source in contested.get(field, {})
-        and same(contested[field][wanted.source], value)
-    }
-    if DIGEST in heard:
-        heard |= COMPARED
-    return {field: value for field, value in facts.items() if field not in heard}
-
-
-def _kept_pin(wanted: Declaration, name: str, before: Mapping[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
-    """Return what is said without a pin, where there is one: that moves by accepting a drift alone.
-
-    Raises:
-        InvalidInput: a file that people write says another pin.
-    """
-    if not before.get(PINNED):
-        return facts
-    moved = [field for field in (PINNED, PINNED_PARTS) if field in facts and not same(before.get(field), facts[field])]
-    if moved and wanted.confidence == "declared":
-        raise InvalidInput(
-            f"{name} is pinned already, and a file does not move {moved[0]}: accept the drift instead, or leave it out",
-            asset=name,
-            field=moved[0],
-        )
-    return {field: value for field, value in facts.items() if field not in {PINNED, PINNED_PARTS}}
-
-
 def _plan_gone(
     wanted: Declaration,
     standing: Standing,
@@ -511,6 +476,19 @@ def _plan_drift(
         steps.append(Step(action="quarantine", subject=drift.asset))
         reason = f"its {drift.field} is not as it was pinned, says {wanted.source}"
         events.append(AssetQuarantined(asset=drift.asset, reason=reason, previous_lifecycle=lifecycle))
+
+
+def _plan_added(wanted: Declaration, standing: Standing, run: str, steps: list[Step], events: list[Event]) -> None:
+    """Note what servers offer beyond what was reviewed; where policy says so, it waits in quarantine."""
+    for found in added(wanted, standing, run):
+        drift = found.drift
+        fields = (FieldChange(field=drift.field, before=drift.expected, after=drift.found),)
+        steps.append(Step(action="drift", subject=drift.asset, fields=fields))
+        events.append(drift)
+        for tool in found.tools if wanted.on_drift == "quarantine" else ():
+            if kept := shut(tool, drift.asset, standing.facts.get(tool)):
+                steps.append(Step(action="quarantine", subject=tool))
+                events.append(kept)
 
 
 def _declared(wanted: Declaration, run: str, source: str, relation: str, link: Link) -> RelationDeclared:
