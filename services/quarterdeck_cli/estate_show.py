@@ -94,6 +94,8 @@ def _how(item: dict[str, Any], state: str) -> str:
         said.append(seen if item["declared"] else f"{seen}, never declared")
     if item["evidence"]:
         said.append(told(item["evidence"], 60))
+    if item["observed"] and item.get("observation"):
+        said.append(told(item["observation"], 300))
     if state != "live":
         said.append(state)
     return f"  ({'; '.join(said)})" if said else ""

@@ -65,13 +65,18 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     last_seen: Mapping[Ends, datetime] = {}
     drifts: frozenset[tuple[str, str, str]] = frozenset()
     """Drifts that nobody has looked at yet: object, field and what was found."""
+    shut: Mapping[str, datetime] = {}
+    """Since when objects are retired or in quarantine, of those that are."""
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be recorded, objects before their relations, and how much was left out because there was too much."""
+    """What is to be recorded, objects before their relations, and how much was left out because there was too much.
+    `news` of it was never recorded; `beyond` of what was left out is more news than the sender may show."""
 
     events: tuple[Noticed, ...] = ()
     left_out: int = 0
+    news: int = 0
+    beyond: int = 0
 
 
 def candidates(sightings: Sightings, aliases: Mapping[str, str]) -> frozenset[str]:
@@ -114,8 +119,13 @@ def observe(
     every: timedelta = EVERY,
     most: int = MAX_EVENTS,
     mixes: Mapping[str, Mapping[str, int]] = {},
+    collects: bool = False,
+    news: int | None = None,
 ) -> Observed:
     """Return what is new in what was seen. Seen again, with what is returned standing, it is nothing.
+
+    No more than `news` objects and relations are new. With `collects` the sender speaks for others, as a collector
+    does; else its word proves only what it does itself.
 
     `mixes` are what agents are asked, by size, of those of which there is enough to compare.
     """
@@ -134,16 +144,36 @@ def observe(
     for ends, seen in resolved.items():
         first, last = _moment(seen.first_ns, now), _moment(seen.last_ns, now)
         before = standing.last_seen.get(ends)
-        if before is None or last >= before + every:
-            relations.append(_observed(ends, seen, first, last, standing, sender))
+        if before is None or last >= before + every or _shut_since(ends, before, last, standing):
+            relations.append(_observed(ends, seen, first, last, standing, sender, collects=collects))
     # An object comes before what leads to it: a relation whose ends are left out is left out as well.
-    assets = list(new.values())[:most]
+    allowed = len(new) + len(relations) if news is None else news
+    assets = list(new.values())[: min(most, allowed)]
     there = {event.asset for event in assets}.union(standing.facts)
     whole = [event for event in relations if event.source in there and event.target in there]
     drifts = [*_answering(resolved, standing, sender, now), *_asked(mixes, standing, new, now)]
-    events: tuple[Noticed, ...] = (*assets, *whole[: most - len(assets)])
+    unheard = [event for event in whole if _ends(event) not in standing.last_seen][max(0, allowed - len(assets)) :]
+    beyond = {_ends(event) for event in unheard}
+    whole = [event for event in whole if _ends(event) not in beyond][: most - len(assets)]
+    events: tuple[Noticed, ...] = (*assets, *whole)
     left_out = len(new) + len(relations) - len(events)
-    return Observed(events=(*events, *drifts[: max(0, most - len(events))]), left_out=left_out)
+    fresh = len(assets) + sum(_ends(event) not in standing.last_seen for event in whole)
+    return Observed(
+        events=(*events, *drifts[: max(0, most - len(events))]),
+        left_out=left_out,
+        news=fresh,
+        beyond=left_out if fresh >= allowed else 0,
+    )
+
+
+def _ends(event: RelationObserved) -> Ends:
+    return (event.source, event.relation, event.target)
+
+
+def _shut_since(ends: Ends, before: datetime, last: datetime, standing: Standing) -> bool:
+    """Tell whether one of the ends was taken out of use after a use was recorded, and is used since: that is news."""
+    since = (standing.shut.get(name) for name in (ends[0], ends[2]))
+    return any(when is not None and before <= when < last for when in since)
 
 
 def asked_of(sightings: Sightings, standing: Standing) -> dict[str, dict[str, int]]:
@@ -283,7 +313,7 @@ def _registered(name: str, sighting: Sighting, standing: Standing, sender: Actor
 
 
 def _observed(
-    ends: Ends, seen: Seen, first: datetime, last: datetime, standing: Standing, sender: Actor
+    ends: Ends, seen: Seen, first: datetime, last: datetime, standing: Standing, sender: Actor, *, collects: bool
 ) -> RelationObserved:
     source, relation, target = ends
     return RelationObserved(
@@ -295,6 +325,7 @@ def _observed(
         count=seen.count,
         first_seen=first,
         last_seen=last,
+        sender=None if collects else sender.principal,
     )
 
 

@@ -104,6 +104,8 @@ class Relation(Row, frozen=True, kw_only=True):
     last_seen: datetime | None = None
     observation: str = ""
     """The evidence of what was seen."""
+    senders: dict[str, Any] = {}
+    """When it was last seen by whom, of the latest of those who said so; "" for all who speak for others."""
     intervals: tuple[tuple[Any, ...], ...] = ()
     """From when until when it is declared to hold, in the order in which that was said; third, in those before the last
     one, what was said with it."""

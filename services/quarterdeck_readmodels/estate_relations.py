@@ -9,6 +9,8 @@ from typing import Any, Final
 from quarterdeck_readmodels.estate import DATED, MAX_DATED, PROMPTLY, SEEN, Drift, Relation, earliest, stamp
 from quarterdeck_readmodels.tables import Change, Fold, Seen
 
+MAX_SENDERS: Final = 20
+"""Of one relation."""
 SAID: Final = ("environment", "evidence", "confidence", "said_by")
 """What is said of a relation with each declaration."""
 
@@ -61,6 +63,7 @@ def _observed(event: Seen) -> Iterable[Change]:
             "first_seen": first,
             "began": earliest(before["began"], first),
             "last_seen": _ordered(before["last_seen"], last)[-1],
+            "senders": _senders(before["senders"], data["sender"] or "", stamp(last)),
             "environment": before["environment"] or data["environment"],
             "timed": DATED if before["timed"] == DATED or (late and first != before["first_seen"]) else SEEN,
         }
@@ -70,6 +73,13 @@ def _observed(event: Seen) -> Iterable[Change]:
 
     values = _ends(data) | {"observed": True, "observation": data["evidence"], "changed_at": event.recorded_at}
     yield Change(row=Relation, id=_name(data), create=True, again=True, set=values, work=after)
+
+
+def _senders(before: Mapping[str, str], sender: str, last: str) -> dict[str, str]:
+    """Return when a relation was last seen by whom: of those who said so last, and of those who speak for others."""
+    found = {**before, sender: max(last, before.get(sender, last))}
+    latest = sorted(found, key=lambda name: (name == "", name == sender, found[name], name), reverse=True)
+    return {name: found[name] for name in sorted(latest[:MAX_SENDERS])}
 
 
 def _withdrawn(event: Seen) -> Iterable[Change]:

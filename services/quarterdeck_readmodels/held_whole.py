@@ -18,7 +18,7 @@ from quarterdeck_readmodels.reader import MAX_PAGE
 from quarterdeck_readmodels.tables import Row, columns
 
 _encode: Final = msgspec.json.Encoder().encode
-_SIGHTINGS: Final = frozenset({"observed", "seen", "first_seen", "last_seen", "observation"})
+_SIGHTINGS: Final = frozenset({"observed", "seen", "first_seen", "last_seen", "observation", "senders"})
 
 
 async def walk(sources: Sources, row: type[Row], only: tuple[str, ...]) -> AsyncIterator[Sequence[Any]]:

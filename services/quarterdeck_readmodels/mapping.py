@@ -78,11 +78,11 @@ def landscape_of(
 ) -> Landscape:
     """Return the estate that rows are, at a moment."""
     objects = {made.id: made for asset in assets if (made := object_of(asset, clock)) is not None}
-    ties = [
-        tie
+    told = (
+        _tie(row.id, row.intervals, row.observed, row.first_seen, row.last_seen, row.senders, clock)
         for row in relations
-        if (tie := _tie(row.id, row.intervals, row.observed, row.first_seen, row.last_seen, row.senders, clock)) is not None
-    ]
+    )
+    ties = [tie for tie in told if tie is not None]
     return _landscape(objects, ties, clock, [_noted(row) for row in drifts])
 
 

@@ -140,6 +140,10 @@ def _relation(relation: str, said: list[RecordedEvent]) -> dict[str, Any]:
         "first_seen": min((e.first_seen for e in seen), default=None),
         "last_seen": max((e.last_seen for e in seen), default=None),
         "observation": seen[-1].evidence if seen else "",
+        "senders": {
+            name: _text(max(e.last_seen for e in seen if (e.sender or "") == name))
+            for name in sorted({e.sender or "" for e in seen})
+        },
     }
     row |= {"declared": False, "environment": None, "evidence": "", "said_by": "", "confidence": "declared"}
     for event in said:

@@ -24,6 +24,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from quarterdeck_api.estate.traces import MAX_BODY_BYTES
+from quarterdeck_connectors.quota import OF_AGENT
 from quarterdeck_domain.estate.events import AssetRegistered, RelationObserved
 from quarterdeck_readmodels.estate import Asset, Relation
 
@@ -192,6 +193,75 @@ async def test_two_senders_do_not_register_twice(here: GraphWorld) -> None:
     names = [e.payload.asset for e in events if isinstance(e.payload, AssetRegistered)]
     seen = [e.payload.tags() for e in events if isinstance(e.payload, RelationObserved)]
     assert (len(names), len(seen)) == (len(set(names)), len(SUPPORT_RELATIONS))
+
+
+def call(agent: str, tool: str) -> bytes:
+    """Return a trace in which an agent calls a tool."""
+    teller = Teller("portal")
+    with (
+        teller.span("invoke", gen_ai__operation__name="invoke_agent", gen_ai__agent__name=agent),
+        teller.span("tool", gen_ai__operation__name="execute_tool", gen_ai__tool__name=tool),
+    ):
+        pass
+    return protobuf(teller.spans())
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["tables kept", "tables behind"])
+async def test_a_use_of_what_is_in_quarantine_is_recorded_at_once(here: GraphWorld, behind: bool) -> None:
+    """Use, quarantine, use: the second use is news, whatever was recorded of late, and once a while is enough."""
+    door, world = Door(here), here.world
+    await door.file({"agent:gap-bot": None, "tool:lookup": None})
+    assert (await door.send(call("gap-bot", "lookup"))).status_code == 200
+    await door.relations()
+    shut = {"asset": "tool:lookup", "reason": "it leaks"}
+    answer = await world.client.post(
+        "/v1/commands/quarantine_asset", json=shut, headers=world.api.bearer(world.tenant, "admin")
+    )
+    assert answer.status_code in {200, 201}, answer.text
+    if not behind:
+        await here.project()
+    before = await world.position()
+    for _ in range(3):
+        assert (await door.send(call("gap-bot", "lookup"))).status_code == 200
+    events = await world.services.ledger.read(world.tenant, after=before)
+    assert [type(event.payload) for event in events] == [RelationObserved]
+    row = (await door.relations())["agent:gap-bot calls tool:lookup"]
+    quarantined = (await door.assets())["tool:lookup"].since["lifecycle"][0]
+    assert row.last_seen is not None
+    assert row.last_seen.isoformat() > quarantined
+
+
+def crowd(start: int, count: int) -> bytes:
+    """Return a trace that names so many tools."""
+    teller = Teller("portal")
+    with teller.span("invoke", gen_ai__operation__name="invoke_agent", gen_ai__agent__name="flood"):
+        for number in range(start, start + count):
+            with teller.span("t", gen_ai__operation__name="execute_tool", gen_ai__tool__name=f"t{number}"):
+                pass
+    return protobuf(teller.spans())
+
+
+async def test_one_key_does_not_flood_the_map(here: GraphWorld) -> None:
+    """A sender shows so much that is new in an hour, and is told why no more is recorded; what is known goes on, and so
+    do others."""
+    door = Door(here)
+    before = await here.world.position()
+    answers = []
+    for number in range(8):
+        answers.append(await door.send(crowd(number * 100, 100)))
+        await here.project()
+    assert {answer.status_code for answer in answers} == {200}
+    told = [ExportTraceServiceResponse.FromString(answer.content).partial_success for answer in answers]
+    assert told[0].error_message == ""
+    assert told[-1].error_message.startswith("quota: 200 new objects and relations are not recorded")
+    assert told[-1].rejected_spans == 0
+    assert await here.world.position() - before == OF_AGENT
+    known = await here.world.position()
+    assert (await door.send(crowd(0, 100))).content == b""
+    assert await here.world.position() == known
+    await here.world.api.add(here.world.tenant, "collector", "operator", kind="service")
+    assert (await Door(here, "collector").send(crowd(5_000, 50))).content == b""
+    assert await here.world.position() > known + 100
 
 
 async def test_a_forged_identity_stays_a_claim(here: GraphWorld) -> None:

@@ -26,6 +26,7 @@ from opentelemetry.trace import SpanKind
 from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_connectors.observing import Observed, Standing, candidates, observe, other_names, possible_ends
 from quarterdeck_connectors.otlp import MAX_ATTRIBUTES, MAX_RESOURCES, MAX_SPANS, Batch, Span, inflate, read
+from quarterdeck_connectors.quota import OF_AGENT, OF_COLLECTOR, OF_TENANT, Quota
 from quarterdeck_connectors.semconv import SPAN_NAMES
 from quarterdeck_connectors.sightings import Sightings, gather
 from quarterdeck_connectors.waiting import Waiting
@@ -430,6 +431,22 @@ def test_what_is_known_is_recorded_again_only_after_a_while() -> None:
     assert relations(seen(later, standing, every=timedelta(minutes=58))) == SUPPORT_RELATIONS
 
 
+@pytest.mark.parametrize(("minutes", "again"), [(1, True), (30, False)])
+@pytest.mark.parametrize("end", ["agent:support-bot", "tool:refund"])
+def test_a_use_of_what_was_shut_meanwhile_is_recorded_at_once(end: str, minutes: int, again: bool) -> None:
+    """A known relation is news once one of its ends is out of use: recorded then, and again only after a while."""
+    batch = batch_of(*support_story())
+    standing = after(NOTHING, seen(batch))
+    (begins,) = {span.begins_ns for span in batch.spans if "refund" in span.name}
+    shut = datetime.fromtimestamp(begins // 10**9, UTC) + timedelta(minutes=minutes)
+    standing = msgspec.structs.replace(standing, shut={end: shut})
+    later = Batch(spans=tuple(_moved(span, timedelta(minutes=20)) for span in batch.spans))
+    found = seen(later, standing)
+    assert ("agent:support-bot calls tool:refund" in relations(found)) is again
+    assert assets(found) == {}
+    assert not seen(later, after(standing, found)).events
+
+
 def _moved(span: Span, by: timedelta) -> Span:
     return msgspec.structs.replace(span, begins_ns=span.begins_ns + int(by.total_seconds()) * 10**9)
 
@@ -471,6 +488,20 @@ def test_no_more_than_so_much_at_once_and_never_half() -> None:
     assert left == sorted(left, reverse=True)
     assert (left[0], left[-1]) == (51, 0)
     assert len(possible_ends(gather(batch.spans), standing)) == 30
+
+
+def test_a_quota_lasts_an_hour_and_is_each_senders_own() -> None:
+    """A sender's hour begins with what it shows first; the tenant's counts over all its senders."""
+    quota = Quota()
+    quota.spend("t", "a", OF_AGENT - 1, 0.0)
+    assert quota.left("t", "a", 10.0, collects=False) == 1
+    assert quota.left("t", "b", 10.0, collects=False) == OF_AGENT
+    quota.spend("t", "a", 1, 10.0)
+    assert quota.left("t", "a", 3_599.0, collects=False) == 0
+    assert quota.left("t", "a", 3_600.0, collects=False) == OF_AGENT
+    quota.spend("t", "c", OF_TENANT, 20.0)
+    assert quota.left("t", "b", 30.0, collects=True) == 0
+    assert quota.left("u", "b", 30.0, collects=True) == OF_COLLECTOR
 
 
 @pytest.mark.parametrize(("kind", "word"), [("agent", "in conflict with its sender"), ("service", "passed on")])

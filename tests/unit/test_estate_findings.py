@@ -381,6 +381,28 @@ CASES: Mapping[str, tuple[Callable[[], Told], str, str]] = {
         "forbidden_use",
         AGENT,
     ),
+    "a stranger says that it used what is shut": (
+        lambda: (
+            told()
+            .apply({"retrieval_index:docs": {**WHOLE, "classification": "internal"}})
+            .mend("quarterdeck estate relate agent:support uses retrieval_index:docs")
+            .mend("quarterdeck estate quarantine retrieval_index:docs --reason r")
+            .wait(minutes=1)
+            .seen(AGENT, "uses", "retrieval_index:docs", sender="prn_stranger")
+        ),
+        "alleged_use",
+        AGENT,
+    ),
+    "another key speaks for it": (
+        lambda: told(
+            agent__support={
+                **COMPLETE[AGENT],
+                "attributes": {**COMPLETE[AGENT]["attributes"], "principal": "prn_own"},
+            }
+        ).seen(AGENT, "uses", "model:gpt", sender="prn_stranger"),
+        "forged",
+        AGENT,
+    ),
     "soon over": (
         lambda: Told(
             {
@@ -478,6 +500,9 @@ def test_it_is_found_and_its_fix_mends_it(case: str) -> None:
     assert {(item.type, item.asset) for item in found} == {(type_, asset)}, found
     for item in found:
         is_a_command_line(item.fix)
+        if type_ == "forged":
+            assert item.fix == "quarterdeck people deactivate prn_stranger --reason REASON"
+            continue  # people mend that, not the map
         estate.mend(item.fix, **WORDS)
         assert (item.type, item.asset, item.subject) not in {
             (left.type, left.asset, left.subject) for left in estate.findings()
@@ -502,6 +527,37 @@ def test_what_acts_although_it_is_out_of_use_is_stopped_where_it_runs() -> None:
     (found,) = estate.seen(AGENT, "uses", "model:gpt").findings("forbidden_use")
     assert found.fix == "quarterdeck people deactivate PRINCIPAL --reason REASON"
     is_a_command_line(found.fix)
+
+
+def test_nobody_is_stopped_on_a_strangers_word() -> None:
+    """What another key says of an agent is told of the key: lower than critical, and no fix touches the agent. What the
+    agent says itself, and whoever speaks for others, counts, whoever says the same besides. S0-52, S3-09."""
+    attributes = {**COMPLETE[AGENT]["attributes"], "principal": "prn_own"}
+    victim = told(agent__support={**COMPLETE[AGENT], "attributes": attributes})
+    victim.mend("quarterdeck estate quarantine tool:crm/read --reason r").wait(minutes=1)
+    victim.seen(AGENT, "calls", "tool:crm/read", sender="prn_stranger")
+    found = victim.findings()
+    (forged,) = [item for item in found if item.type == "forged"]
+    assert (forged.asset, forged.subject, forged.severity) == (AGENT, "prn_stranger", "high")
+    assert "tool:crm/read" in forged.message
+    assert "prn_own" in forged.message
+    assert not {item.type for item in found} & {"forbidden_use", "out_of_scope", "alleged_use"}
+    assert not any(f"quarantine {AGENT}" in item.fix for item in found)
+    for sender in ("prn_own", None):
+        named = victim.wait(minutes=1).seen(AGENT, "calls", "tool:crm/read", sender=sender).findings("forbidden_use")
+        assert [item.asset for item in named] == [AGENT]
+        victim.wait(minutes=1).seen(AGENT, "calls", "tool:crm/read", sender="prn_stranger")
+        assert victim.findings("forbidden_use") == named
+
+
+def test_a_call_beyond_grants_by_a_strangers_word_is_alleged() -> None:
+    """The same holds of what grants do not permit."""
+    estate = told().seen("agent:part", "calls", "tool:crm/refund", sender="prn_stranger")
+    assert estate.findings("out_of_scope") == []
+    (found,) = estate.findings("alleged_use")
+    assert (found.asset, found.severity) == ("agent:part", "moderate")
+    assert "prn_stranger" in found.message
+    assert estate.seen("agent:part", "calls", "tool:crm/refund", sender=None).findings("out_of_scope") != []
 
 
 def test_a_fix_is_quoted_as_a_shell_takes_it() -> None:

@@ -193,6 +193,8 @@ class RelationObserved(_RelationEvent, frozen=True, kw_only=True):
     count: int = 1
     first_seen: datetime
     last_seen: datetime
+    sender: str | None = None
+    """The principal who said so, where that is nobody who speaks for others: of all but itself it proves nothing."""
 
 
 class RelationWithdrawn(_RelationEvent, frozen=True, kw_only=True):

@@ -23,7 +23,9 @@ FindingType = Literal[
     "over_permissioned",
     "expired",
     "ungoverned",
+    "forged",
     "contested",
+    "alleged_use",
     "undeclared_relation",
     "retired_relation",
     "gone",
@@ -116,11 +118,26 @@ FINDING_TYPES: Final[Mapping[FindingType, FindingKind]] = MappingProxyType(
             "It acts, and neither it nor all that it is part of is governed by a policy bundle or guardrail in use.",
             "`relate` it to a policy bundle by `governed_by`.",
         ),
+        "forged": _kind(
+            "high",
+            "Perhaps forged",
+            "A key of another principal said in a trace that it did something, and speaks for nobody else.",
+            "Look at whose key that is. `deactivate` that principal; or make whoever collects for others an operator. "
+            "What it is said to have done proves nothing against it.",
+        ),
         "contested": _kind(
             "moderate",
             "Sources disagree",
             "Two sources say different things of one fact; what was said last is shown, and not taken for settled.",
             "`change` the fact: what a person says by command settles it until a source says otherwise again.",
+        ),
+        "alleged_use": _kind(
+            "moderate",
+            "Said to be used wrongly",
+            "A trace says that it used something that is out of use or beyond its grants; whoever sent it is not known "
+            "to be it.",
+            "Look at the sender. If that is it, say so: `change … --set attributes.principal=…`; else `deactivate` the "
+            "sender.",
         ),
         "undeclared_relation": _kind(
             "moderate",

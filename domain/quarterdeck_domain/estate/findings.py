@@ -15,6 +15,7 @@ from quarterdeck_domain.estate.controls import RELATION, Control
 from quarterdeck_domain.estate.coverage import ASKED, Completeness, Coverage, coverage
 from quarterdeck_domain.estate.finding_types import Finding, FindingType, command
 from quarterdeck_domain.estate.findings_grants import beyond, ended, surplus
+from quarterdeck_domain.estate.findings_senders import forged
 from quarterdeck_domain.estate.findings_sources import contested, drifted, duplicates, suspicious
 from quarterdeck_domain.estate.landscape import Landscape
 from quarterdeck_domain.estate.relation_drift import ending, forbidden, to_retired, undeclared, unseen
@@ -72,6 +73,7 @@ def findings(landscape: Landscape, complete: Completeness) -> Iterator[Finding]:
     yield from unseen(landscape, complete.scope)
     yield from to_retired(landscape)
     yield from forbidden(landscape)
+    yield from forged(landscape)
     yield from ending(landscape)
 
 

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from quarterdeck_domain.estate.finding_types import Finding, command
-from quarterdeck_domain.estate.landscape import WATCHED_FOR, Clock, Landscape
+from quarterdeck_domain.estate.findings_senders import alleged
+from quarterdeck_domain.estate.landscape import WATCHED_FOR, Clock, Landscape, Tie
 
 VISIBLE: Final = frozenset({"uses", "calls", "reads", "exposes", "chains_to"})
 """The types that traces can show: of the others, not having been seen says nothing."""
@@ -128,6 +129,13 @@ class Scope:
         land = self.landscape
         return {tie.target for tie in land.out.get(actor, ()) if tie.relation in _USE and land.recent(tie)}
 
+    def uses(self, actor: str, target: str) -> list[Tie]:
+        """Return by which relations somebody was seen to use something of late."""
+        land = self.landscape
+        return [
+            tie for tie in land.out.get(actor, ()) if tie.target == target and tie.relation in _USE and land.recent(tie)
+        ]
+
 
 def follows(landscape: Landscape, scope: Scope, source: str, target: str) -> bool:
     """Tell whether an object is declared to use another, or that follows from what it is declared to use."""
@@ -163,6 +171,10 @@ def beyond(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
                 continue  # nobody has bound its use to a grant, and that it uses it is declared
             why = _why_not(landscape, scope, held, tool)
             if why is not None:
+                proofless = [tie for tie in scope.uses(actor, tool) if not landscape.known(tie)]
+                if len(proofless) == len(scope.uses(actor, tool)):
+                    yield from alleged(landscape, proofless[0], why, landscape.recently)
+                    continue
                 yield Finding(
                     type="out_of_scope",
                     asset=actor,

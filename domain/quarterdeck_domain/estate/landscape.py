@@ -53,8 +53,10 @@ class Object(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Tie(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A relation that is declared at the moment, or was seen, or both. `since`: since when it is declared. `senders`: when
-    it was last seen by whom; "" is whoever speaks for others, and nobody at all says that it is known to be so."""
+    """A relation that is declared at the moment, or was seen, or both. `since`: since when it is declared.
+
+    `senders` says when it was last seen by whom; "" is whoever speaks for others. Without any, it is known to be so.
+    """
 
     source: str
     relation: str

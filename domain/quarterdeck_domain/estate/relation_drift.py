@@ -15,6 +15,7 @@ from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.estate.finding_types import Finding, command
 from quarterdeck_domain.estate.findings_grants import VISIBLE as VISIBLE
 from quarterdeck_domain.estate.findings_grants import Scope, follows
+from quarterdeck_domain.estate.findings_senders import alleged, said_by
 from quarterdeck_domain.estate.landscape import Landscape, Tie
 from quarterdeck_domain.estate.relations import REACH, RELATION_TYPES, check_relation
 from quarterdeck_domain.estate.values import relation_id
@@ -33,11 +34,13 @@ def undeclared(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
             continue
         if tie.relation != "exposes" and follows(landscape, scope, tie.source, tie.target):
             continue
+        if not landscape.known(tie) and landscape.objects[tie.source].facts.get("attributes.principal"):
+            continue  # somebody else's word: that is the finding
         yield Finding(
             type="undeclared_relation",
             asset=tie.source,
             subject=f"{tie.relation} {tie.target}",
-            message=f"it was seen that {relation_id(*tie.ends)}, and nobody has declared it",
+            message=f"it was seen that {relation_id(*tie.ends)}, and nobody has declared it{said_by(landscape, tie)}",
             mend=command("relate", *tie.ends),
         )
 
@@ -104,8 +107,14 @@ def forbidden(landscape: Landscape) -> Iterator[Finding]:
             shut = end.lifecycle in ("retired", "quarantined") and end.merged_into is None
             if not shut or end.since is None or tie.last_seen <= end.since:
                 continue
+            proven = landscape.proven(tie)
+            if proven is None or proven <= end.since:
+                if name == tie.source or other in landscape.in_use:
+                    state = "retired" if end.lifecycle == "retired" else "in quarantine"
+                    yield from alleged(landscape, tie, f"{name} is {state}", end.since)
+                continue
             state = "retired" if end.lifecycle == "retired" else "in quarantine"
-            seen = tie.last_seen.isoformat(timespec="seconds")
+            seen = proven.isoformat(timespec="seconds")
             if name == tie.target:
                 if other not in landscape.in_use:
                     continue  # then whoever uses it is the finding

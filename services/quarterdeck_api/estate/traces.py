@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -47,6 +48,7 @@ from quarterdeck_connectors.observing import (
     possible_ends,
 )
 from quarterdeck_connectors.otlp import Batch, Encoding, inflate, read
+from quarterdeck_connectors.quota import OF_AGENT, OF_COLLECTOR, OF_TENANT, Quota
 from quarterdeck_connectors.sightings import Sightings, gather
 from quarterdeck_connectors.waiting import Waiting
 from quarterdeck_domain.access.events import TenantClosed
@@ -54,7 +56,10 @@ from quarterdeck_domain.access.values import PRINCIPAL_EVENTS
 from quarterdeck_domain.errors import InvalidInput, QuarterdeckError, WrongState
 from quarterdeck_domain.estate.events import (
     AssetChanged,
+    AssetQuarantined,
     AssetRegistered,
+    AssetReleased,
+    AssetRetired,
     AssetsMerged,
     DriftAccepted,
     DriftDetected,
@@ -66,12 +71,15 @@ from quarterdeck_ledger.errors import AppendConflict, Busy
 from quarterdeck_ledger.facts import new_events
 from quarterdeck_ledger.interface import Context
 from quarterdeck_readmodels.estate import Asset, Drift, Relation
+from quarterdeck_readmodels.estate_relations import MAX_SENDERS
 from quarterdeck_readmodels.reader import Record
 from quarterdeck_readmodels.standing import facts_of
 from quarterdeck_runtime.telemetry import current_traceparent
 
 PATH: Final = "/v1/traces"
 SENDERS: Final = ("agent", "operator", "administrator")
+COLLECTORS: Final = frozenset({"operator", "administrator"})
+"""Who may speak for others: an agent's own key proves only what that agent does."""
 MAX_BODY_BYTES: Final = 8 * 2**20
 """As it is sent, compressed or not."""
 MAX_SERVERS: Final = 2_000
@@ -84,6 +92,18 @@ JSON: Final = "application/json"
 _ENCODINGS: Final[dict[str, Encoding]] = {PROTOBUF: "protobuf", JSON: "json"}
 _CHUNK: Final = 2_000
 _MERGES: Final = 5
+_SHUT: Final = frozenset({"quarantined", "retired"})
+_TOLD: Final = (
+    AssetRegistered,
+    AssetChanged,
+    AssetsMerged,
+    AssetQuarantined,
+    AssetReleased,
+    AssetRetired,
+    RelationObserved,
+    DriftDetected,
+)
+"""What the tables may not show yet of what traces are about."""
 _GRPC: Final = {400: 3, 401: 16, 403: 7, 404: 5, 409: 10, 413: 3, 415: 3, 429: 8, 503: 14, 504: 4}
 """google.rpc.Code of each status; 13, internal, for the others."""
 _BODY: Final[dict[str, Any]] = {
@@ -132,12 +152,14 @@ async def export(request: Request, caller: CallerDep, services: ServicesDep) -> 
     body = await request.body()
     compression = request.headers.get("content-encoding", "").strip().lower()
     batch = await asyncio.to_thread(_read, body, compression, _ENCODINGS[media])
-    left_out = await take(services, caller, batch, _waiting(request), _mixes(request))
-    return _success(media, batch, left_out)
+    found = await take(services, caller, batch, _waiting(request), _mixes(request), _quota(request))
+    return _success(media, batch, found)
 
 
-async def take(services: Services, caller: Caller, batch: Batch, waiting: Waiting, mixes: Mixes) -> int:
-    """Record what is new in a batch; return how much of it was left out because it was too much.
+async def take(
+    services: Services, caller: Caller, batch: Batch, waiting: Waiting, mixes: Mixes, quota: Quota
+) -> Observed:
+    """Record what is new in a batch; return that, and how much of it was left out because it was too much.
 
     Raises:
         WrongState: no read models are kept here.
@@ -147,7 +169,7 @@ async def take(services: Services, caller: Caller, batch: Batch, waiting: Waitin
     together = waiting.join(sender, batch.spans, time.monotonic())
     try:
         found = await asyncio.to_thread(gather, together.spans, together.overdue)
-        left_out = await _record(services, caller, found, mixes) if found.things else 0
+        observed = await _record(services, caller, found, mixes, quota) if found.things else Observed()
     except BaseException:
         # The sender will send its own again; what waited before is not its to send.
         new = {(span.trace, span.id) for span in batch.spans}
@@ -155,25 +177,33 @@ async def take(services: Services, caller: Caller, batch: Batch, waiting: Waitin
         waiting.keep(sender, again, time.monotonic())
         raise
     waiting.keep(sender, found.unsettled, time.monotonic())
-    return left_out
+    return observed
 
 
-async def _record(services: Services, caller: Caller, found: Sightings, mixes: Mixes) -> int:
+async def _record(services: Services, caller: Caller, found: Sightings, mixes: Mixes, quota: Quota) -> Observed:
     if services.reader is None:
         raise WrongState("no read models are kept here")
+    collects = not caller.roles.isdisjoint(COLLECTORS)
+    said_by = "" if collects else caller.actor.principal
     behind = False
     for _ in range(TRIES):
         async with services.reader.at(caller.tenant) as record:
-            standing, position = await _standing(record, found), record.position
+            standing, position = await _standing(record, found, said_by), record.position
         if behind:
-            standing, position = await _with_the_latest(services, caller.tenant, standing, position)
+            standing, position = await _with_the_latest(services, caller.tenant, standing, position, said_by)
         now = await services.ledger.now()
         asked = asked_of(found, standing)
+        news = quota.left(caller.tenant, caller.actor.principal, time.monotonic(), collects=collects)
         full = mixes.full(caller.tenant, asked)
-        observed = await asyncio.to_thread(observe, found, standing, sender=caller.actor, now=now, mixes=full)
+        observed = await asyncio.to_thread(
+            observe, found, standing, sender=caller.actor, now=now, mixes=full, collects=collects, news=news
+        )
+        if not observed.events and not behind and await _shut_since(services, caller.tenant, position):
+            behind = True
+            continue
         if not observed.events:
             mixes.count(caller.tenant, asked)
-            return observed.left_out
+            return observed
         context = Context(
             tenant=caller.tenant, actor=caller.actor, command_id=fresh_id(), traceparent=current_traceparent()
         )
@@ -185,8 +215,15 @@ async def _record(services: Services, caller: Caller, found: Sightings, mixes: M
             behind = True
             continue
         mixes.count(caller.tenant, asked)
-        return observed.left_out
+        quota.spend(caller.tenant, caller.actor.principal, observed.news, time.monotonic())
+        return observed
     raise Busy("the estate changes faster than this can be recorded; send it again", retry_after_s=1)
+
+
+async def _shut_since(services: Services, tenant: str, position: int) -> bool:
+    """Tell whether something was taken out of use that the tables do not show yet."""
+    query = boundary(((AssetQuarantined, AssetRetired), ()))
+    return bool(await services.ledger.read(tenant, query, after=position, limit=1))
 
 
 def _unless(caller: Caller, observed: Observed, position: int) -> DCBAppendCondition:
@@ -204,11 +241,14 @@ def _unless(caller: Caller, observed: Observed, position: int) -> DCBAppendCondi
     return DCBAppendCondition(boundary(*items), position)
 
 
-async def _standing(record: Record, found: Sightings) -> Standing:
+async def _standing(record: Record, found: Sightings, said_by: str) -> Standing:
+    """Return what stands of what was seen. When a relation was seen last counts by sender: no forgery of one keeps what
+    another has to say from being recorded."""
     aliases: dict[str, str] = {}
     if any(thing.otherwise.startswith("mcp_server:") for thing in found.things):
         aliases |= other_names(await _servers(record))
     facts: dict[str, dict[str, Any]] = {}
+    shut: dict[str, datetime] = {}
     looked: set[str] = set()
     # What was merged has other names, and so has what an MCP server offers that was.
     for _ in range(_MERGES):
@@ -217,16 +257,21 @@ async def _standing(record: Record, found: Sightings) -> Standing:
         for start in range(0, len(names), _CHUNK):
             for name, asset in (await record.many(Asset, names[start : start + _CHUNK])).items():
                 facts[name] = facts_of(asset)
+                if asset.lifecycle in _SHUT and "lifecycle" in asset.since:
+                    shut[name] = datetime.fromisoformat(asset.since["lifecycle"][0])
                 if asset.merged_into is not None:
                     aliases[name] = asset.merged_into
         if not names:
             break
-    standing = Standing(facts=facts, aliases=aliases)
+    standing = Standing(facts=facts, aliases=aliases, shut=shut)
     ends = {relation_id(*each): each for each in possible_ends(found, standing)}
     ids, last_seen = sorted(ends), {}
     for start in range(0, len(ids), _CHUNK):
         for name, relation in (await record.many(Relation, ids[start : start + _CHUNK])).items():
-            if relation.last_seen is not None:
+            last = relation.senders.get(said_by)
+            if last is not None:
+                last_seen[ends[name]] = datetime.fromisoformat(last)
+            elif relation.last_seen is not None and len(relation.senders) >= MAX_SENDERS:
                 last_seen[ends[name]] = relation.last_seen
     drifting = sorted(name for name in facts if name.startswith(("model:", "agent:")))
     drifts: set[tuple[str, str, str]] = set()
@@ -237,15 +282,17 @@ async def _standing(record: Record, found: Sightings) -> Standing:
     return msgspec.structs.replace(standing, last_seen=last_seen, drifts=frozenset(drifts))
 
 
-async def _with_the_latest(services: Services, tenant: str, standing: Standing, position: int) -> tuple[Standing, int]:
+async def _with_the_latest(
+    services: Services, tenant: str, standing: Standing, position: int, said_by: str
+) -> tuple[Standing, int]:
     """Return what stands at the end of the log: the tables may be behind, and traces do not wait for them."""
     head = await services.ledger.head(tenant)
-    query = boundary(((AssetRegistered, AssetChanged, AssetsMerged, RelationObserved, DriftDetected), ()))
+    query = boundary((_TOLD, ()))
     latest = await services.ledger.read(tenant, query, after=position, until=head.position, limit=MAX_LATEST + 1)
     if len(latest) > MAX_LATEST:
         raise Busy("the estate's tables are far behind its log; send it again", retry_after_s=5)
     facts, aliases, last_seen = dict(standing.facts), dict(standing.aliases), dict(standing.last_seen)
-    drifts = set(standing.drifts)
+    drifts, shut = set(standing.drifts), dict(standing.shut)
     for event in latest:
         match event.payload:
             case AssetRegistered(asset=asset, facts=said):
@@ -257,11 +304,18 @@ async def _with_the_latest(services: Services, tenant: str, standing: Standing, 
             case AssetsMerged(survivor=survivor, merged=merged):
                 aliases[merged] = survivor
                 facts.setdefault(survivor, {})
-            case RelationObserved(source=source, relation=relation, target=target, last_seen=last):
+            case RelationObserved(source=source, relation=relation, target=target, last_seen=last, sender=sender) if (
+                sender or ""
+            ) == said_by:
                 last_seen[source, relation, target] = last
+            case AssetQuarantined(asset=asset) | AssetRetired(asset=asset):
+                shut[asset] = event.recorded_at
+            case AssetReleased(asset=asset):
+                shut.pop(asset, None)
             case _:
                 pass
-    return Standing(facts=facts, aliases=aliases, last_seen=last_seen, drifts=frozenset(drifts)), head.position
+    standing = Standing(facts=facts, aliases=aliases, last_seen=last_seen, drifts=frozenset(drifts), shut=shut)
+    return standing, head.position
 
 
 async def _servers(record: Record) -> dict[str, dict[str, Any]]:
@@ -292,14 +346,28 @@ def _mixes(request: Request) -> Mixes:
     return found
 
 
+def _quota(request: Request) -> Quota:
+    state = request.app.state
+    if not hasattr(state, "trace_quota"):
+        state.trace_quota = Quota()
+    found: Quota = state.trace_quota
+    return found
+
+
 def _media(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _success(media: str, batch: Batch, left_out: int) -> Response:
+def _success(media: str, batch: Batch, observed: Observed) -> Response:
     said = list(batch.reasons)
-    if left_out:
-        said.append(f"{left_out} new objects and relations are left for the next time that they are seen")
+    if observed.beyond:
+        said.append(
+            f"quota: {observed.beyond} new objects and relations are not recorded; a sender may show {OF_AGENT} an "
+            f"hour, with the role operator {OF_COLLECTOR}, and a tenant {OF_TENANT}"
+        )
+    if observed.left_out > observed.beyond:
+        left = observed.left_out - observed.beyond
+        said.append(f"{left} new objects and relations are left for the next time that they are seen")
     message = "; ".join(said)
     if media == JSON:
         # The protobuf JSON mapping: 64-bit integers are text, and what is unset is left out.
