@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,9 +20,10 @@ from quarterdeck_domain.estate.findings import Assessment, assess
 from quarterdeck_domain.estate.kinds import json_schema
 from quarterdeck_domain.estate.landscape import Clock, Landscape
 from quarterdeck_domain.estate.plan import Declaration, Standing, make_plan, read_declaration
-from quarterdeck_domain.estate.slices_drift import AcceptDrift
+from quarterdeck_domain.estate.slices_drift import AcceptDrift, DetectDrift
 from quarterdeck_domain.estate.slices_relations import RelateAssets, UnrelateAssets
 from quarterdeck_domain.events import Event
+from quarterdeck_domain.ids import make_id
 from quarterdeck_domain.slices import Slice
 from quarterdeck_readmodels.catalogue import FOLDS
 from quarterdeck_readmodels.estate import Asset, Drift, Relation
@@ -57,6 +59,7 @@ class Told:
             relations={},
             aliases={name: row.merged_into for name, row in rows[Asset].items() if row.merged_into},
             contested={name: row.contested for name, row in rows[Asset].items() if row.contested},
+            offered_by={name: row.offered_by for name, row in rows[Asset].items() if row.offered_by},
         )
         self.log.given(*make_plan(wanted, standing, "run_1").events, by=ANN)
         return self.wait(milliseconds=1)
@@ -178,6 +181,9 @@ def command_of(arguments: list[str]) -> Slice:
             return RelateAssets(source=names[0], relation=names[1], target=names[2], actor=ANN)
         case "unrelate":
             return UnrelateAssets(source=names[0], relation=names[1], target=names[2], actor=ANN)
+        case "note-drift":
+            drift_id = make_id("drf", uuid.uuid5(uuid.NAMESPACE_OID, " ".join(arguments)))
+            return DetectDrift(asset=names[0], drift_id=drift_id, actor=ANN, **one)  # type: ignore[arg-type]
         case "accept-drift":
             return AcceptDrift(asset=names[0], drift_id=names[1], reason=one["reason"], actor=ANN)
     raise AssertionError(f"no such verb: {verb}")

@@ -15,7 +15,7 @@ import msgspec
 from quarterdeck_domain import canonical
 from quarterdeck_domain.checks import legible, line, optional_line, prose
 from quarterdeck_domain.errors import InvalidInput
-from quarterdeck_domain.estate.drift import PINNED, PINNED_PARTS, find_drift, first_pin
+from quarterdeck_domain.estate.drift import DIGEST, PINNED, PINNED_PARTS, find_drift, first_pin
 from quarterdeck_domain.estate.events import (
     AssetChanged,
     AssetQuarantined,
@@ -26,7 +26,7 @@ from quarterdeck_domain.estate.events import (
     RelationDeclared,
     RelationWithdrawn,
 )
-from quarterdeck_domain.estate.imports import GONE, followed, missing, survivor
+from quarterdeck_domain.estate.imports import COMPARED, GONE, followed, missing, survivor
 from quarterdeck_domain.estate.offers import added, hinted, shut
 from quarterdeck_domain.estate.relations import RELATION_TYPES, check_relation, find_circle, hierarchy
 from quarterdeck_domain.estate.secrets import refuse_secrets
@@ -384,7 +384,7 @@ def _plan_asset(
     first = {field: value for field, value in entry.first.items() if same((before or {}).get(field), None)}
     if PINNED not in first:
         first.pop(PINNED_PARTS, None)
-    said = first | entry.facts
+    said = first | _kept_pin(wanted, name, before or {}, _unsaid(wanted, standing, name, entry.facts))
     if wanted.whole and before is not None and before.get(GONE) == wanted.source:
         said |= {GONE: None}  # it is back
     if before is None:
@@ -430,6 +430,43 @@ def _plan_asset(
     # A file says what should be; only what an importer found can differ from what was pinned.
     if wanted.confidence != "declared" and (drift := find_drift(name, {**before, **pin}, said, run)):
         _plan_drift(wanted, before, drift, steps, events)
+
+
+def _unsaid(wanted: Declaration, standing: Standing, name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an import says of an object that is not known to be its word. Where sources differ, each is heard
+    once, and the word holds of the one that the object came from first: else they would undo each other's for ever."""
+    contested = standing.contested.get(name, {})
+    if wanted.confidence == "declared" or standing.offered_by.get(name) == wanted.source:
+        return dict(facts)
+    before = standing.facts.get(name, {})
+    heard = {
+        field
+        for field, value in facts.items()
+        if not same(before.get(field), value)
+        and wanted.source in contested.get(field, {})
+        and same(contested[field][wanted.source], value)
+    }
+    if DIGEST in heard:
+        heard |= COMPARED
+    return {field: value for field, value in facts.items() if field not in heard}
+
+
+def _kept_pin(wanted: Declaration, name: str, before: Mapping[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+    """Return what is said without a pin, where there is one: that moves by accepting a drift alone.
+
+    Raises:
+        InvalidInput: a file that people write says another pin.
+    """
+    if not before.get(PINNED):
+        return facts
+    moved = [field for field in (PINNED, PINNED_PARTS) if field in facts and not same(before.get(field), facts[field])]
+    if moved and wanted.confidence == "declared":
+        raise InvalidInput(
+            f"{name} is pinned already, and a file does not move {moved[0]}: accept the drift instead, or leave it out",
+            asset=name,
+            field=moved[0],
+        )
+    return {field: value for field, value in facts.items() if field not in {PINNED, PINNED_PARTS}}
 
 
 def _plan_gone(
