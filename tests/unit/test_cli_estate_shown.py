@@ -136,8 +136,13 @@ def test_an_object_and_ways_show_strangers_text_as_text() -> None:
     found["drifts"] = [dict.fromkeys(("id", "input", "fieldName", "expected", "found"), HOSTILE) | {"state": "OPEN"}]
     found["findings"] = [dict.fromkeys(("type", "message", "fix"), HOSTILE)]
     path = {"declared": False, "relations": [relation], "controls": [{"on": HOSTILE, "relation": "r", "control": end}]}
-    cut = {"exact": True, "considered": 3, "steps": [{"action": HOSTILE, "subject": HOSTILE, "closes": [HOSTILE]}]}
-    ways = {"paths": [path], "more": True, "cut": cut}
+    cut = {
+        "exact": True,
+        "over": "CONTROLS",
+        "considered": 3,
+        "steps": [{"action": HOSTILE, "subject": HOSTILE, "closes": [HOSTILE]}],
+    }
+    ways = {"paths": [path], "more": True, "beyond": True, "cut": cut}
     for lines in (object_tree(found), ways_lines(HOSTILE, HOSTILE, ways, 6)):
         text = styleless(drawn(lines))
         assert not set(text) & HIDDEN
