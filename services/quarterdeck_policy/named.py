@@ -75,7 +75,7 @@ def _served(entity_type: str, name: str, servers: Sequence[str]) -> Iterator[str
 
 
 def _servers(intent: Intent) -> Iterator[str]:
-    """Yield the servers that a request names, also where it is one of them that is to be used: what is called is its."""
+    """Yield the servers that a request names. Where one of them is the resource, what is called is a tool of it."""
     if kind_of(intent.resource.type) == "mcp_server":
         yield intent.resource.id
     for said in (intent.context, intent.resource.properties):
