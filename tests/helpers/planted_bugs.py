@@ -363,7 +363,7 @@ def decision_answered_before_it_is_recorded(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(EventLedger, "append", beside)
 
 
-@bug("journeys", 1_500, "policy in force")
+@bug("journeys", 1_500, "policy in force", "what is shut is denied")
 def decided_on_a_stale_policy(patch: pytest.MonkeyPatch) -> None:
     """A decision is recorded although policy has changed since its basis was read."""
     append = EventLedger.append

@@ -20,8 +20,8 @@ from simulator_world import TENANT, World
 from quarterdeck_ledger.faults import NAMES
 
 HERE = Path(__file__).parent
-ELSEWHERE = ("callback.", "checkpoint.", "erase.", "project.")
-"""Steps that are not simulated: they talk to endpoints, key files and read models. Real processes are killed there."""
+ELSEWHERE = ("callback.", "checkpoint.", "erase.", "import.", "project.")
+"""Steps that are not simulated: they talk to endpoints, servers, key files and read models. Real processes are killed there."""
 
 
 def story(world: World) -> list[object]:
