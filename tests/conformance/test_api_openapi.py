@@ -6,14 +6,17 @@ No server error, no undocumented status, media type or shape; and the log is who
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from api_house import House, house, over_http
 
 from quarterdeck_domain import merkle
+from quarterdeck_projector.projector import Projector
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 UNWANTED = "close_tenant|sign-out|deactivate|revoke|graphql"
@@ -28,6 +31,10 @@ async def test_every_route_keeps_its_description(migrated_database: Callable[[],
         house(migrated_database(), tmp_path, request_timeout_s=10, long_poll_max_s=1, **unlimited) as api,
         over_http(api.services) as address,
     ):
+        store: Any = api.services.ledger.store
+        projector = Projector(store, store.pool)
+        await projector.prepare()
+        projecting = asyncio.create_task(projector.run())
         process = await asyncio.create_subprocess_exec(
             str(Path(sys.executable).with_name("schemathesis")),
             "run",
@@ -44,6 +51,9 @@ async def test_every_route_keeps_its_description(migrated_database: Callable[[],
             stderr=asyncio.subprocess.STDOUT,
         )
         output, _ = await process.communicate()
+        projecting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await projecting
         assert process.returncode == 0, output.decode(errors="replace")[-20_000:]
         await _is_whole(api)
 

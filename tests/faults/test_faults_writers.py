@@ -27,7 +27,7 @@ from quarterdeck_projector.invariants_log import check_log
 # What each writer dies of, one after the other; then it comes again, and is left alone.
 _DEATHS: Final = {
     "w-0": ("deciding.before_commit@3", "deciding.after_commit@2", "append.after_commit@4"),
-    "w-1": ("deciding.after_commit@4", "append.before_commit@6", "execute.done@5"),
+    "w-1": ("deciding.after_commit@4", "append.before_commit@6", "execute.done@2"),
     "w-2": ("append.after_commit@9", "deciding.before_commit@1", "execute.decide@8"),
     "w-3": ("execute.read@12", "append.after_commit@1", "deciding.after_commit@1"),
 }

@@ -254,7 +254,7 @@ async def test_a_relation_seen_later_does_not_take_part_before(here: GraphWorld)
 
 
 async def test_moments_that_there_are_not(here: GraphWorld) -> None:
-    """A time to come, two moments at once, none, one without a zone, a position that has no time: each says why."""
+    """A time to come, two moments at once, none, one without a zone, a position that has no time: each says why. None at all is now."""
     head = await here.world.position()
     of = {"knownAt": {"position": head}}
     for variables in (
@@ -266,13 +266,12 @@ async def test_moments_that_there_are_not(here: GraphWorld) -> None:
         {"time": AGO, "position": 1, **of},
         {"position": 0, **of},
         {"position": head + 1000, **of},
-        of,
-        {},
     ):
         assert await here.codes(ASSETS, variables, by="admin") == ["invalid_input"], variables
     for time in ("2026-01-01T00:00:00", "yesterday", "2026-13-01T00:00:00Z"):
         assert await here.codes(ASSETS, {"time": time}, by="admin") == ["invalid_request"]
         assert await here.codes(ASSETS, {"time": AGO, "knownAt": {"time": time}}, by="admin") == ["invalid_request"]
+    assert await assets(here) == await assets(here, **of) != {}
 
 
 @pytest.mark.parametrize("time", [LONG_AGO, "0001-01-01T00:00:00Z"])

@@ -108,7 +108,11 @@ async def export(
     return _json(document)
 
 
-@router.get("/bill", summary="The estate as a bill of materials", responses=responses(404, ok={"type": "object"}))
+@router.get(
+    "/bill",
+    summary="The estate as a bill of materials",
+    responses=responses(404, ok={"type": "object"}, also={media: {"type": "object"} for media in _BILLS.values()}),
+)
 async def bill(
     caller: CallerDep,
     services: ServicesDep,
@@ -134,7 +138,7 @@ def _billed(document: dict[str, Any], stamp: Stamp, form: Bill, root: str | None
     "/plan",
     summary="What applying a file would do",
     openapi_extra=_FILE,
-    responses=responses(403, 413, ok=ref(Planned)),
+    responses=responses(403, 413, 415, ok=ref(Planned)),
 )
 async def plan_file(
     request: Request, caller: CallerDep, services: ServicesDep, form: Form = "estate", source: Source = None
@@ -152,7 +156,7 @@ async def plan_file(
     "/apply",
     summary="Make a file true",
     openapi_extra=_FILE,
-    responses=responses(403, 409, 413, ok={"type": "string"}, ok_media=NDJSON),
+    responses=responses(403, 409, 413, 415, ok={"type": "string"}, ok_media=NDJSON),
 )
 async def apply_file(
     request: Request,

@@ -137,11 +137,19 @@ class _OtlpRoute(APIRoute):
 router: Final = APIRouter(tags=["estate"], route_class=_OtlpRoute)
 
 
+_BINARY: Final = {"type": "string", "format": "binary"}
+_RESPONSES: Final = responses(403, 413, 415, ok={"type": "object"}, also={PROTOBUF: _BINARY})
+for _status, _described in _RESPONSES.items():
+    if int(_status) >= 400:
+        # Whoever sends traces is told in its own encoding: a google.rpc.Status (OTLP 1.x, "Failures").
+        _described["content"] |= {JSON: {"schema": {"type": "object"}}, PROTOBUF: {"schema": _BINARY}}
+
+
 @router.post(
     PATH,
     summary="Traces, as OpenTelemetry sends them",
     openapi_extra=_BODY,
-    responses=responses(403, 413, 415, ok={"type": "object"}, also={PROTOBUF: {"type": "string", "format": "binary"}}),
+    responses=_RESPONSES,
 )
 async def export(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
     """Take spans over OTLP/HTTP. What they show and nobody has registered becomes part of the estate, as observed."""
