@@ -13,8 +13,7 @@ import strawberry
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_graphql.context import Context
 from quarterdeck_graphql.scalars import Position
-from quarterdeck_readmodels.estate import PROMPTLY
-from quarterdeck_readmodels.held import View
+from quarterdeck_readmodels.held import View, view_at
 
 
 @strawberry.input(one_of=True, description="A moment of the record: a time, or a position of the log.")
@@ -64,12 +63,8 @@ async def view_of(context: Context, *, time: datetime | None, position: int | No
         if moment is None:
             raise InvalidInput("nothing is recorded at position 0, so it has no time: give a `time`", position=0)
     else:
-        moment, recorded = time, await context.log.position_at(context.tenant, time)
-    try:
-        promptly = await context.log.position_at(context.tenant, moment + PROMPTLY)
-    except OverflowError:
-        promptly = known_at
-    return View(moment=moment, known=known_at, recorded=recorded, promptly=promptly)
+        moment, recorded = time, None
+    return await view_at(context.log, context.tenant, moment, known_at, recorded)
 
 
 async def position_at(context: Context, *, time: datetime | None, position: int | None) -> int:

@@ -56,9 +56,10 @@ def responses(
     ok_status: int = 200,
     ok_media: str = "application/json",
     also: dict[str, dict[str, Any]] | None = None,
+    refused: dict[str, dict[str, Any]] | None = None,
 ) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI responses of a route: what it answers (`also`: in another media type, by its schema), and
-    which problems, with those any route has."""
+    which problems, with those any route has (`refused`: in other media types, too)."""
     schemas = {ok_media: ok or {"type": "string"}} | (also or {})
     found: dict[int | str, dict[str, Any]] = {
         ok_status: {"description": "Done", "content": {kind: {"schema": schema} for kind, schema in schemas.items()}}
@@ -66,7 +67,8 @@ def responses(
     for status in (*statuses, 400, 401, 429, 500, 503, 504):
         found[status] = {
             "description": "A problem",
-            "content": {MEDIA_TYPE: {"schema": {"$ref": REF.format(name="Problem")}}},
+            "content": {MEDIA_TYPE: {"schema": {"$ref": REF.format(name="Problem")}}}
+            | {kind: {"schema": schema} for kind, schema in (refused or {}).items()},
         }
     return found
 

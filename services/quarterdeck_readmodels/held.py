@@ -11,14 +11,14 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_readmodels import selects
 from quarterdeck_readmodels.bitemporal import asset_then, relation_then
-from quarterdeck_readmodels.estate import DATED, SEEN, Asset
+from quarterdeck_readmodels.estate import DATED, PROMPTLY, SEEN, Asset
 from quarterdeck_readmodels.held_pages import FIXED, Sources, merged
 from quarterdeck_readmodels.held_selects import Late, timed
 from quarterdeck_readmodels.held_whole import walk
@@ -30,6 +30,13 @@ _MOST: Final = 60_000
 _WIDE: Final = 20_000
 
 
+class Log(Protocol):
+    """What tells which position a time is."""
+
+    async def position_at(self, tenant: str, moment: datetime) -> int:
+        """Return the last position recorded at or before a moment."""
+
+
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """A moment, as known at a position. `recorded` is the last position recorded by the moment, and `promptly` the last
     one at which what was first seen by the moment can have been recorded promptly (see `estate.PROMPTLY`)."""
@@ -38,6 +45,17 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     known: int
     recorded: int
     promptly: int
+
+
+async def view_at(log: Log, tenant: str, moment: datetime, known: int, recorded: int | None = None) -> View:
+    """Return the view of a moment as known at a position. `recorded`: the last one by the moment, if known."""
+    if recorded is None:
+        recorded = await log.position_at(tenant, moment)
+    try:
+        promptly = await log.position_at(tenant, moment + PROMPTLY)
+    except OverflowError:
+        promptly = known
+    return View(moment=moment, known=known, recorded=recorded, promptly=promptly)
 
 
 @contextlib.asynccontextmanager

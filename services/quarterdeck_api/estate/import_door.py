@@ -17,6 +17,7 @@ from quarterdeck_api.commands.execute import CommandResult, execute, parse_body,
 from quarterdeck_api.commands.idempotency import command_id, fingerprint, idempotency_key
 from quarterdeck_api.commands.router import POSITION_HEADER, require_json
 from quarterdeck_api.estate.lines import NDJSON, lines_of
+from quarterdeck_api.estate.moments import READERS
 from quarterdeck_api.openapi import json_body, ref, responses
 from quarterdeck_api.services import Services, ServicesDep
 from quarterdeck_domain.command_catalogue import COMMANDS
@@ -28,7 +29,6 @@ from quarterdeck_readmodels.sources import Source
 from quarterdeck_runtime.telemetry import current_traceparent
 
 EDITORS: Final = ("operator", "administrator")
-READERS: Final = ("operator", "administrator", "auditor", "approver")
 STRUCTS: Final[tuple[type[msgspec.Struct], ...]] = (SourceImported, SourceLookedAt)
 _PAGE: Final = 1_000
 _HIDDEN: Final = ("created_position", "from_position", "to_position")

@@ -9,8 +9,7 @@ from quarterdeck_api.auth.caller import Caller, require
 from quarterdeck_api.services import Services
 from quarterdeck_connectors.bom import Stamp
 from quarterdeck_domain.errors import InvalidInput, WrongState
-from quarterdeck_readmodels.estate import PROMPTLY
-from quarterdeck_readmodels.held import View, held_at
+from quarterdeck_readmodels.held import held_at, view_at
 from quarterdeck_readmodels.standing import as_file
 
 READERS: Final = ("operator", "administrator", "auditor", "approver")
@@ -39,7 +38,7 @@ async def as_of(
         opened = services.reader.at(tenant, position)
     else:
         known = position if position is not None else await services.reader.projected(tenant)
-        opened = held_at(services.reader, tenant, await _view(services, tenant, time, known))
+        opened = held_at(services.reader, tenant, await view_at(services.ledger, tenant, time, known))
     async with opened as record:
         document = await as_file(record, source)
         here = record.position
@@ -48,12 +47,3 @@ async def as_of(
         (entry,) = await services.ledger.read_sealed(tenant, after=here - 1, until=here)
         at = entry.recorded_at
     return document, Stamp(tenant=tenant, position=here, at=at, moment=time)
-
-
-async def _view(services: Services, tenant: str, time: datetime, known: int) -> View:
-    try:
-        promptly = await services.ledger.position_at(tenant, time + PROMPTLY)
-    except OverflowError:
-        promptly = known
-    recorded = await services.ledger.position_at(tenant, time)
-    return View(moment=time, known=known, recorded=recorded, promptly=promptly)

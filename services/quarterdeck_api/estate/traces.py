@@ -138,11 +138,11 @@ router: Final = APIRouter(tags=["estate"], route_class=_OtlpRoute)
 
 
 _BINARY: Final = {"type": "string", "format": "binary"}
-_RESPONSES: Final = responses(403, 413, 415, ok={"type": "object"}, also={PROTOBUF: _BINARY})
-for _status, _described in _RESPONSES.items():
-    if int(_status) >= 400:
-        # Whoever sends traces is told in its own encoding: a google.rpc.Status (OTLP 1.x, "Failures").
-        _described["content"] |= {JSON: {"schema": {"type": "object"}}, PROTOBUF: {"schema": _BINARY}}
+_OBJECT: Final = {"type": "object"}
+# Whoever sends traces is refused in its own encoding: a google.rpc.Status (OTLP 1.x, "Failures").
+_RESPONSES: Final = responses(
+    403, 413, 415, ok=_OBJECT, also={PROTOBUF: _BINARY}, refused={JSON: _OBJECT, PROTOBUF: _BINARY}
+)
 
 
 @router.post(
