@@ -22,8 +22,8 @@ from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_connectors.files import Bounds, read_document
 from quarterdeck_domain.checks import legible
 from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.estate.declaration import MAX_ASSETS, Declaration, Entry, read_declaration
 from quarterdeck_domain.estate.kinds import KINDS
-from quarterdeck_domain.estate.plan import MAX_ASSETS, Declaration, Entry, read_declaration
 from quarterdeck_domain.estate.relations import RELATION_TYPES
 from quarterdeck_domain.estate.values import Facts, split
 

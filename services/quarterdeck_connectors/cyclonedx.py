@@ -18,8 +18,8 @@ from typing import Any, Final, Literal
 import msgspec
 
 from quarterdeck_connectors.bom import NAMESPACE, Stamp, billed, iri, needs, properties
+from quarterdeck_domain.estate.declaration import Declaration, Entry
 from quarterdeck_domain.estate.kinds import KINDS
-from quarterdeck_domain.estate.plan import Declaration, Entry
 from quarterdeck_domain.estate.relations import CONTROL, RELATION_TYPES
 from quarterdeck_domain.estate.values import relation_id, split
 

@@ -16,7 +16,7 @@ import msgspec
 
 from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_domain.checks import legible
-from quarterdeck_domain.estate.plan import MAX_ASSETS, MAX_RELATIONS, Declaration, Entry, read_declaration
+from quarterdeck_domain.estate.declaration import MAX_ASSETS, MAX_RELATIONS, Declaration, Entry, read_declaration
 from quarterdeck_domain.estate.secrets import without_secrets
 from quarterdeck_domain.estate.values import MAX_NAME, MAX_TEXT, Confidence, check_facts, flat
 

@@ -23,7 +23,7 @@ import yaml
 
 from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_domain.checks import legible
-from quarterdeck_domain.estate.plan import Declaration, read_declaration
+from quarterdeck_domain.estate.declaration import Declaration, read_declaration
 
 MAX_BYTES: Final = 16 * 2**20
 MAX_ESTATE_BYTES: Final = 64 * 2**20

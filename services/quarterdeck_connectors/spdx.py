@@ -21,8 +21,8 @@ import msgspec
 
 from quarterdeck_connectors.bom import Stamp, billed, edges, iri, needs, properties
 from quarterdeck_connectors.cyclonedx import hashed
+from quarterdeck_domain.estate.declaration import Declaration, Entry
 from quarterdeck_domain.estate.kinds import KINDS
-from quarterdeck_domain.estate.plan import Declaration, Entry
 from quarterdeck_domain.estate.values import split
 
 CONTEXT: Final = "https://spdx.org/rdf/3.0.1/spdx-context.jsonld"

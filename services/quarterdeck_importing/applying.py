@@ -18,8 +18,10 @@ from eventsourcing.dcb.api import DCBAppendCondition
 from quarterdeck_domain.access.events import TenantClosed
 from quarterdeck_domain.access.values import PRINCIPAL_EVENTS, Item
 from quarterdeck_domain.errors import Refused, WrongState
+from quarterdeck_domain.estate.declaration import Declaration
 from quarterdeck_domain.estate.events import ESTATE_EVENTS, EstateApplied
-from quarterdeck_domain.estate.plan import Declaration, Plan, Step, applied, make_plan
+from quarterdeck_domain.estate.plan import Plan, applied, make_plan
+from quarterdeck_domain.estate.plan_draft import Step
 from quarterdeck_domain.events import Actor, Event
 from quarterdeck_domain.slices import boundary
 from quarterdeck_ledger.errors import AppendConflict, Contended

@@ -17,7 +17,8 @@ from typing import Final
 
 from quarterdeck_domain.checks import legible
 from quarterdeck_domain.errors import QuarterdeckError, Refused
-from quarterdeck_domain.estate.plan import Plan, digest_of
+from quarterdeck_domain.estate.declaration import digest_of
+from quarterdeck_domain.estate.plan import Plan
 from quarterdeck_domain.estate.source_events import SourceSynced
 from quarterdeck_domain.estate.source_slices import FailImport, ImportSource
 from quarterdeck_domain.estate.sources import Source, SourceFold

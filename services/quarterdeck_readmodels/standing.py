@@ -6,8 +6,9 @@ from typing import Any, Final
 
 import msgspec
 
+from quarterdeck_domain.estate.declaration import MAX_ASSETS, MAX_RELATIONS, Declaration, Link
 from quarterdeck_domain.estate.imports import survivor
-from quarterdeck_domain.estate.plan import MAX_ASSETS, MAX_RELATIONS, Declaration, Link, Standing
+from quarterdeck_domain.estate.standing import Standing
 from quarterdeck_domain.estate.values import FIELDS
 from quarterdeck_readmodels.estate import Asset, Relation
 from quarterdeck_readmodels.reader import Record

@@ -14,14 +14,16 @@ from given import Log, acting, registered
 from quarterdeck_cli.estate_words import facts_of
 from quarterdeck_domain.catalogue import REGISTRY
 from quarterdeck_domain.estate import slices as say
+from quarterdeck_domain.estate.declaration import Declaration, read_declaration
 from quarterdeck_domain.estate.events import DriftDetected, RelationObserved
 from quarterdeck_domain.estate.finding_types import Finding
 from quarterdeck_domain.estate.findings import Assessment, assess
 from quarterdeck_domain.estate.kinds import json_schema
 from quarterdeck_domain.estate.landscape import Clock, Landscape
-from quarterdeck_domain.estate.plan import Declaration, Standing, make_plan, read_declaration
+from quarterdeck_domain.estate.plan import make_plan
 from quarterdeck_domain.estate.slices_drift import AcceptDrift, DetectDrift
 from quarterdeck_domain.estate.slices_relations import RelateAssets, UnrelateAssets
+from quarterdeck_domain.estate.standing import Standing
 from quarterdeck_domain.events import Event
 from quarterdeck_domain.ids import make_id
 from quarterdeck_domain.slices import Slice

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from quarterdeck_connectors.draft import Imported
+from quarterdeck_domain.estate.declaration import Declaration, Link
 from quarterdeck_domain.estate.events import AssetChanged, AssetRegistered, RelationDeclared, RelationWithdrawn
-from quarterdeck_domain.estate.plan import Declaration, Link, Plan, Standing, make_plan
+from quarterdeck_domain.estate.plan import Plan, make_plan
+from quarterdeck_domain.estate.standing import Standing
 
 NOTHING = Standing(facts={}, relations={})
 

@@ -11,9 +11,10 @@ from typing import Any
 from hypothesis import strategies as st
 from msgspec import inspect
 
+from quarterdeck_domain.estate.declaration import Declaration
 from quarterdeck_domain.estate.kinds import KINDS
-from quarterdeck_domain.estate.plan import Declaration, Standing
 from quarterdeck_domain.estate.relations import RELATION_TYPES
+from quarterdeck_domain.estate.standing import Standing
 
 _CHARACTERS = st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp", "Cf"))
 _PERSON = re.compile(r"[^\s@]+@[^\s@]+")

@@ -19,7 +19,7 @@ from quarterdeck_connectors.litellm import read_litellm
 from quarterdeck_connectors.models import read_models
 from quarterdeck_connectors.openapi_tools import read_openapi
 from quarterdeck_connectors.prompts import read_prompts
-from quarterdeck_domain.estate.plan import Declaration
+from quarterdeck_domain.estate.declaration import Declaration
 from quarterdeck_domain.events import Actor
 from quarterdeck_readmodels.estate import Asset
 

@@ -29,8 +29,8 @@ from quarterdeck_connectors.draft import Imported
 from quarterdeck_connectors.errors import SourceAway, UnreadableSource
 from quarterdeck_connectors.mcp_server import LIMITS, Limits, import_mcp_server
 from quarterdeck_connectors.mcp_stdio import import_mcp_program
+from quarterdeck_domain.estate.declaration import Declaration, read_declaration
 from quarterdeck_domain.estate.events import AssetRegistered
-from quarterdeck_domain.estate.plan import Declaration, read_declaration
 from quarterdeck_domain.events import Actor
 from quarterdeck_ledger.facts import new_events
 from quarterdeck_ledger.interface import Context

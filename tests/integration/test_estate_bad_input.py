@@ -21,7 +21,7 @@ from graphql_world import GraphWorld, graph_world
 from quarterdeck_api.estate import bulk as bulk_module
 from quarterdeck_api.estate.bulk import Bulk
 from quarterdeck_api.estate.router import MAX_FILE_BYTES
-from quarterdeck_domain.estate.plan import MAX_ASSETS
+from quarterdeck_domain.estate.declaration import MAX_ASSETS
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_readmodels.estate import Asset
 

@@ -24,9 +24,11 @@ from quarterdeck_connectors.cyclonedx import Version, write_cyclonedx
 from quarterdeck_connectors.cyclonedx_reading import MAX_NESTED, read_cyclonedx
 from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.estate.declaration import read_declaration
 from quarterdeck_domain.estate.kinds import KINDS
-from quarterdeck_domain.estate.plan import Standing, make_plan, read_declaration
+from quarterdeck_domain.estate.plan import make_plan
 from quarterdeck_domain.estate.relations import RELATION_TYPES
+from quarterdeck_domain.estate.standing import Standing
 
 VECTORS: Final = Path(__file__).parents[1] / "vectors" / "estate"
 STAMP: Final = Stamp(tenant="tnt_1", position=41, at=datetime(2026, 5, 4, 3, 2, 1, 999, tzinfo=UTC))

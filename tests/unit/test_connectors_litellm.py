@@ -18,7 +18,8 @@ from quarterdeck_connectors.draft import Imported
 from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_connectors.litellm import read_litellm
 from quarterdeck_domain.checks import optional_line
-from quarterdeck_domain.estate.plan import digest_of, make_plan
+from quarterdeck_domain.estate.declaration import digest_of
+from quarterdeck_domain.estate.plan import make_plan
 
 SAMPLE = (Path(__file__).resolve().parents[1] / "vectors" / "estate" / "litellm.yaml").read_bytes()
 

@@ -27,7 +27,9 @@ from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_connectors.spdx import CONTEXT, write_spdx
 from quarterdeck_connectors.spdx_reading import read_spdx
 from quarterdeck_domain.errors import InvalidInput
-from quarterdeck_domain.estate.plan import Standing, make_plan, read_declaration
+from quarterdeck_domain.estate.declaration import read_declaration
+from quarterdeck_domain.estate.plan import make_plan
+from quarterdeck_domain.estate.standing import Standing
 
 VECTORS: Final = Path(__file__).parents[1] / "vectors" / "estate"
 STAMP: Final = Stamp(tenant="tnt_1", position=41, at=datetime(2026, 5, 4, 3, 2, 1, 999, tzinfo=UTC))

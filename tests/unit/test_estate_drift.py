@@ -23,6 +23,7 @@ from quarterdeck_connectors.mcp_offer import Offer, to_declaration, tool_digests
 from quarterdeck_connectors.mcp_text import Looking
 from quarterdeck_domain.canonical import digest
 from quarterdeck_domain.errors import InvalidInput, NotAllowed, NotFound, WrongState
+from quarterdeck_domain.estate.declaration import Declaration, Entry
 from quarterdeck_domain.estate.drift import DIGEST, PARTS, PINNED, PINNED_PARTS, find_drift
 from quarterdeck_domain.estate.events import (
     AssetChanged,
@@ -33,9 +34,10 @@ from quarterdeck_domain.estate.events import (
     DriftAccepted,
     DriftDetected,
 )
-from quarterdeck_domain.estate.plan import Declaration, Entry, Plan, Standing, applied, make_plan
+from quarterdeck_domain.estate.plan import Plan, applied, make_plan
 from quarterdeck_domain.estate.slices import ChangeAsset, MergeAssets
 from quarterdeck_domain.estate.slices_drift import AcceptDrift, DetectDrift
+from quarterdeck_domain.estate.standing import Standing
 from quarterdeck_domain.estate.values import check_facts
 from quarterdeck_domain.events import Event
 

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from quarterdeck_connectors.bom_foreign import _key
 from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.estate.declaration import Declaration, Entry, Link
 from quarterdeck_domain.estate.events import AssetChanged, RelationWithdrawn
 from quarterdeck_domain.estate.imports import survivor, trusted
-from quarterdeck_domain.estate.plan import Declaration, Entry, Link, Standing, make_plan
+from quarterdeck_domain.estate.plan import make_plan
 from quarterdeck_domain.estate.sources import check_address, due_after, phase_s
+from quarterdeck_domain.estate.standing import Standing
 from quarterdeck_domain.estate.values import check_facts
 
 PIN, OTHER = "sha256:" + "1" * 64, "sha256:" + "2" * 64

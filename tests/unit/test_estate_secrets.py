@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from quarterdeck_connectors.draft import block, line
 from quarterdeck_connectors.litellm import read_litellm
 from quarterdeck_domain.errors import InvalidInput
-from quarterdeck_domain.estate.plan import read_declaration
+from quarterdeck_domain.estate.declaration import read_declaration
 from quarterdeck_domain.estate.secrets import WITHHELD, refuse_secrets, without_secrets
 from quarterdeck_domain.estate.slices import RegisterAsset
 from quarterdeck_domain.estate.slices_relations import RelateAssets

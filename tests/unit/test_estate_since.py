@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.estate.declaration import Link, read_declaration
 from quarterdeck_domain.estate.events import AssetChanged, AssetRegistered, RelationDeclared
-from quarterdeck_domain.estate.plan import Link, Standing, make_plan, read_declaration
+from quarterdeck_domain.estate.plan import make_plan
+from quarterdeck_domain.estate.standing import Standing
 
 SINCE = datetime(2025, 3, 3, 8, tzinfo=UTC)
 FILE: dict[str, Any] = {

@@ -9,14 +9,13 @@ finding that says what to do; nothing is retired without somebody who says so.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
+from quarterdeck_domain.estate.declaration import Declaration, Entry, Link
 from quarterdeck_domain.estate.drift import DIGEST, PARTS, PINNED, PINNED_PARTS
-
-if TYPE_CHECKING:
-    from quarterdeck_domain.estate.plan import Declaration, Entry, Link, Standing
+from quarterdeck_domain.estate.standing import Standing
 
 GONE: Final = "attributes.gone"
 """The source that an object came from and that offers it no longer."""

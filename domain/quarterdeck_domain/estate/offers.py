@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from quarterdeck_domain.checks import legible
+from quarterdeck_domain.estate.declaration import Declaration
 from quarterdeck_domain.estate.drift import PINNED
 from quarterdeck_domain.estate.events import AssetQuarantined, DriftDetected
+from quarterdeck_domain.estate.standing import Standing
 from quarterdeck_domain.ids import make_id
-
-if TYPE_CHECKING:
-    from quarterdeck_domain.estate.plan import Declaration, Standing
 
 OFFER: Final = "attributes.offer"
 CAREFUL: Final[Mapping[str, Any]] = {"privileges": ("write",), "side_effect": "at_most_once"}

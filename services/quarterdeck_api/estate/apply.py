@@ -7,7 +7,7 @@ import asyncio
 from quarterdeck_api.auth.caller import Caller
 from quarterdeck_api.commands.idempotency import command_id, fingerprint
 from quarterdeck_api.services import Services
-from quarterdeck_domain.estate.plan import Declaration, digest_of
+from quarterdeck_domain.estate.declaration import Declaration, digest_of
 from quarterdeck_importing import applying
 from quarterdeck_importing.applying import Done, Order, PlanChanged, Planned, Progress
 from quarterdeck_runtime.telemetry import current_traceparent

@@ -1,0 +1,170 @@
+"""What of a plan is about objects: what is registered and changed, what drifted, and what a source no longer offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.estate.declaration import Declaration, Entry
+from quarterdeck_domain.estate.drift import DIGEST, PINNED, PINNED_PARTS, find_drift, first_pin
+from quarterdeck_domain.estate.events import (
+    AssetChanged,
+    AssetQuarantined,
+    AssetRegistered,
+    AssetRetired,
+    DriftDetected,
+)
+from quarterdeck_domain.estate.imports import COMPARED, GONE
+from quarterdeck_domain.estate.offers import added, shut
+from quarterdeck_domain.estate.plan_draft import Draft, FieldChange, changes_of
+from quarterdeck_domain.estate.standing import Standing, same
+
+
+def plan_asset(draft: Draft, name: str, entry: Entry) -> None:
+    """Register one object, or change what is said otherwise of it; note where it is not as it was pinned.
+
+    Raises:
+        InvalidInput: a file says that something is retired which was never there, brings back what is quarantined or
+            retired, or moves a pin.
+    """
+    wanted, standing = draft.wanted, draft.standing
+    before = standing.facts.get(name)
+    first = {field: value for field, value in entry.first.items() if same((before or {}).get(field), None)}
+    if PINNED not in first:
+        first.pop(PINNED_PARTS, None)
+    said = first | _kept_pin(wanted, name, before or {}, _unsaid(wanted, standing, name, entry.facts))
+    if wanted.whole and before is not None and before.get(GONE) == wanted.source:
+        said |= {GONE: None}  # it is back
+    if before is None:
+        _plan_new(draft, name, said)
+    else:
+        _plan_known(draft, name, before, said)
+
+
+def plan_added(draft: Draft) -> None:
+    """Note what servers offer beyond what was reviewed; where policy says so, it waits in quarantine."""
+    for found in added(draft.wanted, draft.standing, draft.run):
+        drift = found.drift
+        draft.add("drift", drift.asset, drift, _difference(drift))
+        for tool in found.tools if draft.wanted.on_drift == "quarantine" else ():
+            if kept := shut(tool, drift.asset, draft.standing.facts.get(tool)):
+                draft.add("quarantine", tool, kept)
+
+
+def plan_gone(draft: Draft, gone: tuple[str, ...]) -> None:
+    """Note what a source no longer offers."""
+    source = draft.wanted.source
+    for name in gone:
+        before = draft.standing.facts[name]
+        if before.get(GONE) != source:
+            _change(draft, name, before, {GONE: source}, f"{source} no longer offers it")
+
+
+def _plan_new(draft: Draft, name: str, said: Mapping[str, Any]) -> None:
+    wanted = draft.wanted
+    if wanted.confidence != "declared":
+        said = {**first_pin(name, {}, said), **said}
+    facts = {"lifecycle": "live"} | {field: value for field, value in said.items() if value is not None}
+    if facts["lifecycle"] == "retired":
+        raise InvalidInput(f"{name} is retired in the file and was never in the estate", asset=name)
+    event = AssetRegistered(
+        asset=name,
+        facts=facts,
+        source=wanted.source,
+        confidence=wanted.confidence,
+        valid_from=wanted.valid_from,
+        run=draft.run,
+    )
+    draft.add("register", name, event, changes_of({}, facts))
+
+
+def _plan_known(draft: Draft, name: str, before: Mapping[str, Any], said: Mapping[str, Any]) -> None:
+    wanted = draft.wanted
+    pin = {} if wanted.confidence == "declared" else first_pin(name, before, said)
+    said = {**pin, **said}
+    contested = draft.standing.contested.get(name, {})
+    changed = {
+        field: value
+        for field, value in said.items()
+        # Where it said otherwise before, that it agrees now is news, too.
+        if not same(before.get(field), value) or wanted.source in contested.get(field, {})
+    }
+    if changed.get("lifecycle") == "retired":
+        changed.pop("lifecycle")
+        draft.add("retire", name, AssetRetired(asset=name, reason=f"said by {wanted.source}", run=draft.run))
+    elif "lifecycle" in changed and before.get("lifecycle") in {"quarantined", "retired"}:
+        raise InvalidInput(
+            f"{name} is {before['lifecycle']}: a file cannot bring it back", asset=name, lifecycle=before["lifecycle"]
+        )
+    if changed:
+        _change(draft, name, before, changed)
+    # A file says what should be; only what an importer found can differ from what was pinned.
+    if wanted.confidence != "declared" and (drift := find_drift(name, {**before, **pin}, said, draft.run)):
+        _plan_drift(draft, before, drift)
+
+
+def _change(draft: Draft, name: str, before: Mapping[str, Any], facts: Mapping[str, Any], reason: str = "") -> None:
+    wanted = draft.wanted
+    event = AssetChanged(
+        asset=name,
+        facts=dict(facts),
+        source=wanted.source,
+        confidence=wanted.confidence,
+        reason=reason,
+        run=draft.run,
+    )
+    draft.add("change", name, event, changes_of(before, facts))
+
+
+def _plan_drift(draft: Draft, before: Mapping[str, Any], drift: DriftDetected) -> None:
+    lifecycle = before.get("lifecycle") or "live"
+    shuts = draft.wanted.on_drift == "quarantine" and lifecycle not in {"quarantined", "retired"}
+    draft.add("drift", drift.asset, msgspec.structs.replace(drift, quarantined=shuts), _difference(drift))
+    if shuts:
+        reason = f"its {drift.field} is not as it was pinned, says {draft.wanted.source}"
+        kept = AssetQuarantined(asset=drift.asset, reason=reason, previous_lifecycle=lifecycle)
+        draft.add("quarantine", drift.asset, kept)
+
+
+def _difference(drift: DriftDetected) -> tuple[FieldChange, ...]:
+    return (FieldChange(field=drift.field, before=drift.expected, after=drift.found),)
+
+
+def _unsaid(wanted: Declaration, standing: Standing, name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an import says of an object that is not known to be its word. Where sources differ, each is heard
+    once, and the word holds of the one that the object came from first: else they would undo each other's for ever."""
+    contested = standing.contested.get(name, {})
+    if wanted.confidence == "declared" or standing.offered_by.get(name) == wanted.source:
+        return dict(facts)
+    before = standing.facts.get(name, {})
+    heard = {
+        field
+        for field, value in facts.items()
+        if not same(before.get(field), value)
+        and wanted.source in contested.get(field, {})
+        and same(contested[field][wanted.source], value)
+    }
+    if DIGEST in heard:
+        heard |= COMPARED
+    return {field: value for field, value in facts.items() if field not in heard}
+
+
+def _kept_pin(wanted: Declaration, name: str, before: Mapping[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+    """Return what is said without a pin, where there is one: that moves by accepting a drift alone.
+
+    Raises:
+        InvalidInput: a file that people write says another pin.
+    """
+    if not before.get(PINNED):
+        return facts
+    moved = [field for field in (PINNED, PINNED_PARTS) if field in facts and not same(before.get(field), facts[field])]
+    if moved and wanted.confidence == "declared":
+        raise InvalidInput(
+            f"{name} is pinned already, and a file does not move {moved[0]}: accept the drift instead, or leave it out",
+            asset=name,
+            field=moved[0],
+        )
+    return {field: value for field, value in facts.items() if field not in {PINNED, PINNED_PARTS}}

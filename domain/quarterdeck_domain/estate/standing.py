@@ -1,0 +1,43 @@
+"""What of the estate stands already, as far as a declaration is about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from quarterdeck_domain.estate.declaration import Declaration, Link
+
+Ends = tuple[str, str, str]
+"""A relation: where it begins, its type, where it leads."""
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What is: facts of the objects that a file names or leads to (flat; those that exist), aliases of merged ones, and
+    the declared relations that begin at objects which the file names."""
+
+    facts: Mapping[str, Mapping[str, Any]]
+    relations: Mapping[Ends, Link]
+    aliases: Mapping[str, str] = {}
+    said_by: Mapping[Ends, str] = {}
+    """Who declared each relation, where that is known."""
+    offered: frozenset[str] = frozenset()
+    """What came from a source first that is read whole; also those that it does not name now."""
+    offered_by: Mapping[str, str] = {}
+    """The import that an object came from first."""
+    contested: Mapping[str, Mapping[str, Mapping[str, Any]]] = {}
+    """By object and fact: what other sources say than the one whose word holds."""
+
+    def mine(self, wanted: Declaration, ends: Ends) -> bool:
+        """Tell whether a declaration may change a relation: a file that people write may change any, an import only
+        what it said itself."""
+        return wanted.confidence == "declared" or self.said_by.get(ends) == wanted.source
+
+
+def same(before: Any, after: Any) -> bool:
+    """Tell whether two facts say the same: nothing, and no members, is what nobody has said."""
+    empty: tuple[Any, ...] = (None, [], (), {})
+    if before in empty and after in empty:
+        return True
+    return bool(before == after)
