@@ -26,7 +26,7 @@ _SHOWN: Final = {
 }
 _ROWS: Final[Mapping[str, type[Row]]] = {"assets": Asset, "relations": Relation, "drifts": Drift}
 _ENUMS: Final = frozenset({"lifecycle", "state", "input"})
-_WORKING: Final = frozenset({"timed", "merged_into", "offered_by"})
+_WORKING: Final = frozenset({"timed", "announced", "merged_into", "offered_by"})
 """Columns that are not asked for: they are marks, or few objects have them."""
 Ask = Callable[[int | None], Awaitable[int]]
 
@@ -134,35 +134,43 @@ async def _measure(ask: Ask, positions: list[int], rounds: int) -> tuple[list[fl
 
 async def reach(found: Found, reader: Reader, client: Client, positions: list[int], rounds: int) -> None:
     """Ask what is within three steps, both ways; note the worst p95."""
-    chance = random.Random(0)
     slowest: list[float] = []
+    for direction, label, chosen in await _subjects(reader, positions):
+        now: list[float] = []
+        then: list[float] = []
+        sizes = []
+        for turn in range(rounds):
+            for place, name in enumerate(chosen):
+                for position in (None, positions[-1 - (place + turn) % (len(positions) // 2)]):
+                    selection = f"reach(of:{json.dumps(name)} hops:3 first:100 direction:{direction})"
+                    began = time.perf_counter()
+                    answer = await _answer(
+                        client, position, selection + "{total reached{steps asset{id kind lifecycle}}}"
+                    )
+                    (now if position is None else then).append(time.perf_counter() - began)
+                    sizes.append(answer["total"])
+        found.add(f"reach {direction.lower()}, 3 steps: {label}", now, then, f"{median(sizes):.0f}, {max(sizes)}")
+        slowest.append(max(percentile(now, 0.95), percentile(then, 0.95)))
+    found.value["reach_p95_ms"] = round(max(slowest) * 1000)
+
+
+async def _subjects(reader: Reader, positions: list[int]) -> list[tuple[str, str, list[str]]]:
+    """Return of what it is asked, each way: some that were there in the whole second half of the log, and those of them
+    with the most neighbours."""
+    chance = random.Random(0)
+    found: list[tuple[str, str, list[str]]] = []
     async with reader.at(TENANT) as record:
         relations = (await record.page(Relation, first=1000, newest_first=False)).rows
         crowds = Counter(end for item in relations for end in (item.source, item.target))
         for direction, kinds in (("FORWARD", ("agent", "workflow", "application")), ("BACKWARD", ("dataset", "tool"))):
-            # Those that are in use now and were there in the whole second half of the log.
             old = [item for kind in kinds for item in await _of_kind(record, kind)]
             names = [item.id for item in old if item.created_position <= positions[len(positions) // 2]]
             crowded = [name for name, _ in crowds.most_common() if name in names][:5]
-            for label, chosen in (("any", chance.sample(names, min(30, len(names)))), ("the most crowded", crowded)):
-                now: list[float] = []
-                then: list[float] = []
-                sizes = []
-                for turn in range(rounds):
-                    for place, name in enumerate(chosen):
-                        for position in (None, positions[-1 - (place + turn) % (len(positions) // 2)]):
-                            selection = f"reach(of:{json.dumps(name)} hops:3 first:100 direction:{direction})"
-                            began = time.perf_counter()
-                            answer = await _answer(
-                                client, position, selection + "{total reached{steps asset{id kind lifecycle}}}"
-                            )
-                            (now if position is None else then).append(time.perf_counter() - began)
-                            sizes.append(answer["total"])
-                found.add(
-                    f"reach {direction.lower()}, 3 steps: {label}", now, then, f"{median(sizes):.0f}, {max(sizes)}"
-                )
-                slowest.append(max(percentile(now, 0.95), percentile(then, 0.95)))
-    found.value["reach_p95_ms"] = round(max(slowest) * 1000)
+            found += [
+                (direction, "any", chance.sample(names, min(30, len(names)))),
+                (direction, "the most crowded", crowded),
+            ]
+    return found
 
 
 async def _of_kind(record: Any, kind: str) -> list[Any]:

@@ -116,7 +116,7 @@ DONE: Final[Mapping[str, str]] = {
 """What would have been done by an event of a type: `it was not …`."""
 NOBODY: Final[Mapping[str, str]] = {"policy_bundle.mode_changed": "no policy bundle", "tenant.closed": "the tenant"}
 """Whom an absence is about, where no tag says so."""
-KEPT: Final = frozenset({"since", "plain", "dated", "timed", "began", "intervals", "sealed_by"})
+KEPT: Final = frozenset({"since", "plain", "dated", "timed", "announced", "began", "intervals", "sealed_by"})
 """Columns that are kept for later questions, and say nothing to people."""
 FIRST: Final = ("status", "state", "lifecycle", "mode", "outcome", "verdict", "declared", "quarantined", "owner")
 """Columns that are told before others."""

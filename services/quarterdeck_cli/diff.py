@@ -57,6 +57,10 @@ def diff(
     ] = [],  # noqa: B006
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many objects at most.")] = 500,
     everything: Annotated[bool, typer.Option("--all", help="Every fact of what is new, however much it is.")] = False,
+    whole: Annotated[
+        bool,
+        typer.Option("--whole", help="All of the estate that differs, at once, as lines of JSON, the moments first."),
+    ] = False,
     known_at: Annotated[
         Any,
         typer.Option(
@@ -70,6 +74,11 @@ def diff(
     json: AsJson = False,
 ) -> None:
     """Show what is different between two moments of the estate, and of what governs it."""
+    if whole:
+        if asset or team or kind or known_at is not None:
+            raise typer.BadParameter("it is not narrowed; it tells how what was recorded differs", param_hint="--whole")
+        _print_whole(since, until, json=json)
+        return
     wanted = _Wanted(kind)
     hint = hint_of(since, known_at) or hint_of(until, known_at)
     parts = {"assets": [plain(item) for item in asset], "teams": team}
@@ -96,6 +105,17 @@ def diff(
     typer.echo(f"{summary or 'Nothing is different'}{'; there is more: --limit' if more else ''}.")
     if not changes and hint:
         typer.echo(f"  ({hint})", err=True)
+
+
+def _print_whole(since: Moment, until: Moment | None, *, json: bool) -> None:
+    ends = {"from": _said(since), "to": None if until is None else _said(until)}
+    with Api(json=json) as api, api.stream("/v1/estate/diff", **ends) as response:
+        for line in response.iter_lines():
+            typer.echo(line)
+
+
+def _said(moment: Moment) -> str:
+    return str(moment["position"] if "position" in moment else moment["time"])
 
 
 class _Wanted:

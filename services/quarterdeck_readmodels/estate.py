@@ -18,6 +18,7 @@ from quarterdeck_readmodels.tables import Change, Fold, Row, Seen
 MAX_DATED: Final = 200
 """How many dated facts of one object, and intervals of one relation, are kept: the latest."""
 DATED: Final = "dated"
+ANNOUNCED: Final = "announced"
 SEEN: Final = "seen"
 PROMPTLY: Final = timedelta(days=1)
 """What was first seen so long before it was recorded, or less, was recorded promptly."""
@@ -31,6 +32,7 @@ class Asset(Row, frozen=True, kw_only=True):
         "owner",
         "team",
         "timed",
+        "announced",
         "kind",
         "lifecycle",
         "classification",
@@ -78,6 +80,8 @@ class Asset(Row, frozen=True, kw_only=True):
     dated: tuple[dict[str, Any], ...] = ()
     timed: str | None = None
     """`dated` once a dated fact is known of it. Of all others, what was true is what was recorded."""
+    announced: str | None = None
+    """`announced` while a dated fact begins or ends to hold after the row was recorded. All others are as they read."""
     began: datetime | None = None
     """The first moment from which on a dated fact holds."""
 
@@ -218,11 +222,14 @@ def _said(event: Seen, facts: Mapping[str, Any], **columns: Any) -> Callable[[Ma
             item = {"position": event.position, "begins": stamp(begins or event.recorded_at), "facts": dict(facts)}
             dated.append(item if ends is None else item | {"ends": stamp(ends)})
             columns["began"] = earliest(before["began"], begins or event.recorded_at)
-        kept = {"since": since, "plain": plain, "dated": dated[-MAX_DATED:], "changed_at": event.recorded_at}
+        dated = dated[-MAX_DATED:]
+        kept = {"since": since, "plain": plain, "dated": dated, "changed_at": event.recorded_at}
         kept |= {"voices": said.by, "contested": said.contested}
         if not dated:
             return columns | _merged(before, facts) | kept
-        kept["timed"] = DATED
+        here = stamp(event.recorded_at)
+        later = any(item["begins"] > here or item.get("ends", "") > here for item in dated)
+        kept |= {"timed": DATED, "announced": ANNOUNCED if later else None}
         told = facts_at(event.recorded_at, {**base, **kept})
         every = dict.fromkeys((*since, *(name for item in dated for name in item["facts"])))
         return columns | _merged(before, every | told) | kept

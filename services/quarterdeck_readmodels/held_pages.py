@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from quarterdeck_readmodels.estate import DATED, SEEN, Asset, Relation
+from quarterdeck_readmodels.estate import ANNOUNCED, DATED, SEEN, Asset, Relation
 from quarterdeck_readmodels.held_selects import Late, timed
 from quarterdeck_readmodels.reader import MAX_PAGE, Record
 from quarterdeck_readmodels.tables import Row
@@ -49,6 +49,8 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     recorded: int
     promptly: int
     resolve: Resolve
+    mark: str = "timed"
+    """The column that marks objects whose rows do not tell by themselves what was at the moment."""
 
 
 class _Stream:
@@ -105,7 +107,7 @@ async def merged(
 def _spans(sources: Sources, row: type[Row], loose: Mapping[str, object]) -> list[Late]:
     """Return which `timed` rows there may be beside the recorded ones: the mark, and where such objects began."""
     low = 0 if loose else sources.recorded
-    spans = [Late(DATED, low, sources.known_at)]
+    spans = [Late(DATED if sources.mark == "timed" else ANNOUNCED, low, sources.known_at, sources.mark)]
     if row is Relation:
         spans.append(Late(SEEN, low, sources.promptly))
     return [span for span in spans if span.low < span.high]
@@ -134,7 +136,9 @@ def _recorded(
         if sources.then is not sources.known:
             known = await sources.known.many(row, list(then))
         if loose:
-            found: Mapping[str, Any] = {name: then[name] for name, item in known.items() if item.timed is None}
+            found: Mapping[str, Any] = {
+                name: then[name] for name, item in known.items() if getattr(item, sources.mark) is None
+            }
         else:
             found = await sources.resolve(row, list(known.values()), then)
         return [(item.created_position, found.get(item.id)) for item in page.rows], page.more
@@ -158,7 +162,7 @@ def _timed(
             here,
             limit=size,
             moment=sources.moment,
-            recorded=sources.recorded,
+            recorded=None if sources.then is sources.known else sources.recorded,
             fixed=fixed,
             loose=loose,
             newest_first=newest_first,

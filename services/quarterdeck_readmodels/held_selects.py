@@ -22,11 +22,13 @@ _FIXED: Final = ("tenant", "low", "high", "limit", "mark")
 
 
 class Late(NamedTuple):
-    """Which rows: the mark that they carry, and the places after which and up to which their objects began."""
+    """Which rows: the mark that they carry, the places after which and up to which their objects began, and the column
+    that has the mark."""
 
     mark: str
     low: int
     high: int
+    column: str = "timed"
 
 
 async def timed(
@@ -36,22 +38,33 @@ async def timed(
     *,
     limit: int,
     moment: datetime,
-    recorded: int,
+    recorded: int | None,
     fixed: Mapping[str, Sequence[object]],
     loose: Mapping[str, Sequence[object]],
     newest_first: bool,
 ) -> dict[str, int]:
     """Return the ids of objects as a record knows them, and their places: `fixed` are the values of columns that never
-    change, `loose` of those that do. `recorded` is the last position recorded by the moment."""
+    change, `loose` of those that do. `recorded` is the last position recorded by the moment; None where the record is
+    as it was recorded by then: the rows that it knows tell it by themselves."""
     given: dict[str, Any] = dict(zip(_FIXED[1:], (late.low, late.high, limit, late.mark), strict=True))
     given |= {"known": record.position} if record.past else {}
     # Narrowed, those recorded by the moment are among them, and what nobody dated of these holds already.
-    given |= {"recorded": recorded} if loose else {"moment": moment}
-    given |= {"stamp": stamp(moment)} if loose.keys() - _COMMANDED else {}
+    if not loose:
+        given["moment"] = moment
+    elif recorded is not None:
+        given |= {"recorded": recorded} | ({"stamp": stamp(moment)} if loose.keys() - _COMMANDED else {})
     given |= {f"fixed {name}": list(values) for name, values in fixed.items()}
     given |= {f"loose {name}": list(values) for name, values in loose.items()}
     names = (_FIXED[0], *given)
-    query = partial(_timed, row=row, fixed=tuple(fixed), loose=tuple(loose), given=names, newest_first=newest_first)
+    query = partial(
+        _timed,
+        row=row,
+        mark=late.column,
+        fixed=tuple(fixed),
+        loose=tuple(loose),
+        given=names,
+        newest_first=newest_first,
+    )
     return {found["id"]: found["created_position"] for found in await record.ask(query, *given.values())}
 
 
@@ -60,6 +73,7 @@ def _timed(
     schema: str,
     *,
     row: type[Row],
+    mark: str,
     fixed: tuple[str, ...],
     loose: tuple[str, ...],
     given: tuple[str, ...],
@@ -69,17 +83,18 @@ def _timed(
     at = {name: f"${place}" for place, name in enumerate(given, 1)}
     narrow = f" AND k.began <= {at['moment']}" if "moment" in at else ""
     narrow += "".join(f" AND k.{name} = ANY ({at[f'fixed {name}']})" for name in fixed)
-    narrow += "".join(f" AND {_held(row, name, at)}" for name in loose)
+    holds = _held if "recorded" in at else _said
+    narrow += "".join(f" AND {holds(row, name, at)}" for name in loose)
     then = (
         f"""LEFT JOIN LATERAL (SELECT * FROM {table} v WHERE v.tenant_id = $1 AND v.id = k.id
             AND v.from_position <= {at["recorded"]} ORDER BY v.from_position DESC LIMIT 1) t ON true"""  # noqa: S608
-        if loose
+        if "recorded" in at
         else ""
     )
 
     def walk(which: str) -> str:
         return f"""SELECT k.id, k.created_position FROM {table} k {then}
-            WHERE k.tenant_id = $1 AND k.{hashed("timed")} = hashtextextended($5, 0) AND k.timed = $5
+            WHERE k.tenant_id = $1 AND k.{hashed(mark)} = hashtextextended($5, 0) AND k.{mark} = $5
             AND k.created_position > $2 AND k.created_position <= $3 AND {which}{narrow}
             ORDER BY k.{order} LIMIT $4"""  # noqa: S608
 
@@ -89,6 +104,26 @@ def _timed(
     return f"""SELECT * FROM (({walk(f"k.to_position IS NULL AND k.from_position <= {known}")})
         UNION ALL ({walk(f"k.from_position <= {known} AND k.to_position > {known}")})) k
         ORDER BY k.{order} LIMIT $4"""  # noqa: S608
+
+
+def _said(row: type[Row], name: str, at: Mapping[str, str]) -> str:
+    """Return the condition that a column has one of some values, or that somebody said so of any time. Nothing said of
+    a lifecycle makes a draft of it."""
+    wanted = at[f"loose {name}"]
+    if name in _COMMANDED:
+        return f"k.{name} = ANY ({wanted})"
+
+    json = columns(row)[name] == "jsonb"
+
+    def one_of(value: str) -> str:
+        return f"{value} ?| {wanted}::text[]" if json else f"{value} #>> '{{}}' = ANY ({wanted})"
+
+    column = one_of(f"k.{name}") if json else f"k.{name} = ANY ({wanted})"
+    plain, dated = one_of(f"(k.plain -> '{name}')"), one_of(f"(d.item -> 'facts' -> '{name}')")
+    draft = f" OR 'draft' = ANY ({wanted})" if name == "lifecycle" else ""
+    return (
+        f"({column} OR {plain} OR EXISTS (SELECT FROM jsonb_array_elements(k.dated) AS d(item) WHERE {dated}){draft})"
+    )
 
 
 def _held(row: type[Row], name: str, at: Mapping[str, str]) -> str:

@@ -1,7 +1,7 @@
 """The record as it is: what was announced holds from its time on, though nothing was recorded then.
 
-A row shows what is known of the moment at which it was recorded. Of the few that carry dated facts, what holds now is
-told anew, from the same row. Everything that is known is there, also what has not begun to hold.
+A row shows what is known of the moment at which it was recorded. Of the few of which something is announced, what holds
+now is told anew, from the same row. Everything that is known is there, also what has not begun to hold.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any, Final, TypeVar
 
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_readmodels.bitemporal import asset_now, relation_now
-from quarterdeck_readmodels.estate import DATED, Asset, Relation
+from quarterdeck_readmodels.estate import ANNOUNCED, DATED, Asset, Relation
 from quarterdeck_readmodels.held_pages import FIXED, Sources, fits, merged
 from quarterdeck_readmodels.held_selects import Late, timed
 from quarterdeck_readmodels.reader import MAX_PAGE, Page, Reader, Record, wanted
 from quarterdeck_readmodels.tables import Row
 
 R = TypeVar("R", bound=Row)
-_TIMED: Final = "timed"
+_MARKS: Final = frozenset({"timed", ANNOUNCED})
 
 
 @contextlib.asynccontextmanager
@@ -70,7 +70,7 @@ class Live(Record):
         Raises:
             InvalidInput: as there.
         """
-        loose = (where or {}).keys() - FIXED.get(row, frozenset()) - {_TIMED}
+        loose = (where or {}).keys() - FIXED.get(row, frozenset()) - _MARKS
         if row not in FIXED or not loose:
             found = await self._rows.page(row, first=first, after=after, newest_first=newest_first, where=where)
             return Page(list((await self._told(row, found.rows)).values()), found.more)
@@ -103,16 +103,16 @@ class Live(Record):
         ids = await timed(
             self.recorded,
             row,
-            Late(DATED, 0, self.position),
+            Late(ANNOUNCED, 0, self.position, ANNOUNCED),
             limit=most + 1,
             moment=self.moment,
-            recorded=self.position,
+            recorded=None,
             fixed={},
             loose=narrow,
             newest_first=False,
         )
         held = [item for item in (await self.many(row, list(ids))).values() if fits(item, narrow)]
-        found = [item for item in recorded if _mark(item) != DATED] + held
+        found = [item for item in recorded if not _is_open(item)] + held
         if len(found) > most:
             raise InvalidInput(f"more than {most} {row.table} are concerned: ask for less", limit=most)
         return sorted(found, key=lambda item: item.id)
@@ -127,12 +127,13 @@ class Live(Record):
             recorded=here,
             promptly=here,
             resolve=self._told,
+            mark=ANNOUNCED,
         )
 
     async def _told(self, row: type[R], known: Sequence[R], then: Mapping[str, R] | None = None) -> dict[str, R]:
-        """Return rows as they hold, by id. Those with dated facts are read in whole, if they were not."""
+        """Return rows as they hold, by id. Those told anew are read in whole, if they were not."""
         found = {item.id: item for item in known}
-        dated = [item.id for item in known if _mark(item) == DATED]
+        dated = [item.id for item in known if _is_open(item)]
         if not dated:
             return found
         whole = await self.recorded.many(row, dated) if self._lean and row.working else {}
@@ -140,5 +141,6 @@ class Live(Record):
         return found | {name: told(whole.get(name, found[name]), self.moment) for name in dated}
 
 
-def _mark(item: Row) -> str | None:
-    return item.timed if isinstance(item, Asset | Relation) else None
+def _is_open(item: Row) -> bool:
+    """Tell whether a row may say something else at a later moment, though nothing is recorded until then."""
+    return item.announced is not None if isinstance(item, Asset) else isinstance(item, Relation) and item.timed == DATED

@@ -22,7 +22,7 @@ from quarterdeck_readmodels.tables import Row
 
 _FETCH: Final = 10_000
 _OBJECT: Final = (
-    *("id", *FIELDS, "attributes", "confidence", "merged_into", "successor", "sunset", "registered_at", "timed"),
+    *("id", *FIELDS, "attributes", "confidence", "merged_into", "successor", "sunset", "registered_at", "announced"),
     "CASE WHEN t.contested = '{}' THEN NULL ELSE t.contested END AS contested",
     "CASE WHEN t.contested = '{}' THEN NULL ELSE t.voices END AS voices",
     "t.since #>> '{lifecycle,0}' AS since",
@@ -35,20 +35,20 @@ _from_json: Final = msgspec.json.Decoder().decode
 async def read(record: Record, clock: Clock) -> Landscape:
     """Return the whole estate of a record at a moment."""
     if isinstance(record, Live):
-        record = record.recorded  # what is dated is told of the clock's moment below
+        record = record.recorded  # what is announced is told of the clock's moment below
     if type(record) is not Record:
         # Of a moment as known at another, each row is worked out from two.
         assets, relations = await _pages(record, Asset), await _pages(record, Relation)
         drifts = await _pages(record, Drift)
         return await asyncio.to_thread(landscape_of, assets, relations, drifts, clock)
     objects: dict[str, Object] = {}
-    dated: list[str] = []
+    announced: list[str] = []
     ties: list[Tie] = []
 
     def take_objects(rows: Iterable[Mapping[str, Any]]) -> None:
         for row in rows:
-            if row["timed"] == DATED:
-                dated.append(row["id"])
+            if row["announced"] is not None:
+                announced.append(row["id"])
             else:
                 objects[row["id"]] = _object(row)
 
@@ -63,8 +63,8 @@ async def read(record: Record, clock: Clock) -> Landscape:
                 ties.append(tie)
 
     await _bulk(record, Asset, _OBJECT, take_objects)
-    for start in range(0, len(dated), MAX_PAGE):
-        for asset in (await record.many(Asset, dated[start : start + MAX_PAGE])).values():
+    for start in range(0, len(announced), MAX_PAGE):
+        for asset in (await record.many(Asset, announced[start : start + MAX_PAGE])).values():
             made = object_of(asset, clock)
             if made is not None:
                 objects[made.id] = made

@@ -76,15 +76,15 @@ class Walk:
 
     async def _look(self, names: list[str]) -> dict[str, _Row]:
         record = self._record
-        dated, found = names, dict[str, _Row]()
+        anew, found = names, dict[str, _Row]()
         if type(record) in _ASKED:
             as_of = [record.position] if record.past else []
             rows = await record.ask(partial(_stands_query, then=record.past), names, *as_of)
-            # As it is, what is dated is told anew by the record.
-            dated = [row[0] for row in rows if row[4] == DATED and isinstance(record, Live)]
+            # As it is, what is announced is told anew by the record.
+            anew = [row[0] for row in rows if row[4] is not None and isinstance(record, Live)]
             for name, lifecycle, into, aliases, _ in rows:
                 found[name] = _Row(lifecycle, into, () if aliases == "[]" else tuple(msgspec.json.decode(aliases)))
-        told = await record.many(Asset, dated) if dated else {}
+        told = await record.many(Asset, anew) if anew else {}
         return found | {name: _Row(row.lifecycle, row.merged_into, row.aliases) for name, row in told.items()}
 
     async def _ends(self, called: list[str]) -> set[str]:
@@ -173,8 +173,8 @@ def _ends_query(schema: str, *, backwards: bool, then: bool) -> str:
 def _stands_query(schema: str, *, then: bool) -> str:
     """Return the query of how objects stand. Parameters: tenant, names, position (with `then`)."""
     as_of = "AND v.from_position <= $3" if then else ""
-    return f"""SELECT u.id, t.lifecycle, t.merged_into, t.aliases, t.timed FROM unnest($2::text[]) AS u(id)
+    return f"""SELECT u.id, t.lifecycle, t.merged_into, t.aliases, t.announced FROM unnest($2::text[]) AS u(id)
             CROSS JOIN LATERAL (
-            SELECT v.lifecycle, v.merged_into, v.aliases, v.timed FROM {schema}.{Asset.table} v
+            SELECT v.lifecycle, v.merged_into, v.aliases, v.announced FROM {schema}.{Asset.table} v
             WHERE v.tenant_id = $1 AND v.id = u.id {as_of} ORDER BY v.from_position DESC LIMIT 1
         ) t"""  # noqa: S608  names of ours only

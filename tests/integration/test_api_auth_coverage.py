@@ -122,6 +122,7 @@ TABLE: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     ("GET", "/v1/estate/kinds"): ANYBODY,
     ("GET", "/v1/estate/file"): _VOTERS | _OPERATORS | _READERS,
     ("GET", "/v1/estate/bill"): _VOTERS | _OPERATORS | _READERS,
+    ("GET", "/v1/estate/diff"): _VOTERS | _OPERATORS | _READERS,
     ("POST", "/v1/estate/plan"): _OPERATORS,
     ("POST", "/v1/estate/apply"): _OPERATORS,
     ("POST", "/v1/traces"): frozenset({"administrator", "operator", "agent"}),
@@ -159,7 +160,7 @@ def address(path: str) -> str:
     path = path.replace("{approval_id}", "apr_" + "0" * 26)
     for name in ("task_id", "grant_id", "effect_id", "tenant", "token", "source_id"):
         path = path.replace(f"{{{name}}}", "x")
-    return path.replace("{path:path}", "0/000")
+    return path.replace("{path:path}", "0/000") + ("?from=0" if path == "/v1/estate/diff" else "")
 
 
 def body_for(path: str) -> dict[str, object]:

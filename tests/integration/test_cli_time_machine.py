@@ -83,6 +83,13 @@ async def test_what_is_different(there: Journey) -> None:
     assert "agent:support-bot" in {item["objectId"] for item in found["changes"]}
     out = await ran(there, "diff", str(before), str(before))
     assert "Nothing is different." in out
+    first, *lines = map(json.loads, (await ran(there, "diff", str(before), "--whole")).splitlines())
+    assert first["from"]["position"] == before
+    kinds = {(item["object_id"], item["kind"]) for item in lines}
+    assert {("dataset:logs", "added"), ("agent:support-bot calls tool:crm/refund", "changed")} <= kinds
+    code, _, err = await there.cli("diff", "1", "--whole", "--kind", "agent", by="audra")
+    assert code == 2
+    assert "not narrowed" in err
     everything = await parsed(there, "diff", "1", "--kind", "all")
     assert {"PRINCIPAL", "API_KEY", "ASSET"} <= {item["objectKind"] for item in everything["changes"]}
     code, _, err = await there.cli("diff", "7", "3", "--json", by="audra")

@@ -10,9 +10,21 @@ from quarterdeck_api.services import Services
 from quarterdeck_connectors.bom import Stamp
 from quarterdeck_domain.errors import InvalidInput, WrongState
 from quarterdeck_readmodels.held import held_at, view_at
+from quarterdeck_readmodels.reader import Reader
 from quarterdeck_readmodels.standing import as_file
 
 READERS: Final = ("operator", "administrator", "auditor", "approver")
+
+
+def reader_of(services: Services) -> Reader:
+    """Return what answers questions about the estate.
+
+    Raises:
+        WrongState: no read models are kept here.
+    """
+    if services.reader is None:
+        raise WrongState("no read models are kept here")
+    return services.reader
 
 
 async def as_of(
@@ -28,17 +40,15 @@ async def as_of(
         NotYet: the read models do not hold the position yet.
     """
     require(caller, *READERS)
-    if services.reader is None:
-        raise WrongState("no read models are kept here")
-    tenant = caller.tenant
+    reader, tenant = reader_of(services), caller.tenant
     head = await services.ledger.head(tenant)
     if position is not None and position > head.position:
         raise InvalidInput(f"the log ends at {head.position}: nothing is known at {position} yet", head=head.position)
     if time is None:
-        opened = services.reader.at(tenant, position)
+        opened = reader.at(tenant, position)
     else:
-        known = position if position is not None else await services.reader.projected(tenant)
-        opened = held_at(services.reader, tenant, await view_at(services.ledger, tenant, time, known))
+        known = position if position is not None else await reader.projected(tenant)
+        opened = held_at(reader, tenant, await view_at(services.ledger, tenant, time, known))
     async with opened as record:
         document = await as_file(record, source)
         here = record.position

@@ -19,6 +19,7 @@ from quarterdeck_api.auth.caller import CallerDep, require
 from quarterdeck_api.commands.idempotency import idempotency_key
 from quarterdeck_api.estate.apply import Done, Planned, Progress, apply, plan
 from quarterdeck_api.estate.bulk import Bulk, Turn
+from quarterdeck_api.estate.diff import diff
 from quarterdeck_api.estate.lines import NDJSON, lines_of
 from quarterdeck_api.estate.moments import as_of
 from quarterdeck_api.estate.sources import FORMATS, read
@@ -71,6 +72,7 @@ Time = Annotated[
     AwareDatetime | None,
     Query(description="As it was true at this time, as known at `position`; left out: as it was recorded by then."),
 ]
+_MOMENT: Final = "a position, or a time with its zone, 2026-01-31T12:00:00Z"
 Form = Annotated[str, Query(max_length=40, description="The format of the file: " + ", ".join(FORMATS) + ".")]
 Source = Annotated[
     str | None, Query(min_length=1, max_length=120, description="The name under which what it says is known.")
@@ -126,6 +128,20 @@ async def bill(
     document, stamp = await as_of(caller, services, "quarterdeck", position, time)
     made = await asyncio.to_thread(_billed, document, stamp, form, root)
     return Response(made, media_type=_BILLS[form])
+
+
+@router.get("/diff", summary="All that differs", responses=responses(ok={"type": "string"}, ok_media=NDJSON))
+async def differences(
+    caller: CallerDep,
+    services: ServicesDep,
+    since: Annotated[str, Query(alias="from", max_length=40, description=f"The one moment: {_MOMENT}.")],
+    until: Annotated[
+        str | None, Query(alias="to", max_length=40, description=f"The other: {_MOMENT}. Left out: now.")
+    ] = None,
+) -> Response:
+    """Return every object, relation and drift that is not the same at two moments, as it was recorded by them: lines of
+    JSON, first `{"from": …, "to": …}`, then what differs, by kind and id."""
+    return StreamingResponse(await diff(caller, services, since, until), media_type=NDJSON)
 
 
 def _billed(document: dict[str, Any], stamp: Stamp, form: Bill, root: str | None) -> bytes:

@@ -1,0 +1,118 @@
+"""Everything of the estate that differs between two moments, at once: as lines of JSON, the two moments first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from quarterdeck_api.auth.caller import Caller, require
+from quarterdeck_api.estate.moments import READERS, reader_of
+from quarterdeck_api.services import Services
+from quarterdeck_domain.canonical import MAX_INTEGER
+from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_ledger.ledger import EventLedger
+from quarterdeck_readmodels.changes import Changed, changes
+from quarterdeck_readmodels.estate import Asset, Drift, Relation
+from quarterdeck_readmodels.tables import Row
+
+KINDS: Final[dict[str, type[Row]]] = {"asset": Asset, "relation": Relation, "drift": Drift}
+_AT_ONCE: Final = 1_000
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the two moments: the last position recorded by it, and when that was; null for position 0."""
+
+    position: int
+    recorded_at: datetime | None
+
+
+class Ends(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
+    """The first line."""
+
+    from_: End
+    to: End
+
+
+class FieldChange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A field that is not the same."""
+
+    name: str
+    before: object
+    after: object
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Every other line: an object that is not the same. `kind` is `added` or `changed`: nothing is ever removed."""
+
+    kind: str
+    object_kind: str
+    object_id: str
+    fields: list[FieldChange]
+
+
+async def diff(caller: Caller, services: Services, since: str, until: str | None) -> AsyncIterator[bytes]:
+    """Return what differs at one moment from an earlier one, line by line.
+
+    Raises:
+        NotAllowed: the caller may not read the whole estate.
+        InvalidInput: what was given is no moment, one that has not come yet, or the second is before the first.
+        NotYet: the read models do not hold a position yet.
+    """
+    require(caller, *READERS)
+    reader, ledger = reader_of(services), services.ledger
+    first = await _end(ledger, caller.tenant, since, "from")
+    second = await _end(ledger, caller.tenant, until, "to")
+    if second.position < first.position:
+        raise InvalidInput(f"`to` is position {second.position}, before `from`, {first.position}: exchange them")
+    found = await changes(reader, caller.tenant, first.position, second.position, tuple(KINDS.values()))
+    return _lines(Ends(from_=first, to=second), found)
+
+
+async def _end(ledger: EventLedger, tenant: str, said: str | None, name: str) -> End:
+    head = await ledger.head(tenant)
+    if said is None:
+        return End(position=head.position, recorded_at=head.recorded_at)
+    if said.isascii() and said.isdigit() and int(said[:20]) <= MAX_INTEGER:
+        position = int(said)
+        if position > head.position:
+            raise InvalidInput(f"the log ends at {head.position}: nothing is known at {position} yet", field=name)
+    else:
+        position = await ledger.position_at(tenant, await _past(ledger, said, name))
+    if not position:
+        return End(position=0, recorded_at=None)
+    (entry,) = await ledger.read_sealed(tenant, after=position - 1, until=position)
+    return End(position=position, recorded_at=entry.recorded_at)
+
+
+async def _past(ledger: EventLedger, said: str, name: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(said)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise InvalidInput(f"`{name}` is a position, or a time with its zone: 2026-01-31T12:00:00Z", field=name)
+    if moment > await ledger.now():
+        raise InvalidInput(f"`{name}` has not come yet", field=name)
+    return moment
+
+
+async def _lines(ends: Ends, found: dict[type[Row], list[Changed]]) -> AsyncIterator[bytes]:
+    encode = msgspec.json.Encoder().encode_lines
+    yield encode([ends])
+    for kind, row in KINDS.items():
+        for start in range(0, len(found[row]), _AT_ONCE):
+            yield encode([_change(kind, item) for item in found[row][start : start + _AT_ONCE]])
+            await asyncio.sleep(0)  # others share this loop
+
+
+def _change(kind: str, item: Changed) -> Change:
+    return Change(
+        kind="added" if item.added else "changed",
+        object_kind=kind,
+        object_id=item.id,
+        fields=[FieldChange(name=name, before=before, after=after) for name, before, after in item.fields],
+    )
