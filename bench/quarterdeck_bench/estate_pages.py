@@ -72,8 +72,11 @@ async def narrowings(record: Any) -> list[tuple[str, dict[str, list[str]]]]:
 async def pages(
     found: Found, reader: Reader, client: Client, questions: list[Any], positions: list[int], rounds: int
 ) -> None:
-    """Ask for pages, through the reader and through the whole API; note the worst p95 of then beside that of now."""
-    worst = 0.0
+    """Ask for pages, through the reader and through the whole API; note the worst p95 of then beside that of now.
+
+    What counts is `at` beside `now`, as whoever asks the API waits for them; the reader's part is shown and noted.
+    """
+    worst = {"reader": 0.0, "graphql": 0.0}
     for way in ("reader", "graphql"):
         for table, where in questions:
             ask = _read(reader, table, where) if way == "reader" else _asked(client, table, where)
@@ -81,8 +84,9 @@ async def pages(
             name = ", ".join(f"{column}: {' '.join(values)}" for column, values in where.items())
             found.add(f"{way}: {table} {name}", now, then, f"{sizes[0]}, {sizes[1]}")
             if sizes[0] >= sizes[1]:
-                worst = max(worst, percentile(then, 0.95) / percentile(now, 0.95))
-    found.value["page_p95_then_by_now"] = round(worst, 2)
+                worst[way] = max(worst[way], percentile(then, 0.95) / percentile(now, 0.95))
+    found.value["page_p95_then_by_now"] = round(worst["graphql"], 2)
+    found.note = f"Of the reader's part alone, a millisecond or two, the worst is {worst['reader']:.2f}. "
 
 
 def _read(reader: Reader, table: str, where: Mapping[str, object]) -> Ask:

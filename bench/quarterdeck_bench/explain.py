@@ -39,6 +39,7 @@ from quarterdeck_ledger.migrate import migrate
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_policy.replaying import Remembering, Replay
 from quarterdeck_projector.projector import Projector
+from quarterdeck_runtime import memory
 from quarterdeck_runtime.settings import load_settings
 
 EVENTS: Final = 100_000
@@ -77,6 +78,7 @@ async def _run(url: str, directory: Path, rounds: int, events: int, decisions: i
         await projector.advance_to_end(TENANT)
         await store.pool.execute("VACUUM ANALYZE")
         print(f"recorded {recorded:,} events, {decisions} decisions in {time.perf_counter() - began:.0f} s", flush=True)
+        memory.settle()  # as whoever serves does
         asking = _Asking(services, Client(create_app(services), "/graphql", token))
         await asking.read()
         return await _measured(asking, writer, rounds)

@@ -40,6 +40,7 @@ from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_policy.cedar_request import cedar_request
 from quarterdeck_policy.decision_point import DecisionPoint
 from quarterdeck_policy.engine import Engine, LoadedBundle
+from quarterdeck_runtime import memory
 
 TEAMS, AGENTS, TOOLS = 20, 490, 490
 ACTIONS: Final = ("read", "write", "refund", "deploy", "send")
@@ -140,6 +141,7 @@ async def _record(url: str, text: BundleText, rounds: int) -> tuple[list[list[fl
 
         for warming in (decide, append):
             await _at_rate(warming, 1.0)
+        memory.settle()  # as whoever serves does
         recorded: list[list[float]] = []
         appended: list[list[float]] = []
         for _ in range(rounds):

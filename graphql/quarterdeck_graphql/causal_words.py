@@ -11,6 +11,7 @@ from quarterdeck_domain.estate.events import ACTS_AS
 from quarterdeck_domain.policy.values import Verdict
 from quarterdeck_graphql.causal import Missing, Slice
 from quarterdeck_policy.replaying import Outcome
+from quarterdeck_readmodels.estate import MARKS
 
 WHY: Final[Mapping[str, str]] = {
     "tenant.opened": "the tenant began",
@@ -116,7 +117,7 @@ DONE: Final[Mapping[str, str]] = {
 """What would have been done by an event of a type: `it was not …`."""
 NOBODY: Final[Mapping[str, str]] = {"policy_bundle.mode_changed": "no policy bundle", "tenant.closed": "the tenant"}
 """Whom an absence is about, where no tag says so."""
-KEPT: Final = frozenset({"since", "plain", "dated", "timed", "announced", "began", "intervals", "sealed_by"})
+KEPT: Final = MARKS | {"since", "plain", "dated", "voices", "intervals", "sealed_by"}
 """Columns that are kept for later questions, and say nothing to people."""
 FIRST: Final = ("status", "state", "lifecycle", "mode", "outcome", "verdict", "declared", "quarantined", "owner")
 """Columns that are told before others."""

@@ -71,9 +71,7 @@ class ObjectKind(Enum):
     DRIFT = "drift"
 
 
-_KEPT: Final = frozenset(
-    {"sealed_by", "since", "plain", "timed", "announced", "began", "intervals", "voices", "changed_at"}
-)
+_KEPT: Final = estate_rows.MARKS | {"sealed_by", "since", "plain", "intervals", "voices", "changed_at"}
 """Columns with which rows are worked out and opened; they say nothing by themselves, or are told of as `periods`."""
 _AT_ONCE: Final = 500
 

@@ -84,7 +84,8 @@ class Query:
         if known_at is not None:
             view = await view_of(context, time=time, position=position, known=known_at)
             return await record_at(context, position=view.known, view=view)
-        return await record_at(context, position=await position_at(context, time=time, position=position), moment=time)
+        here = position if time is None else await position_at(context, time=time, position=position)
+        return await record_at(context, position=here, moment=time)
 
     @resolver("One object as it is, of whatever kind; null where there is none, or not for you.")
     async def node(

@@ -335,7 +335,8 @@ async def record_at(
         NotYet: the read models do not hold that position in time.
     """
     demanded = position if position is not None else at_least
-    if demanded is not None:
+    # What the read models hold is in the log.
+    if demanded is not None and demanded > await context.reader.projected(context.tenant):
         head = (await context.log.head(context.tenant)).position
         if demanded > head:
             raise InvalidInput(

@@ -27,7 +27,7 @@ from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_ledger.signing import FileSigningKeys
 from quarterdeck_policy.decision_point import DecisionPoint
 from quarterdeck_readmodels.reader import Reader
-from quarterdeck_runtime import logs, telemetry
+from quarterdeck_runtime import logs, memory, telemetry
 from quarterdeck_runtime.settings import Settings
 
 SHUTDOWN_S: Final = 10
@@ -107,6 +107,7 @@ async def serve(settings: Settings) -> None:
                 services = await stack.enter_async_context(running(settings))
             app = create_app(services)
             telemetry.instrument_app(app, traces)
+            memory.settle()
             _log.info("serving", address=settings.base_url, listening=f"{settings.host}:{settings.port}")
             await uvicorn.Server(server_config(app, settings)).serve()
     finally:

@@ -14,10 +14,11 @@ from typing import Any, Final
 
 import msgspec
 
+from quarterdeck_readmodels.estate import MARKS
 from quarterdeck_readmodels.reader import Reader
 from quarterdeck_readmodels.tables import Row, columns
 
-HIDDEN: Final = frozenset({"intervals", "timed", "announced", "began", "changed_at"})
+HIDDEN: Final = MARKS | {"intervals", "changed_at"}
 """Columns with which rows are worked out; they say nothing by themselves."""
 _AT_ONCE: Final = 5_000
 _from_json: Final = msgspec.json.Decoder().decode

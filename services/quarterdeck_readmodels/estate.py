@@ -20,6 +20,8 @@ MAX_DATED: Final = 200
 DATED: Final = "dated"
 ANNOUNCED: Final = "announced"
 SEEN: Final = "seen"
+MARKS: Final = frozenset({"timed", "announced", "began"})
+"""Columns by which rows are found; they say nothing to people."""
 PROMPTLY: Final = timedelta(days=1)
 """What was first seen so long before it was recorded, or less, was recorded promptly."""
 

@@ -80,8 +80,8 @@ class Walk:
         if type(record) in _ASKED:
             as_of = [record.position] if record.past else []
             rows = await record.ask(partial(_stands_query, then=record.past), names, *as_of)
-            # As it is, what is announced is told anew by the record.
-            anew = [row[0] for row in rows if row[4] is not None and isinstance(record, Live)]
+            # As it is, a lifecycle of which something is announced is told anew by the record.
+            anew = [row[0] for row in rows if row[4] and isinstance(record, Live)]
             for name, lifecycle, into, aliases, _ in rows:
                 found[name] = _Row(lifecycle, into, () if aliases == "[]" else tuple(msgspec.json.decode(aliases)))
         told = await record.many(Asset, anew) if anew else {}
@@ -173,8 +173,10 @@ def _ends_query(schema: str, *, backwards: bool, then: bool) -> str:
 def _stands_query(schema: str, *, then: bool) -> str:
     """Return the query of how objects stand. Parameters: tenant, names, position (with `then`)."""
     as_of = "AND v.from_position <= $3" if then else ""
-    return f"""SELECT u.id, t.lifecycle, t.merged_into, t.aliases, t.announced FROM unnest($2::text[]) AS u(id)
+    return f"""SELECT u.id, t.lifecycle, t.merged_into, t.aliases, t.announced IS NOT NULL
+                AND EXISTS (SELECT FROM jsonb_array_elements(t.dated) AS d(item) WHERE d.item -> 'facts' ? 'lifecycle')
+            FROM unnest($2::text[]) AS u(id)
             CROSS JOIN LATERAL (
-            SELECT v.lifecycle, v.merged_into, v.aliases, v.announced FROM {schema}.{Asset.table} v
+            SELECT v.lifecycle, v.merged_into, v.aliases, v.announced, v.dated FROM {schema}.{Asset.table} v
             WHERE v.tenant_id = $1 AND v.id = u.id {as_of} ORDER BY v.from_position DESC LIMIT 1
         ) t"""  # noqa: S608  names of ours only
