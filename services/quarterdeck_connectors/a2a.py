@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 from quarterdeck_connectors.digests import digest_of_json
 from quarterdeck_connectors.draft import Draft, Imported, address, block, line, lines, mapping, mappings
 from quarterdeck_connectors.errors import UnreadableSource
-from quarterdeck_connectors.files import Bounds, read_document
+from quarterdeck_connectors.files import read_document
+from quarterdeck_connectors.reading import Bounds
 
 MAX_CARD: Final = 2**20
 

@@ -19,7 +19,8 @@ from msgspec import inspect
 
 from quarterdeck_connectors.draft import Draft, Imported
 from quarterdeck_connectors.errors import UnreadableSource
-from quarterdeck_connectors.files import Bounds, read_document
+from quarterdeck_connectors.files import read_document
+from quarterdeck_connectors.reading import Bounds
 from quarterdeck_domain.checks import legible
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.estate.declaration import MAX_ASSETS, Declaration, Entry, read_declaration

@@ -15,7 +15,8 @@ import msgspec
 
 from quarterdeck_connectors.draft import MAX_NOTES, Imported, line
 from quarterdeck_connectors.errors import UnreadableSource
-from quarterdeck_connectors.files import MAX_ESTATE_BYTES, Bounds, read_document
+from quarterdeck_connectors.files import MAX_ESTATE_BYTES, read_document
+from quarterdeck_connectors.reading import Bounds
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.estate.declaration import Entry, read_declaration
 from quarterdeck_domain.estate.values import check_facts, flat, nested, split

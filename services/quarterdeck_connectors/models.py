@@ -16,7 +16,8 @@ from typing import Any, Final, Literal
 
 from quarterdeck_connectors.draft import Draft, Imported, address, line, mapping, mappings
 from quarterdeck_connectors.errors import UnreadableSource
-from quarterdeck_connectors.files import Bounds, read_document
+from quarterdeck_connectors.files import read_document
+from quarterdeck_connectors.reading import Bounds
 
 Dialect = Literal["openai", "anthropic"]
 

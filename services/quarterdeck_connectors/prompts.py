@@ -20,7 +20,8 @@ from typing import Any, Final, NamedTuple, get_args
 from quarterdeck_connectors.digests import digest_of_bytes, digest_of_json
 from quarterdeck_connectors.draft import MAX_ADDRESS, Draft, Imported, block, line, lines
 from quarterdeck_connectors.errors import UnreadableSource
-from quarterdeck_connectors.files import Bounds, read_document
+from quarterdeck_connectors.files import read_document
+from quarterdeck_connectors.reading import Bounds
 from quarterdeck_domain.checks import legible
 from quarterdeck_domain.estate.kinds import UseKind
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -81,7 +82,9 @@ class Door:
 
 
 OWNED = {"relations": {"owned_by": ["team:a"]}}
-BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n"
+BOMB = "a: &a [lol]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in itertools.pairwise("abcdefghij")
+)
 BAD: list[tuple[str, bytes, str, str]] = [
     ("a circle", file({f"dataset:{one}": {"relations": {"derived_from": [f"dataset:{other}"]}}
      for one, other in ("ab", "bc", "ca")}), JSON, "a circle: dataset:"),
@@ -93,8 +96,8 @@ BAD: list[tuple[str, bytes, str, str]] = [
     ("a key twice, YAML", yaml("  tool:a: {}\n  'tool:a': {}"), YAML, "is given twice"),
     ("a key twice by an escape", b'{"version":1,"source":"x","assets":{"tool:a":{},"tool:\\u0061":{}}}', JSON, "twice"),
     ("a bomb of references", BOMB.encode(), YAML, "references"),
-    ("a merge key", yaml("  tool:a: &x {}\n  tool:b:\n    <<: *x"), YAML, "references"),
-    ("a merge key without a reference", yaml("  tool:b:\n    <<: {title: x}"), YAML, "<<"),
+    ("a reference to itself", yaml("  tool:a: &x {title: *x}"), YAML, "stands for nothing"),
+    ("a merge of a list", yaml("  tool:a: &x [1]\n  tool:b:\n    <<: *x"), YAML, "<<"),
     ("a type of a program", yaml("  tool:a: !!python/object/apply:os.system [id]"), YAML, "the tag"),
     ("a binary", yaml("  tool:a: {title: !!binary aGk=}"), YAML, "the tag"),
     ("a set", yaml("  tool:a: !!set {x}"), YAML, "the tag"),

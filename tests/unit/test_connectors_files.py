@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from imported_twice import settles
 
-from quarterdeck_connectors import files
+from quarterdeck_connectors import plain_yaml
 from quarterdeck_connectors.errors import UnreadableSource
-from quarterdeck_connectors.files import Bounds, bytes_of, read_document, read_estate
+from quarterdeck_connectors.files import bytes_of, read_document, read_estate
+from quarterdeck_connectors.reading import Bounds
 from quarterdeck_domain.checks import optional_line
 from quarterdeck_domain.errors import InvalidInput
 
@@ -30,9 +31,15 @@ BOMB = b"a: &a [lol]\n" + b"".join(
 )
 
 REFUSED = [
-    pytest.param(BOMB, 2, 8, "references", id="bomb"),
-    pytest.param(b"base: &b {x: 1}\nmore:\n  <<: *b\n", 3, 7, "references", id="merge"),
-    pytest.param(b"&a [*a]", 1, 5, "references", id="contains-itself"),
+    pytest.param(BOMB, 6, 12, "references stand for more than", id="bomb"),
+    pytest.param(b"&a [*a]", 1, 5, "*a stands for nothing", id="contains-itself"),
+    pytest.param(b"a: &a 1\nb: &a [*a]", 2, 8, "*a stands for nothing", id="contains-itself-by-a-name-given-again"),
+    pytest.param(b"&a {<<: *a}", 1, 9, "*a stands for nothing", id="merges-itself"),
+    pytest.param(b"a: 1\nb: *c", 2, 4, "*c stands for nothing", id="refers-to-nothing"),
+    pytest.param(b"a: {<<: [1]}", 1, 12, "<< takes mappings in", id="merges-a-number"),
+    pytest.param(
+        b"a: &a " + b"[" * 40 + b"]" * 40 + b"\nb: " + b"[" * 30 + b"*a" + b"]" * 30, 2, 34, "deeper", id="high"
+    ),
     pytest.param(b"a: 1\nb: 2\na: 3", 3, 1, "'a' is given twice", id="twice"),
     pytest.param(b"a: 1\n'a': 3", 2, 1, "'a' is given twice", id="twice-in-quotes"),
     pytest.param(b'{"a": [1,\n {"b": 1,\n  "\\u0062": 2}]}', 3, 3, "'b' is given twice", id="twice-json"),
@@ -75,7 +82,7 @@ def test_what_a_file_has_no_need_of_is_refused_with_its_place(data: bytes, line:
 @pytest.mark.parametrize("loader", ["CSafeLoader", "SafeLoader"])
 def test_both_parsers_read_the_core_schema(loader: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Words of YAML 1.1 that mean something else (no, on, 12:30, 010, dates) stay what they look like."""
-    monkeypatch.setattr(files, "_LOADER", getattr(yaml, loader))
+    monkeypatch.setattr(plain_yaml, "_LOADER", getattr(yaml, loader))
     text = b"a: no\nb: on\nc: 12:30\nd: 2026-01-01\ne: 010\nf: 0x1F\ng: 0o17\nh: ~\ni:\nj: True\nk: 1.50\nl: '1'\n200: ok\ntrue: t"
     assert read_document(text) == {
         "a": "no",
@@ -98,6 +105,49 @@ def test_both_parsers_read_the_core_schema(loader: str, monkeypatch: pytest.Monk
     for refused in REFUSED:
         with pytest.raises(UnreadableSource):
             read_document(refused.values[0])  # type: ignore[arg-type]
+
+
+REFERRING = """
+base: &base {model: gpt, params: &params {rpm: 5, tags: [a, b]}}
+name: &name claims
+other: &other {model: claude, api: https://x.example}
+one: {<<: *base, model: mine}
+two: {model: mine, <<: [*base, *other]}
+three:
+  <<: {rpm: 1, tpm: 2}
+  params: *params
+four: [*name, *params, *name]
+"<<": {x: 1}
+five: {"<<": *name}
+name_again: &name [new]
+six: *name
+"""
+
+
+@pytest.mark.parametrize("loader", ["CSafeLoader", "SafeLoader"])
+def test_references_stand_for_what_they_name(loader: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As everybody else reads them; what is said in the mapping itself holds; in quotes, << is a key like any other."""
+    monkeypatch.setattr(plain_yaml, "_LOADER", getattr(yaml, loader))
+    found = read_document(REFERRING.encode())
+    assert found["five"] == {"<<": "claims"}
+    assert found["<<"] == {"x": 1}
+    assert found["six"] == ["new"]
+    # What PyYAML takes for a merge though it is in quotes, and names that are given again, it does not read.
+    theirs = yaml.safe_load(REFERRING.partition('"<<"')[0])
+    assert {name: found[name] for name in theirs} == theirs
+    assert found["three"]["params"] is not found["base"]["params"]
+    found["three"]["params"]["tags"].append("c")
+    assert found["base"]["params"]["tags"] == ["a", "b"]
+
+
+def test_what_references_stand_for_is_counted() -> None:
+    """However little is written, and among all values; two thousand routes with the same defaults are a file."""
+    many = b"d: &d {a: 1, b: 2, c: 3}\n" + b"".join(b"r%d: {<<: *d}\n" % n for n in range(2_000))
+    assert len(read_document(many)) == 2_001
+    with pytest.raises(UnreadableSource, match="references stand for more than 100"):
+        read_document(many, bounds=Bounds(copied=100))
+    with pytest.raises(UnreadableSource, match="more than 9000 values"):
+        read_document(many, bounds=Bounds(values=9_000))
 
 
 def test_size_and_count_are_bounded() -> None:

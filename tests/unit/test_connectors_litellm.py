@@ -41,6 +41,20 @@ def related(found: Imported, asset: str, relation: str) -> list[str]:
     return [link.to for link in found.declaration.assets[asset].relations.get(relation, ())]
 
 
+def test_what_many_entries_share_may_be_said_once() -> None:
+    """As people write such files: an anchor, and a merge into each entry's parameters."""
+    written = b"""
+x: &eu {api_base: https://eu.example/v1, api_version: "2024-10-21"}
+model_list:
+- {model_name: a, litellm_params: {<<: *eu, model: azure/gpt-4o}}
+- {model_name: b, litellm_params: {<<: *eu, model: azure/gpt-4o-mini}}
+"""
+    found = read_litellm(written)
+    endpoints = {attributes(found, name).get("endpoint") for name in found.declaration.assets if "deployment:" in name}
+    assert endpoints == {"https://eu.example/v1"}
+    assert {"route:a", "route:b"} <= found.declaration.assets.keys()
+
+
 def test_routes_lead_to_deployments_models_and_providers(sample: Imported) -> None:
     """S0-45: a deployment has its endpoint, region and provider; S0-44: a pinned name is a version of a model."""
     europe, sweden = related(sample, "route:gpt-4o", "uses")[:2]
@@ -180,7 +194,7 @@ def test_what_is_gone_from_the_file_is_unrelated(sample: Imported) -> None:
         (b"- a", "mapping with `model_list`"),
         (b"model_list: gpt-4o", "`model_list` is a list"),
         (b"model_list: [{model_name: x}]", "entry 1 has `model_name` and `litellm_params.model`"),
-        (b"model_list: [{model_name: *default}]", "line 1, column 27: references"),
+        (b"model_list: [{model_name: *default}]", "line 1, column 27: *default stands for nothing"),
         (b"model_list:\n- model_name: *\n", "line 2"),
         (
             b"model_list: [{model_name: a b, litellm_params: {model: x/y}}, {model_name: a-b, litellm_params: {model: x/y}}]",
