@@ -32,6 +32,8 @@ LONG_S: Final = 600.0
 PAUSES_S: Final = (0.2, 0.6)
 """Before the second and third try of a request that found nobody: every request may be repeated."""
 _AWAY: Final = frozenset({502, 503, 504})
+_OTHERS: Final = frozenset({"source_away"})
+"""Answered with 502 as well, by a server that is well: asking it again at once finds the same."""
 _NOT_NOW: Final = frozenset({"unavailable", "busy", "timed_out"})
 _AGAIN: Final = "repeat the command in a moment;  quarterdeck doctor  looks for the reason"
 _HINTS: Final = {
@@ -43,6 +45,7 @@ _HINTS: Final = {
     "invalid_input": "mend what the message names;  --help  shows what the command takes",
     "invalid_request": "if that names a field: the server is of another release;  quarterdeck --version",
     "unreadable_source": "mend what the message names, or name the format that it is",
+    "source_away": "look at the source itself: whether it runs, and what it sends",
     "too_many_requests": "wait a moment and repeat the command",
 }
 _NO_OBJECT: Final = "quarterdeck estate list   shows names; of a past time, --known-at now tells by all that is known"
@@ -236,7 +239,7 @@ class Api:
             else:
                 if response.is_success:
                     return response
-                if response.status_code not in _AWAY or pause_s is None:
+                if not _is_away(response) or pause_s is None:
                     self._refuse(response)
             time.sleep(pause_s)
         raise AssertionError("the last try returns or ends the command")
@@ -272,7 +275,7 @@ class Api:
         message = str(problem.get("detail") or problem.get("title") or f"HTTP {status}")
         details = problem.get("details")
         parts = details.get("problems") if isinstance(details, dict) else None
-        away = status in _AWAY
+        away = status in _AWAY and kind not in _OTHERS
         fail(
             message,
             hint or (_AGAIN if away else self._hints.get(kind)),
@@ -281,6 +284,17 @@ class Api:
             kind=kind,
             problems=[part for part in parts if part != message] if isinstance(parts, list) else (),
         )
+
+
+def _is_away(response: httpx.Response) -> bool:
+    """Tell whether it is the server that is away, and not what it should have read for us."""
+    if response.status_code not in _AWAY:
+        return False
+    try:
+        problem = response.json()
+    except ValueError:
+        return True
+    return not isinstance(problem, dict) or kind_of(problem) not in _OTHERS
 
 
 def kind_of(problem: Mapping[str, Any]) -> str:

@@ -7,8 +7,10 @@ memory is not, because a program of the user's own needs no server to take the m
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import IO, Final, Literal
 
@@ -39,12 +41,13 @@ async def import_mcp_program(
     variables that the SDK hands on, and `environment`.
 
     Raises:
-        SourceAway: it cannot be started, ends, or takes too long; with the end of what it wrote to standard error.
+        SourceAway: it cannot be started, ends, or takes too long; with the end of what it wrote to standard error, and
+            how many lines it wrote to standard output that were no messages.
         UnreadableSource: as `mcp_server.import_mcp_server`.
     """
     program, *arguments = command
     parameters = StdioServerParameters(command=program, args=arguments, env=dict(environment or {}))
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints, _strays() as strays:
         try:
             with anyio.CancelScope(deadline=anyio.current_time() + limits.seconds) as scope:
                 async with errors_of_sdk():
@@ -56,6 +59,11 @@ async def import_mcp_program(
         except QuarterdeckError as error:
             if wrote := _end_of(complaints):
                 error.details["stderr"] = wrote
+            if isinstance(error, SourceAway) and strays.lines:
+                raise SourceAway(
+                    f"{error.message}; {strays.lines} of the lines that it wrote were no messages of MCP",
+                    **error.details,
+                ) from None
             raise
     return to_declaration(
         offer,
@@ -64,6 +72,30 @@ async def import_mcp_program(
         transport="stdio",
         on_drift=on_drift,
     )
+
+
+class _Strays(logging.Handler):
+    """Counts the lines of standard output that the SDK could not read, each of which it would log with a traceback."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count one."""
+        self.lines += record.exc_info is not None
+
+
+@contextlib.contextmanager
+def _strays() -> Iterator[_Strays]:
+    logger, counting = logging.getLogger("mcp.client.stdio"), _Strays()
+    passed, logger.propagate = logger.propagate, False
+    logger.addHandler(counting)
+    try:
+        yield counting
+    finally:
+        logger.removeHandler(counting)
+        logger.propagate = passed
 
 
 def _end_of(file: IO[str]) -> str:

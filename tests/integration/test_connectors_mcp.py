@@ -9,6 +9,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+import logging
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -120,7 +121,7 @@ async def test_digests_do_not_depend_on_the_version_or_the_moment() -> None:
     assert found[0]["tool:crm/refund"] != found[0]["tool:crm/lookup"]
 
 
-async def test_a_program_is_read_over_its_standard_input_and_output() -> None:
+async def test_a_program_is_read_over_its_standard_input_and_output(caplog: pytest.LogCaptureFixture) -> None:
     """Its arguments are not recorded; what it complains of is told when it fails."""
     script = "from mcp_world import crm; crm().run('stdio')"
     helpers = str(Path(__file__).parents[1] / "helpers")
@@ -136,6 +137,11 @@ async def test_a_program_is_read_over_its_standard_input_and_output() -> None:
     assert caught.value.details["stderr"] == "no \\u{001b}[31mcredentials"
     with pytest.raises(SourceAway):
         await import_mcp_program(["/nowhere/at/all"], "crm")
+    chatty = [sys.executable, "-c", "print('hello'); print('{')"]
+    with pytest.raises(SourceAway, match="2 of the lines that it wrote were no messages of MCP"):
+        await import_mcp_program(chatty, "crm")
+    assert not caplog.records
+    assert logging.getLogger("mcp.client.stdio").propagate
 
 
 # -- Rug-pull ----------------------------------------------------------------------------------------------------------

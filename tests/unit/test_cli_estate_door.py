@@ -71,6 +71,17 @@ async def test_what_was_cut_off_is_sent_again_as_the_same(server: Scripted, tmp_
     assert len({item.headers["idempotency-key"] for item in sent}) == 1
 
 
+async def test_a_source_that_is_away_is_not_the_server_being_away(server: Scripted, tmp_path: Path) -> None:
+    """It was looked at just now: nobody asks again at once, and the next step is to look at the source."""
+    problem = {"type": "urn:quarterdeck:problem:source_away", "status": 502, "detail": "it offers more than 9 things"}
+    server.on("POST", "/v1/estate/plan", Reply(status=502, body=problem))
+    code, _, err = await apply(server, tmp_path, "--json")
+    error = json.loads(err.splitlines()[-1])["error"]
+    assert (code, error["code"], error["message"]) == (1, "source_away", "it offers more than 9 things")
+    assert "the source itself" in error["hint"]
+    assert len(server.to("/v1/estate/plan")) == 1
+
+
 async def test_what_stays_unknown_is_said(server: Scripted, tmp_path: Path) -> None:
     """Nobody knows whether it was applied: exit code 3, and applying again does no harm."""
     server.on("POST", FIRST, DROP)
