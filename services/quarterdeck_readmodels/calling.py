@@ -1,19 +1,22 @@
 """Which tools objects can call by themselves: those that grants they hold permit, and those that they call straight or
 through a server. Where they hold grants for what a server offers, these say which, and not that they are connected to
-it; also while the grants, or the tools, are in quarantine. What another agent can call in their place is reach, not
-this."""
+it; also while the grants, or the tools, are in quarantine, and when a grant's time is over. What was merged into
+another counts as that one. What another agent can call in their place is reach, not this."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import msgspec
 
+from quarterdeck_domain.estate.findings_grants import end_of
 from quarterdeck_domain.estate.values import LIVE
 from quarterdeck_readmodels.bitemporal import holds
 from quarterdeck_readmodels.estate import Asset, Relation
+from quarterdeck_readmodels.naming import Names
 from quarterdeck_readmodels.reaching import MAX_RELATIONS
 from quarterdeck_readmodels.reader import Record
 
@@ -36,22 +39,38 @@ async def callable_tools(record: Record, starts: Sequence[str], moment: datetime
     Raises:
         InvalidInput: more relations than can be answered at once.
     """
+    names: Names[Asset] = Names(partial(record.many, Asset))
     assets: dict[str, Asset] = {}
     edges: dict[str, set[str]] = {}
-    frontier = sorted(set(starts))
+    await names.see(starts)
+    frontier = {names.now(name) for name in starts}
     while frontier:
-        found = await record.matching(Relation, "source", frontier, most=MAX_RELATIONS)
+        called = await names.called(frontier)
+        found = await record.matching(Relation, "source", called, most=MAX_RELATIONS)
         taken = [item for item in found if item.relation in _CALLING and holds(item, moment)]
+        await names.see(item.target for item in taken)
         for item in taken:
-            edges.setdefault(item.source, set()).add(item.target)
-        fresh = await record.many(Asset, sorted({item.target for item in taken} - assets.keys()))
-        there = {name: asset for name, asset in fresh.items() if asset.lifecycle in _THERE and not asset.merged_into}
+            edges.setdefault(names.now(item.source), set()).add(names.now(item.target))
+        fresh = {names.now(item.target) for item in taken} - assets.keys()
+        there = {name: asset for name in fresh if (asset := names.known[name]) is not None and _is_there(asset)}
         assets |= there
-        frontier = sorted(name for name, asset in there.items() if asset.kind in _BETWEEN)
-    return [_of(assets, edges, name) for name in starts]
+        frontier = {name for name, asset in there.items() if asset.kind in _BETWEEN}
+    over = {name for name, asset in assets.items() if _is_over(asset, moment)}
+    return [_of(assets, edges, over, names.now(name)) for name in starts]
 
 
-def _of(assets: Mapping[str, Asset], edges: Mapping[str, set[str]], start: str) -> tuple[CallableTool, ...]:
+def _is_there(asset: Asset) -> bool:
+    return asset.lifecycle in _THERE and not asset.merged_into
+
+
+def _is_over(asset: Asset, moment: datetime) -> bool:
+    end = end_of(asset.attributes.get("expires_at")) if asset.kind == "tool_grant" else None
+    return end is not None and end <= moment
+
+
+def _of(
+    assets: Mapping[str, Asset], edges: Mapping[str, set[str]], over: set[str], start: str
+) -> tuple[CallableTool, ...]:
     def there(name: str, kind: str) -> set[str]:
         return {end for end in edges.get(name, ()) if end in assets and assets[end].kind == kind}
 
@@ -62,7 +81,7 @@ def _of(assets: Mapping[str, Asset], edges: Mapping[str, set[str]], start: str) 
         return after(name, "tool").union(*(after(server, "tool") for server in after(name, "mcp_server")))
 
     permitted: dict[str, set[str | None]] = {tool: {None} for tool in after(start, "tool")}
-    for grant in after(start, "tool_grant"):
+    for grant in after(start, "tool_grant") - over:
         for tool in permits(grant):
             permitted.setdefault(tool, set()).add(grant)
     held = there(start, "tool_grant")

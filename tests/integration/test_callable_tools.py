@@ -84,3 +84,43 @@ async def test_what_is_in_quarantine_still_says_which_tools_they_have_grants_for
     await here.world.api.command("quarantine_asset", body, by=(here.world.tenant, "admin"))
     await here.project()
     assert (await tools(here, await here.world.position()))["granted"] == []
+
+
+async def test_a_grant_whose_time_is_over_permits_nothing(here: GraphWorld) -> None:
+    """And does not give way to the connection beside it; of a moment before its end it permits what it did."""
+    before = await here.world.position()
+    by = (here.world.tenant, "admin")
+    body = {"asset": "tool_grant:a", "set": {"attributes": {"expires_at": "2020-01-01T00:00:00Z"}}}
+    answer = await here.world.api.command("change_asset", body, by=by)
+    assert answer.status_code == 200, answer.text
+    await here.project()
+    assert (await tools(here, await here.world.position()))["granted"] == []
+    assert (await tools(here, before))["granted"] == [("a", ["asset:tool_grant:a"], ["read"])]
+
+
+async def test_what_was_merged_counts_as_what_it_is_called_now(here: GraphWorld) -> None:
+    """A server, a tool and a grant under their former names: nothing is lost, and nothing is told twice."""
+    by = (here.world.tenant, "admin")
+    twins = {"mcp_server:second": None, "tool:a2": {"attributes": {"privileges": ["write"]}}, "tool_grant:a2": None}
+    file = {"version": 1, "source": "platform", "assets": twins}
+    headers = here.world.api.bearer(*by)
+    await here.project()
+    assert '"result"' in (await here.world.api.client.post("/v1/estate/apply", json=file, headers=headers)).text
+    await here.project()
+    before = await tools(here, await here.world.position())
+    for survivor, merged in (
+        ("mcp_server:second", "mcp_server:two"),
+        ("tool:a2", "tool:a"),
+        ("tool_grant:a2", "tool_grant:a"),
+    ):
+        body = {"survivor": survivor, "merged": merged, "reason": "the same"}
+        answer = await here.world.api.command("merge_assets", body, by=by)
+        assert answer.status_code == 200, answer.text
+    await here.project()
+    after = await tools(here, await here.world.position())
+    assert after.keys() == before.keys()
+    for agent, found in after.items():
+        named = [name.replace("a2", "a") for name, _, _ in found]
+        assert named == [name for name, _, _ in before[agent]], agent
+    ((_, grants, _),) = after["granted"]
+    assert grants == ["asset:tool_grant:a2"]
