@@ -1,11 +1,13 @@
 """A part of the estate whose difference is asked for: some objects, or all of some teams, with what touches them.
 
 Which objects a team answers for is told of both moments: what it gave away belongs to its part as much as what it got.
+What was merged into an object belongs to its part, and what was recorded under that name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from quarterdeck_domain.errors import InvalidInput, NotFound
@@ -14,6 +16,7 @@ from quarterdeck_graphql.at import At
 from quarterdeck_graphql.estate import moment_of, plain
 from quarterdeck_readmodels.estate import Asset, Drift, Relation
 from quarterdeck_readmodels.held import Held
+from quarterdeck_readmodels.naming import Names
 from quarterdeck_readmodels.reaching import around
 from quarterdeck_readmodels.reader import Difference, Record
 from quarterdeck_readmodels.tables import Row
@@ -59,6 +62,10 @@ class Between:
             # What others have to do with what it needs is not its concern.
             self._ends = self._ends if names else ("source",)
             names |= await self._needed(plain(needed_by), moments)
+        for record in (self._before, self._after):
+            known: Names[Asset] = Names(partial(record.many, Asset))
+            await known.see(names)
+            names |= set(await known.called(names))
         self._names = sorted(names)
 
     async def _needed(self, start: str, moments: tuple[At, At]) -> set[str]:

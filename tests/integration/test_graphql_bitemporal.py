@@ -492,6 +492,17 @@ async def test_the_difference_of_a_part_in_words(here: GraphWorld) -> None:
     assert await here.codes(DIFF, other, by="admin") == ["invalid_cursor"]
 
 
+async def test_the_difference_of_what_was_merged(here: GraphWorld) -> None:
+    """What was recorded under the name of what became part of an object belongs to that object's part."""
+    await do(here, "register_asset", asset="tool:find", facts={})
+    since = {"position": await here.world.position()}
+    await do(here, "relate_assets", source="agent:support", relation="calls", target="tool:find")
+    await do(here, "merge_assets", survivor="tool:lookup", merged="tool:find", reason="the same")
+    await here.project()
+    found = [item["objectId"] for item in await diff(here, **{"from": since}, assets=["tool:lookup"])]
+    assert found == ["asset:tool:find", "asset:tool:lookup", "relation:agent:support calls tool:find"]
+
+
 async def test_the_difference_in_truth_as_known_now(here: GraphWorld) -> None:
     """Between two days of years ago nothing was recorded; as known now, something changed hands."""
     for owner, begin in (("old-rota", AGO), ("new-rota", "2021-06-01T00:00:00Z")):
