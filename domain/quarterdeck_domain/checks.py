@@ -1,4 +1,4 @@
-"""Checks on what comes from outside: numbers in bounds; text bounded too, and free of what deceives readers.
+"""Checks on what comes from outside: numbers and moments in bounds; text bounded, and free of what deceives readers.
 
 Names and reasons are one line; comments and justifications may have several. Both are shown as text
 and never rendered, but a control character, an invisible character or one that turns the reading direction
@@ -8,6 +8,7 @@ around would deceive even then.
 from __future__ import annotations
 
 import unicodedata
+from datetime import UTC, datetime
 from typing import Final
 
 from quarterdeck_domain.errors import InvalidInput
@@ -20,6 +21,20 @@ MAX_ID: Final = 300
 _REFUSED: Final = frozenset(("Cc", "Cs", "Zl", "Zp", "Cf"))
 _JOINERS: Final = frozenset("\u200c\u200d")
 """Zero-width joiners: several scripts and emoji cannot be written without them."""
+
+
+def in_utc(moment: datetime, field: str) -> datetime:
+    """Return a moment with a time zone in UTC.
+
+    Raises:
+        InvalidInput: its offset puts it before the first year or after the last.
+    """
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInput(
+            f"{field} is not between the years 1 and 9999 in UTC: write it like 2026-01-31T12:00:00Z", field=field
+        ) from None
 
 
 def line(value: str, field: str, *, limit: int = MAX_REASON) -> str:

@@ -13,6 +13,7 @@ from eventsourcing.dcb.api import DCBAppendCondition, DCBQuery
 from quarterdeck_domain import merkle
 from quarterdeck_domain.canonical import MAX_INTEGER
 from quarterdeck_domain.catalogue import REGISTRY
+from quarterdeck_domain.checks import in_utc
 from quarterdeck_domain.errors import InvalidInput, Refused
 from quarterdeck_domain.events import Event, EventRegistry, NewEvent, RecordedEvent, event_id
 from quarterdeck_domain.ids import check_tenant
@@ -164,8 +165,12 @@ class EventLedger:
         return await self.store.now()
 
     async def position_at(self, tenant: str, moment: datetime) -> int:
-        """Return the last position recorded at or before a moment."""
-        return await self.store.position_at(check_tenant(tenant), moment)
+        """Return the last position recorded at or before a moment.
+
+        Raises:
+            InvalidInput: it is none in UTC.
+        """
+        return await self.store.position_at(check_tenant(tenant), in_utc(moment, "time"))
 
     async def tenants(self) -> list[str]:
         """Return the names of all tenants that have a log."""

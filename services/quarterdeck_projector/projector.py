@@ -39,6 +39,7 @@ _UNSTORABLE: Final = (
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
     ValueError,  # the driver's, of what it cannot encode
+    ArithmeticError,  # ours, of what no column can hold
 )
 log = structlog.get_logger(__name__)
 

@@ -8,12 +8,12 @@ moment can be told from rows alone: see `facts_at`, and `bitemporal`, which make
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from quarterdeck_domain.estate.values import FIELDS, Dated, holding
 from quarterdeck_domain.estate.voices import COMMAND, WEIGHT, Voices, heard
-from quarterdeck_readmodels.tables import Change, Fold, Row, Seen
+from quarterdeck_readmodels.tables import Change, Fold, Row, Seen, tellable
 
 MAX_DATED: Final = 200
 """How many dated facts of one object, and intervals of one relation, are kept: the latest."""
@@ -161,7 +161,7 @@ def facts_at(moment: datetime, known: Mapping[str, Any], then: Mapping[str, Any]
 def stamp(moment: datetime | str) -> str:
     """Return a moment as text that sorts as moments do."""
     found = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-    return found.astimezone(UTC).isoformat(timespec="microseconds")
+    return tellable(found).isoformat(timespec="microseconds")
 
 
 def earliest(*moments: datetime | str | None) -> datetime:

@@ -71,7 +71,7 @@ class Reading:
                 if position != expected:
                     raise ValueError(f"{expected} is missing from the log")
                 found = self._changes(entry)
-            except (KeyError, ValueError, TypeError, UnknownEventType, msgspec.MsgspecError) as error:
+            except Exception as error:  # whatever is wrong with an event, the projection stops there and says so
                 return Unfoldable(expected, repr(error))
             run.last = position
             run.changes += [(position, change) for change in found]
@@ -118,7 +118,7 @@ def fold(run: Run, stored: Mapping[type[Row], Mapping[str, Values]]) -> Writes:
     """Return what a run writes, given the current versions of the objects it touches.
 
     Raises:
-        Unfoldable: an object is changed that never began, or begins twice.
+        Unfoldable: an object is changed that never began, or begins twice; or a change cannot be worked out.
     """
     tables: dict[type[Row], _Table] = {}
     for position, change in run.changes:
@@ -126,21 +126,28 @@ def fold(run: Run, stored: Mapping[type[Row], Mapping[str, Values]]) -> Writes:
         if table is None:
             table = tables[change.row] = _Table(change.row, stored.get(change.row, {}))
         values = _version(table, position, change)
-        values.update(change.set)
-        for name, member in change.add.items():
-            values[name] = sorted({*values[name], member})
-        for name, member in change.take.items():
-            values[name] = [item for item in values[name] if item != member]
-        for name in change.count:
-            values[name] += 1
-        if change.work is not None:
-            values.update(change.work(values))
+        try:
+            _change(values, change)
+        except Exception as error:
+            raise Unfoldable(position, f"{change.row.table} {change.id}: {error!r}") from error
     writes = Writes()
     for row, table in tables.items():
         writes.inserts[row] = table.inserts
         if table.ends:
             writes.ends[row] = table.ends
     return writes
+
+
+def _change(values: Values, change: Change) -> None:
+    values.update(change.set)
+    for name, member in change.add.items():
+        values[name] = sorted({*values[name], member})
+    for name, member in change.take.items():
+        values[name] = [item for item in values[name] if item != member]
+    for name in change.count:
+        values[name] += 1
+    if change.work is not None:
+        values.update(change.work(values))
 
 
 def _version(table: _Table, position: int, change: Change) -> Values:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from quarterdeck_readmodels.folding import Run, Values, fold
-from quarterdeck_readmodels.tables import COMMON, Row, columns
+from quarterdeck_readmodels.tables import COMMON, Row, columns, tellable
 
 _COMMON_KINDS: Final = {
     "id": "text",
@@ -64,7 +64,8 @@ def _json_column(column: Sequence[Any]) -> list[str | None]:
 
 
 def _time_column(column: Sequence[Any]) -> list[datetime | None]:
-    return [datetime.fromisoformat(value) if isinstance(value, str) else value for value in column]
+    told = [datetime.fromisoformat(value) if isinstance(value, str) else value for value in column]
+    return [None if value is None else tellable(value) for value in told]
 
 
 def _as_it_is(column: Sequence[Any]) -> Sequence[Any]:

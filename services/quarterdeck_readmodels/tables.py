@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import MINYEAR, UTC, datetime
 from functools import cache
 from operator import itemgetter
 from typing import Any, ClassVar, Final, Union, get_args, get_origin, get_type_hints
@@ -104,6 +104,14 @@ def storable(text: str) -> str:
     if "\0" in text:
         text = text.replace("\0", "\ufffd")
     return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+def tellable(moment: datetime) -> datetime:
+    """Return a moment in UTC. What an offset puts before the first year or after the last is their end."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC) if moment.year == MINYEAR else datetime.max.replace(tzinfo=UTC)
 
 
 def _sql_type(hint: Any) -> str:

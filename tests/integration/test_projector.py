@@ -7,6 +7,7 @@ import random
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -15,18 +16,22 @@ from event_stream import Stream
 from naive_fold import State, states
 
 from quarterdeck_domain.access.events import RoleGranted
+from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.estate.events import AssetChanged, AssetRegistered, RelationDeclared
+from quarterdeck_domain.estate.values import check_validity
 from quarterdeck_domain.events import Actor, Event, NewEvent
 from quarterdeck_ledger.keys import MemoryKeyStore
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_projector.projector import Projector
+from quarterdeck_readmodels import folding, schema
 from quarterdeck_readmodels import reader as reading
-from quarterdeck_readmodels import schema
 from quarterdeck_readmodels.catalogue import ROWS, VERSION
+from quarterdeck_readmodels.estate import Asset
 from quarterdeck_readmodels.folding import Unfoldable
 from quarterdeck_readmodels.reader import NotYet, Reader, Record
 from quarterdeck_readmodels.schema import LIVE, SHADOW
-from quarterdeck_readmodels.tables import columns
+from quarterdeck_readmodels.tables import Change, columns
 
 ACTOR = Actor(principal="prn_test", kind="service")
 
@@ -200,6 +205,48 @@ async def test_a_poisoned_event_stops_its_tenant_before_it(world: World) -> None
     assert stopped.value.position == 11
     assert await world.reader.projected("acme") == 10
     assert await world.reader.projected("globex") == 5
+
+
+async def test_a_fold_that_fails_stops_its_tenant_visibly(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it raises: what precedes it is applied, and how far the tables are says why they stop there."""
+    await world.append(Stream(5).take(20))
+    original = folding._change
+
+    def failing(values: dict[str, Any], change: Change) -> None:
+        if values["from_position"] >= 8:
+            raise OverflowError("date value out of range")
+        original(values, change)
+
+    monkeypatch.setattr(folding, "_change", failing)
+    with pytest.raises(Unfoldable) as stopped:
+        await world.projector.advance_to_end("acme")
+    assert "date value out of range" in stopped.value.reason
+    progress = await world.reader.progress("acme")
+    assert progress.stopped_at == stopped.value.position == progress.position + 1
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+async def test_moments_at_the_ends_of_time_do_not_stop_the_tables(world: World, moment: str) -> None:
+    """No command lets one pass that there is not in UTC; one that a log holds already is told as the end of time."""
+    said = datetime.fromisoformat(moment)
+    await world.append(
+        [
+            AssetRegistered(asset="agent:a", facts={"lifecycle": "live"}, source="x", confidence="declared"),
+            AssetRegistered(
+                asset="tool:a", facts={"lifecycle": "live"}, source="x", confidence="declared", valid_from=said
+            ),
+            AssetChanged(asset="agent:a", facts={"owner": "b"}, source="x", confidence="declared", valid_from=said),
+            RelationDeclared(source="agent:a", relation="calls", target="tool:a", valid_from=said, said_by="x"),
+        ]
+    )
+    await world.project()
+    async with world.reader.at("acme") as record:
+        assert {row.id for row in (await record.page(Asset, first=10)).rows} == {"agent:a", "tool:a"}
+    for begins, ends in ((said, None), (None, said)):
+        with pytest.raises(InvalidInput, match="years 1 and 9999"):
+            check_validity(begins, ends)
+    with pytest.raises(InvalidInput, match="years 1 and 9999"):
+        await world.ledger.position_at("acme", said)
 
 
 async def test_readers_wait_for_their_own_writes(world: World) -> None:

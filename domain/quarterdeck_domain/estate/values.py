@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import msgspec
 
 from quarterdeck_domain.canonical import MAX_INTEGER
-from quarterdeck_domain.checks import legible, optional_line, prose
+from quarterdeck_domain.checks import in_utc, legible, optional_line, prose
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.estate.kinds import KINDS, Kind
 from quarterdeck_domain.estate.secrets import refuse_secrets
@@ -183,11 +183,13 @@ def check_validity(begins: datetime | None, ends: datetime | None) -> None:
     """Let pass a time from which and a time until which something holds.
 
     Raises:
-        InvalidInput: without a time zone, or the second is not after the first.
+        InvalidInput: without a time zone, outside of the years that there are, or the second is not after the first.
     """
     for name, moment in (("valid_from", begins), ("valid_to", ends)):
         if moment is not None and moment.tzinfo is None:
             raise InvalidInput(f"{name} has no time zone: write it like 2026-01-31T12:00:00Z", field=name)
+        if moment is not None:
+            in_utc(moment, name)
     if begins is not None and ends is not None and ends <= begins:
         raise InvalidInput("valid_to is not after valid_from", field="valid_to")
 
