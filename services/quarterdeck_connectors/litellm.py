@@ -1,7 +1,8 @@
 """LiteLLM proxy's configuration file: routes, the deployments behind them, models, providers, guardrails, hooks.
 
 Only what is named here is taken over: keys, tokens, headers and anything unknown are never looked at, and an address
-loses user, password and query. `os.environ/NAME` is a reference to what is not in the file, so nothing is said there.
+loses user, password and query. `os.environ/NAME` is a reference to what is not in the file: an address that is kept so
+is known by the variable's name.
 
 A deployment's name is made of what it is (model, address, region), not of its place in the file: moving lines about
 changes nothing.
@@ -31,6 +32,8 @@ _IDENTIFYING: Final = (
     "region_name",
 )
 _ROUTER: Final = "auto_router/"
+_KEPT: Final = re.compile(r"os\.environ/[A-Za-z_][A-Za-z0-9_]{0,99}")
+"""A value that is kept in a variable. What a variable is called is no secret, what it holds may be."""
 _GUESSES: Final = (
     (re.compile(r"(gpt-|chatgpt-|o[1-9](-|$)|text-embedding-|dall-e|whisper|tts-)"), "openai"),
     (re.compile(r"claude-"), "anthropic"),
@@ -117,11 +120,13 @@ class _Reading:
         provider, plain = _provider(model, params)
         if provider is None:
             self._draft.note(f"{where}: whose model {model!r} is, is not said: write it like openai/{model}")
-        endpoint = address(params.get("api_base") or params.get("base_url"))
+        endpoint = _place(params.get("api_base") or params.get("base_url"))
         deployment = self._deployment(called, params, info, provider, endpoint)
         self._route(called)
         if deployment not in self._targets[called]:
             self._targets[called].append(deployment)
+        else:
+            self._draft.note(f"{where} is one deployment with one before it: model_info.id would tell them apart")
         self._draft.lists(deployment, "uses", "deployed_in")
         if provider is not None:
             self._draft.relate(deployment, "deployed_in", self._draft.add("provider", provider))
@@ -149,7 +154,7 @@ class _Reading:
             name = f"{called}/{given}"
         else:
             known = {key: value for key in _IDENTIFYING if isinstance(value := params.get(key), str)}
-            known |= {key: address(known[key]) for key in ("api_base", "base_url") if key in known}
+            known |= {key: _place(known[key]) for key in ("api_base", "base_url") if key in known}
             name = f"{called}/{digest_of_json(known).removeprefix('sha256:')[:8]}"
         region = next((line(params[key]) for key in _IDENTIFYING[4:] if _is_said(params.get(key))), None)
         return self._draft.add(
@@ -277,10 +282,15 @@ class _Reading:
                     called,
                     {"description": "" if transport == "stdio" else line(said.get("description"))},
                     {
-                        "endpoint": address(said.get("url")),
+                        "endpoint": _place(said.get("url")),
                         "transport": _TRANSPORTS.get(transport) if isinstance(transport, str) else None,
                     },
                 )
+
+
+def _place(value: object) -> str:
+    """Return an address, or the reference to where one is kept; empty if it is neither."""
+    return line(value) if isinstance(value, str) and _KEPT.fullmatch(value) else address(value)
 
 
 def _is_said(value: object) -> bool:

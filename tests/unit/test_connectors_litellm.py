@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from hypothesis import given
@@ -55,6 +56,22 @@ model_list:
     assert {"route:a", "route:b"} <= found.declaration.assets.keys()
 
 
+def test_deployments_whose_addresses_are_kept_elsewhere_are_told_apart() -> None:
+    """S0-45: the usual form of load balancing; what a variable is called says where the address is kept."""
+    written = b"""
+model_list:
+- {model_name: gpt-4o, litellm_params: {model: azure/gpt-4o, api_base: os.environ/AZURE_API_BASE_EU}}
+- {model_name: gpt-4o, litellm_params: {model: azure/gpt-4o, api_base: os.environ/AZURE_API_BASE_US}}
+- {model_name: gpt-4o, litellm_params: {model: azure/gpt-4o, api_base: os.environ/AZURE_API_BASE_US}}
+- {model_name: odd, litellm_params: {model: azure/gpt-4o, api_base: os.environ/ghp_0123456789abcdef0123456789abcdef0123}}
+"""
+    found = read_litellm(written)
+    endpoints = [attributes(found, name).get("endpoint") for name in related(found, "route:gpt-4o", "uses")]
+    assert endpoints == ["os.environ/AZURE_API_BASE_EU", "os.environ/AZURE_API_BASE_US"]
+    assert [note for note in found.notes if "entry 3 is one deployment with one before it" in note]
+    assert b"ghp_" not in msgspec.json.encode(found)
+
+
 def test_routes_lead_to_deployments_models_and_providers(sample: Imported) -> None:
     """S0-45: a deployment has its endpoint, region and provider; S0-44: a pinned name is a version of a model."""
     europe, sweden = related(sample, "route:gpt-4o", "uses")[:2]
@@ -71,7 +88,7 @@ def test_routes_lead_to_deployments_models_and_providers(sample: Imported) -> No
     (cheap,) = attributes(sample, "route:cheap")["targets"]
     assert related(sample, cheap, "deployed_in") == ["provider:openai"]
     (anything,) = attributes(sample, "route:openai/*")["targets"]
-    assert attributes(sample, anything) == {"provider": "openai"}
+    assert attributes(sample, anything) == {"endpoint": "os.environ/OPENAI_BASE", "provider": "openai"}
 
 
 def test_fallbacks_and_aliases_are_relations_between_routes(sample: Imported) -> None:
@@ -145,7 +162,7 @@ def test_no_secret_is_taken_over(sample: Imported) -> None:
     """Whatever is planted in keys, headers, addresses, arguments and credentials: none of it is in the declaration, the
     notes, nor in a digest that could be tried out."""
     text = repr(sample)
-    for planted in ("planted", "hunter2", "os.environ", "sk-", "postgresql"):
+    for planted in ("planted", "hunter2", "API_KEY", "sk-", "postgresql"):
         assert planted not in text
     changed = SAMPLE.replace(b"planted-", b"another-").replace(b"hunter2", b"hunter3")
     assert digest_of(read_litellm(changed).declaration) == digest_of(sample.declaration)
