@@ -1,10 +1,13 @@
 """OpenAPI documents: each operation is a tool that agents can call, with privileges by its method.
 
-A tool's digest is over the operation and everything in the document that it refers to, so a change of a shared schema
-is a change of every tool that uses it. References to elsewhere are not followed. What a method says of privileges and
-effects is a first guess, which people correct and no later import takes back.
+A tool's digest is over the operation, everything in the document that it refers to, and what holds for it where it does
+not say otherwise: who is called (servers) and with which rights (security requirements and their schemes). So a change
+of a shared schema, or of where tokens come from, is a change of every tool that it is about. References to elsewhere
+are not followed. What a method says of privileges and effects is a first guess, which people correct and no later
+import takes back.
 
-Source: OpenAPI Specification 3.0.4 and 3.1.1, sections 4.7/4.8 (Paths, Operation, Reference, Security Requirement);
+Source: OpenAPI Specification 3.0.4 and 3.1.1, sections 4.7/4.8 (Server, Paths, Operation, Reference, Security Scheme,
+Security Requirement);
 RFC 9110, section 9.2 (safe and idempotent methods); RFC 6901 (JSON Pointer).
 """
 
@@ -13,7 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from quarterdeck_connectors.digests import digest_of_bytes, digest_of_json
 from quarterdeck_connectors.draft import Draft, Imported, address, block, line, lines, mapping, mappings
@@ -93,16 +96,17 @@ class _Reading:
         )
         self._draft.lists(application, "exposes")
         found = 0
-        for path, method, operation, shared in self._operations():
+        for path, method, operation, item in self._operations():
             found += 1
             if found > MAX_OPERATIONS:
                 raise UnreadableSource(f"there are more than {MAX_OPERATIONS} operations", limit=MAX_OPERATIONS)
-            self._draft.relate(application, "exposes", self._tool(path, method, operation, shared))
+            self._draft.relate(application, "exposes", self._tool(path, method, operation, item))
         if not found:
             self._draft.note("there is no operation under `paths`")
         return self._draft.imported()
 
-    def _operations(self) -> Iterator[tuple[str, str, Mapping[str, Any], Any]]:
+    def _operations(self) -> Iterator[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]]:
+        """Yield each operation, and the path item that it is in."""
         for path, item in mapping(self._document.get("paths")).items():
             held = mapping(item)
             reference = held.get("$ref")
@@ -111,9 +115,9 @@ class _Reading:
             for method in _EFFECTS:
                 operation = held.get(method)
                 if isinstance(operation, dict):
-                    yield path, method, operation, held.get("parameters", [])
+                    yield path, method, operation, held
 
-    def _tool(self, path: str, method: str, operation: Mapping[str, Any], shared: object) -> str:
+    def _tool(self, path: str, method: str, operation: Mapping[str, Any], item: Mapping[str, Any]) -> str:
         shown = f"{method.upper()} {path}"
         given = operation.get("operationId")
         called = given if isinstance(given, str) and given.strip() else shown
@@ -121,7 +125,7 @@ class _Reading:
         summary, description = line(operation.get("summary")), block(operation.get("description"))
         if operation.get("deprecated") is True:
             self._draft.note(f"{called} is deprecated")
-        digest = self._digest(shown, operation, shared)
+        digest = self._digest(shown, operation, item)
         return self._draft.add(
             "tool",
             f"{self._title}/{called}",
@@ -129,7 +133,7 @@ class _Reading:
             {
                 "operations": [line(shown)],
                 "scope": self._scope(operation),
-                "target_system": self._target(operation),
+                "target_system": self._target(operation, item),
                 "digest": digest,
             },
             {"privileges": [privilege], "side_effect": effect, "pinned": digest},
@@ -137,24 +141,25 @@ class _Reading:
 
     def _scope(self, operation: Mapping[str, Any]) -> str:
         """Return the scopes that a caller must have, by the alternatives that are allowed."""
-        required = operation.get("security", self._document.get("security", []))
         ways = []
-        for _, way in mappings(required):
+        for _, way in mappings(operation.get("security", self._document.get("security"))):
             schemes = [": ".join(filter(None, (line(name), " ".join(lines(said))))) for name, said in way.items()]
             ways.append(" and ".join(schemes) or "no authentication")
         return line(" or ".join(ways))
 
-    def _target(self, operation: Mapping[str, Any]) -> str:
-        for servers in (operation.get("servers"), self._document.get("servers")):
+    def _target(self, operation: Mapping[str, Any], item: Mapping[str, Any]) -> str:
+        for servers in (operation.get("servers"), item.get("servers"), self._document.get("servers")):
             for _, server in mappings(servers):
                 return address(server.get("url"))[:300] or line(self._title)
         return line(self._title)
 
     # --- what an operation is made of ---------------------------------------------------------------------------------
 
-    def _digest(self, shown: str, operation: Mapping[str, Any], shared: object) -> str:
+    def _digest(self, shown: str, operation: Mapping[str, Any], item: Mapping[str, Any]) -> str:
         parts: dict[str, str] = {}
-        waiting = [*self._references(operation), *self._references(shared)]
+        shared = item.get("parameters", [])
+        servers = item.get("servers") if not operation.get("servers") else None
+        waiting = [*self._references(operation), *self._references(shared), *self._held(operation, item)]
         while waiting:
             reference = waiting.pop()
             if reference in parts:
@@ -167,7 +172,20 @@ class _Reading:
                 raise UnreadableSource(f"{line(shown)} refers to more than {MAX_REFERENCES} parts of the document")
         # Of the parts as one text: large documents have some thousand of them under each of some hundred operations.
         made_of = digest_of_bytes(json.dumps(parts, sort_keys=True).encode())
-        return digest_of_json({"operation": operation, "parameters": shared, "parts": made_of})
+        own = {"operation": operation, "parameters": shared, "parts": made_of}
+        return digest_of_json(own | ({"servers": servers} if servers else {}))
+
+    def _held(self, operation: Mapping[str, Any], item: Mapping[str, Any]) -> Iterator[str]:
+        """Yield references to what holds for an operation where it does not say otherwise, and to the schemes by which
+        callers are known."""
+        if not operation.get("servers") and not item.get("servers") and self._document.get("servers"):
+            yield "#/servers"
+        if "security" not in operation and self._document.get("security"):
+            yield "#/security"
+        for _, way in mappings(operation.get("security", self._document.get("security"))):
+            self._count(1 + len(way))
+            for scheme in way:
+                yield "#/components/securitySchemes/" + quote(scheme.replace("~", "~0").replace("/", "~1"), safe="")
 
     def _part(self, reference: str) -> _Part:
         if reference not in self._parts:

@@ -5,6 +5,7 @@ Serves C02 (filling the inventory), S0-50, S0-149.
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,29 @@ def test_a_digest_is_of_all_that_an_operation_refers_to() -> None:
     assert digests(read_openapi(ORDERS.replace(b"Unused: {type: string}", b"Unused: {type: number}"))) == before
     document = yaml.safe_load(ORDERS)
     assert digests(read_openapi(json.dumps(document, indent=1, sort_keys=True).encode())) == before
+
+
+def test_a_digest_is_of_who_is_called_and_with_which_rights() -> None:
+    """S0-50: servers, security requirements and their schemes hold for operations that do not say otherwise."""
+    document = yaml.safe_load(ORDERS)
+    names = {name.removeprefix("tool:Orders-API/"): name for name in digests(read_openapi(ORDERS))}
+    health = "GET-/health"
+
+    def changed(document: Any) -> set[str]:
+        found, before = digests(read_openapi(json.dumps(document).encode())), digests(read_openapi(ORDERS))
+        return {short for short, name in names.items() if found[name] != before[name]}
+
+    assert changed(document) == set()
+    assert changed(document | {"servers": [{"url": "https://evil.example.net"}]}) == set(names)
+    assert changed(document | {"servers": []}) == set(names)
+    assert changed(document | {"security": [{"oauth": ["admin"]}]}) == {"listOrders", "replaceOrder"}
+    kept = copy.deepcopy(document)
+    kept["components"]["securitySchemes"]["oauth"] = {"type": "oauth2", "tokenUrl": "https://evil.example.net"}
+    assert changed(kept) == {"listOrders", "createOrder", "replaceOrder"}
+    moved = copy.deepcopy(document)
+    moved["paths"]["/health"]["servers"] = [{"url": "https://evil.example.net"}]
+    assert changed(moved) == {health}
+    assert said(read_openapi(json.dumps(moved).encode()), names[health])["target_system"] == "https://evil.example.net"
 
 
 @pytest.mark.parametrize("data", [ORDERS, CALENDAR])
