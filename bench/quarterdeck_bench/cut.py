@@ -1,9 +1,10 @@
-"""`cut`: what closes every way between two objects, in 1,000 random estates, beside trying every set of candidates.
+"""`cut`: what closes every way between two objects, in 1,000 random estates, beside trying every set of steps.
 
-Each estate is a small one of `estates.py`, another each time. Of each cut it is checked, by looking for a way, that it
-closes every one; where it says that it is the smallest, that no smaller set does (brute force over all of them); where
-it says that it is minimal, that nothing in it can be left out. What is considered is what the answer says it is of:
-everything, or controls and grants alone.
+Every other one is a small estate of `estates.py`, where most ways come together somewhere; the rest are ways side by
+side, woven into one another, under controls that stand on several of them: their smallest cuts are of up to eight
+steps. Of each cut it is checked that it closes every way; where it says that it is the smallest, that no smaller set of
+steps does (brute force); where it says that it is minimal, that nothing in it can be left out. The judge is
+`tests/helpers/naive_cut.py`, which is told the relations and shares nothing with what it judges.
 
 Then graphs that nobody should have, but somebody may send: everything leads to everything, twenty candidates of which
 each closes much of it, and as many objects and relations as one question may concern.
@@ -18,12 +19,12 @@ import random
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import Any, Final
 
 from quarterdeck_bench.estates import EstateStream
-from quarterdeck_bench.harness import Result, median
-from quarterdeck_domain.estate.cuts import Candidate, Cut, candidates, closes_all, cut, offer
+from quarterdeck_bench.harness import Result, helper, median
+from quarterdeck_domain.estate.cuts import CONTROLLING, Candidate, Cut, candidates, closes_all, cut, offer
 from quarterdeck_domain.estate.reach import Edge, Graph
 from quarterdeck_domain.estate.relations import CONTROL, REACH
 
@@ -31,6 +32,7 @@ ESTATES: Final = int(os.environ.get("QUARTERDECK_BENCH_ESTATES", "1000"))
 SMALL: Final = 100
 GOAL: Final = {"wrong": 0, "hostile_s": 2.0}
 Question = tuple[Graph, str, str]
+_judge: Final = helper("naive_cut")
 Timed = tuple[float, float | None, int]
 """Seconds, seconds of trying everything, and how many candidates there were."""
 
@@ -41,27 +43,32 @@ def run(rounds: int, *, small: bool = False) -> Result:
     exact: list[Timed] = []
     controls: list[Timed] = []
     minimal: list[Timed] = []
+    found_sizes: list[int] = []
     wrong = 0
-    for number, (graph, start, end) in enumerate(_questions(count)):
-        offered, over = offer(graph, start, end)
-        found, spent = _timed(graph, start, end, offered)
+    for number, ways in enumerate(_questions(count), 1):
+        graph = _graph(ways.relations)
+        offered, over = offer(graph, ways.start, ways.end)
+        found, spent = _timed(graph, ways.start, ways.end, offered)
+        done = {(item.action, item.name) for item in found.candidates}
+        right = ways.is_minimal(done)
         if found.exact:
+            # What was to be considered, the judge says as well: of everything, or of controls and grants alone.
+            possible = [step for step in ways.steps() if over == "everything" or step[0] in CONTROLLING]
             began = time.perf_counter()
-            size = _smallest(graph, start, end, offered)
-            (controls if over == "controls" else exact).append((spent, time.perf_counter() - began, len(offered)))
-            right = len(found.candidates) == size and closes_all(graph, start, end, found.candidates)
+            right &= done <= set(possible) and not ways.has_smaller(possible, len(done))
+            (controls if over == "controls" else exact).append((spent, time.perf_counter() - began, len(possible)))
+            found_sizes.append(len(done))
         else:
             minimal.append((spent, None, len(offered)))
-            right = _is_minimal(graph, start, end, found.candidates)
         wrong += not right
-        if number % 200 == 199:
-            print(f"{number + 1:,} estates, {wrong} cuts wrong", flush=True)
+        if number % 200 == 0:
+            print(f"{number:,} estates, {wrong} cuts wrong", flush=True)
     named = {
         "random, at most 20 possible steps": exact,
         "random, more, at most 20 controls close all": controls,
         "random, more": minimal,
     }
-    rows = [_row(name, found) for name, found in named.items() if found]
+    rows = [_row(name, told) for name, told in named.items() if told]
     hostile = 0.0
     for name, (graph, start, end), offered in _hostile(10 if small else 1):
         samples = []
@@ -71,11 +78,23 @@ def run(rounds: int, *, small: bool = False) -> Result:
         wrong += not closes_all(graph, start, end, found.candidates)
         hostile = max(hostile, median(samples))
         rows.append(_row(name, [(spent, None, len(offered)) for spent in samples]))
+    wrong += _hitting_is_wrong(40 if small else 400)
     value = {"wrong": wrong, "hostile_s": round(hostile, 3)}
     ok = wrong == 0 and hostile <= GOAL["hostile_s"]
-    compared = len(exact) + len(controls)
-    note = f"{compared + len(minimal):,} random estates; {compared:,} cuts compared with every smaller set."
+    told = ", ".join(f"{many} of {size}" for size, many in _judge.sizes(found_sizes))
+    note = f"{count:,} random estates; {len(found_sizes):,} cuts compared with every smaller set, by steps: {told}."
     return {"name": "cut", "value": value, "goal": GOAL, "ok": ok, "rows": rows, "note": note}
+
+
+def _hitting_is_wrong(count: int) -> bool:
+    """Tell whether the cut of many ways under twenty controls, four on each, is not the smallest."""
+    ways = _judge.hitting(random.Random(0), count)
+    graph = _graph(ways.relations)
+    offered = [item for item in candidates(graph, ways.start, ways.end) if item.action == "enforce"]
+    found = cut(graph, ways.start, ways.end, offered)
+    every = [("enforce", item.name) for item in offered]
+    done = {(item.action, item.name) for item in found.candidates}
+    return not (found.exact and ways.is_minimal(done) and not ways.has_smaller(every, len(done)))
 
 
 def _row(name: str, found: list[Timed]) -> dict[str, Any]:
@@ -98,49 +117,40 @@ def _timed(graph: Graph, start: str, end: str, offered: list[Candidate]) -> tupl
     return found, time.perf_counter() - began
 
 
-def _smallest(graph: Graph, start: str, end: str, offered: list[Candidate]) -> int:
-    for size in range(len(offered) + 1):
-        if any(closes_all(graph, start, end, chosen) for chosen in combinations(offered, size)):
-            return size
-    raise AssertionError("together they leave a way open")
+def _questions(count: int) -> Iterator[Any]:
+    """Yield the ways that each question is about; in estates, from an object that acts to one that it leads to."""
+    estates = _of_estates()
+    for number in range(count):
+        yield next(estates) if number % 2 else _judge.woven(random.Random(number))
 
 
-def _is_minimal(graph: Graph, start: str, end: str, chosen: tuple[Candidate, ...]) -> bool:
-    return closes_all(graph, start, end, chosen) and not any(
-        closes_all(graph, start, end, [other for other in chosen if other is not left_out]) for left_out in chosen
-    )
-
-
-def _questions(count: int) -> Iterator[Question]:
-    """Yield one question of each estate: an object that acts, and one that something leads to from there."""
+def _of_estates() -> Iterator[Any]:
     for seed in range(2**31):
         chance = random.Random(seed)
         assets = chance.randint(30, 300)
         relations = round(assets * chance.uniform(1.5, 6))
-        graph = _graph(EstateStream(seed, assets, relations, 2 * (assets + relations), lambda: datetime.now(UTC)))
+        stream = EstateStream(seed, assets, relations, 2 * (assets + relations), lambda: datetime.now(UTC))
+        for _ in stream:
+            pass
+        alive = {name for name, lifecycle in stream.lifecycle.items() if lifecycle in {"live", "deprecated"}}
+        there = [item for item in stream.relations if item[0] in alive and item[2] in alive]
+        graph = _graph(there)
         starts = [node for node in sorted(graph.out) if node.startswith(("agent:", "workflow:", "application:"))]
         for start in chance.sample(starts, min(5, len(starts))):
             ends = [node for node, steps in sorted(graph.within(start).items()) if steps > 1]
             if ends:
-                yield graph, start, chance.choice(ends)
-                count -= 1
+                yield _judge.Ways(there, start, chance.choice(ends))
                 break
-        if count == 0:
-            return
 
 
-def _graph(stream: EstateStream) -> Graph:
-    for _ in stream:
-        pass
-    alive = {name for name, lifecycle in stream.lifecycle.items() if lifecycle in {"live", "deprecated"}}
+def _graph(relations: Iterable[tuple[str, str, str]]) -> Graph:
     edges = []
     controls: dict[str, set[tuple[str, str]]] = {}
-    for source, relation, target in stream.relations:
-        if source in alive and target in alive:
-            if relation in REACH:
-                edges.append(Edge(source=source, relation=relation, target=target))
-            elif relation in CONTROL:
-                controls.setdefault(source, set()).add((relation, target))
+    for source, relation, target in relations:
+        if relation in REACH:
+            edges.append(Edge(source=source, relation=relation, target=target))
+        elif relation in CONTROL:
+            controls.setdefault(source, set()).add((relation, target))
     return Graph(edges, {name: frozenset(pairs) for name, pairs in controls.items()})
 
 

@@ -6,23 +6,20 @@ byte for byte. The fold is the one that the tests use; it shares nothing with th
 
 from __future__ import annotations
 
-import importlib
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from quarterdeck_bench.estate_log import TENANT
+from quarterdeck_bench.harness import helper
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_readmodels.estate import Asset, Drift, Relation
 from quarterdeck_readmodels.reader import Reader
 from quarterdeck_readmodels.tables import Row
 
-HELPERS: Final = Path(__file__).parents[2] / "tests" / "helpers"
 TABLES: Final[tuple[type[Row], ...]] = (Asset, Relation, Drift)
 _READ: Final = 5_000
 _PAGE: Final = 1_000
@@ -33,7 +30,7 @@ Rows = dict[tuple[str, str], bytes]
 
 async def compare(ledger: EventLedger, reader: Reader, positions: Sequence[int]) -> tuple[int, str]:
     """Return of how many positions some row differs, and what was compared, in words."""
-    naive = _naive()
+    naive = helper("naive_estate").Estate()
     told: Rows = {}
     columns: dict[str, tuple[str, ...]] = {}
     heard, wrong, compared = 0, 0, 0
@@ -92,9 +89,3 @@ def _show(position: int, found: Rows, told: Rows) -> None:
         print(
             f"as of {position}, {key}:\n  the tables: {found.get(key)!r}\n  the fold:   {told.get(key)!r}", flush=True
         )
-
-
-def _naive() -> Any:
-    if str(HELPERS) not in sys.path:
-        sys.path.insert(0, str(HELPERS))
-    return importlib.import_module("naive_estate").Estate()
