@@ -214,6 +214,8 @@ async def _plan(
         raise WrongState("no read models are kept here")
     head = await ledger.head(tenant)
     await reader.wait_for(tenant, head.position, WAIT_S)
+    # What is recorded holds from then on, whatever a clock that was set back says now.
+    now = max(moment for moment in (await ledger.now(), head.recorded_at) if moment is not None)
     async with reader.at(tenant) as record:
-        stands = await standing(record, wanted)
+        stands = await standing(record, wanted, now)
     return record.position, await asyncio.to_thread(make_plan, wanted, stands, run)

@@ -16,11 +16,17 @@ from quarterdeck_readmodels.bitemporal import asset_now, relation_now
 from quarterdeck_readmodels.estate import ANNOUNCED, DATED, Asset, Relation
 from quarterdeck_readmodels.held_pages import FIXED, Sources, fits, merged
 from quarterdeck_readmodels.held_selects import Late, timed
+from quarterdeck_readmodels.held_whole import walk
 from quarterdeck_readmodels.reader import MAX_PAGE, Page, Reader, Record, wanted
 from quarterdeck_readmodels.tables import Row
 
 R = TypeVar("R", bound=Row)
 _MARKS: Final = frozenset({"timed", ANNOUNCED})
+_MARK: Final[Mapping[type[Row], Mapping[str, list[str]]]] = {
+    Asset: {ANNOUNCED: [ANNOUNCED]},
+    Relation: {"timed": [DATED]},
+}
+"""What may say something else at a later moment, though nothing is recorded until then."""
 
 
 @contextlib.asynccontextmanager
@@ -55,6 +61,28 @@ class Live(Record):
     def earlier(self, position: int) -> Live:
         """Return what holds at the same moment, as known at a position before this one's."""
         return Live(self.recorded.earlier(position), self.moment, lean=self._lean)
+
+    def when(self, moment: datetime) -> Live:
+        """Return the same record, and what holds of it at another moment that follows."""
+        return Live(self.recorded, moment, lean=self._lean)
+
+    async def turned(self, since: datetime) -> bool:
+        """Tell whether anything that was announced makes this another estate than that of an earlier moment."""
+        for row, mark in _MARK.items():
+            after: int | None = None
+            more = True
+            while more:
+                page = await self.recorded.page(row, first=MAX_PAGE, after=after, newest_first=False, where=mark)
+                if await self._told(row, page.rows) != await self.when(since)._told(row, page.rows):
+                    return True
+                after, more = (page.rows[-1].created_position if page.rows else None), page.more
+        return False
+
+    async def walk(self, row: type[Row], only: tuple[str, ...]) -> AsyncIterator[Sequence[Any]]:
+        """Yield some columns of every object. See `Record.walk`."""
+        parts = walk(self._sources(), row, only) if row in FIXED else self._rows.walk(row, only)
+        async for part in parts:
+            yield part
 
     async def page(
         self,

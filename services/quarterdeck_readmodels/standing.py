@@ -2,50 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
-from quarterdeck_domain.estate.declaration import MAX_ASSETS, MAX_RELATIONS, Declaration, Link
+from quarterdeck_domain.estate.declaration import MAX_ASSETS, MAX_RELATIONS, Declaration, Ending, Link
 from quarterdeck_domain.estate.imports import survivor
 from quarterdeck_domain.estate.standing import Standing
 from quarterdeck_domain.estate.values import FIELDS
 from quarterdeck_readmodels.estate import Asset, Relation
+from quarterdeck_readmodels.living import Live
 from quarterdeck_readmodels.reader import Record
 
 _CHUNK: Final = 2_000
 _from_json: Final = msgspec.json.Decoder().decode
 
 
-async def standing(record: Record, wanted: Declaration) -> Standing:
+async def standing(recorded: Record, wanted: Declaration, now: datetime) -> Standing:
     """Return what is true of everything that a file names or leads to, also under another name by now; and of what came
-    from its source, and what that said, if it is read whole."""
-    record = record.lean()
-    known = _Known(record)
+    from its source, and what that said, if it is read whole.
+
+    That is what holds now; of relations, and of objects that are announced, what does from when on the file is to hold.
+    """
+    record = Live(recorded, now, lean=True)
+    later = record.when(max(now, wanted.valid_from or now))
+    known = _Known(record, later)
     await known.learn(
         {
             *wanted.assets,
             *(link.to for entry in wanted.assets.values() for links in entry.relations.values() for link in links),
+            *(entry.ending.successor for entry in wanted.assets.values() if entry.ending.successor is not None),
         }
     )
     offered: list[Asset] = []
     if wanted.whole:
         offered = await record.matching(Asset, "offered_by", [wanted.source], most=MAX_ASSETS)
-        for asset in offered:
-            known.take(asset)
+        await known.take(offered)
     lists = {name for name, entry in wanted.assets.items() if entry.relations or wanted.whole}
     lists |= {survivor(name, known.aliases) for name in lists} | {asset.id for asset in offered}
     if wanted.whole:
-        lists |= await _speaks_of(record, wanted.source)
+        lists |= await _speaks_of(later, wanted.source)
     sources = sorted(await known.every_name(lists))
     found: dict[tuple[str, str, str], Link] = {}
     said_by: dict[tuple[str, str, str], str] = {}
     for start in range(0, len(sources), _CHUNK):
-        for relation in await record.matching(Relation, "source", sources[start : start + _CHUNK], most=MAX_RELATIONS):
+        for relation in await later.matching(Relation, "source", sources[start : start + _CHUNK], most=MAX_RELATIONS):
             if relation.declared:
                 ends = (relation.source, relation.relation, relation.target)
                 found[ends], said_by[ends] = _link(relation), relation.said_by
     await known.learn({target for _, _, target in found})
+    await known.learn({ending.successor for ending in known.endings.values() if ending.successor is not None})
     return Standing(
         facts=known.facts,
         relations=found,
@@ -54,26 +62,36 @@ async def standing(record: Record, wanted: Declaration) -> Standing:
         offered=frozenset(asset.id for asset in offered),
         offered_by=known.offered_by,
         contested=known.contested,
+        endings=known.endings,
     )
 
 
 class _Known:
     """The objects that were looked up so far."""
 
-    def __init__(self, record: Record) -> None:
-        self._record = record
+    def __init__(self, record: Live, later: Live) -> None:
+        self._record, self._later = record, later
         self._asked: set[str] = set()
         self._called: dict[str, tuple[str, ...]] = {}
         self.facts: dict[str, dict[str, Any]] = {}
         self.aliases: dict[str, str] = {}
         self.offered_by: dict[str, str] = {}
         self.contested: dict[str, dict[str, Any]] = {}
+        self.endings: dict[str, Ending] = {}
 
-    def take(self, asset: Asset) -> None:
-        """Keep what a row says."""
+    async def take(self, assets: Iterable[Asset]) -> None:
+        """Keep what rows say; of objects that are announced, what they will say then."""
+        found = {asset.id: asset for asset in assets}
+        ahead = [asset.id for asset in found.values() if asset.valid_from and asset.valid_from > self._record.moment]
+        for asset in (found | (await self._later.many(Asset, ahead) if ahead else {})).values():
+            self._take(asset)
+
+    def _take(self, asset: Asset) -> None:
         self._asked.add(asset.id)
         self.facts[asset.id] = facts_of(asset)
         self._called[asset.id] = asset.aliases
+        if asset.lifecycle == "deprecated":
+            self.endings[asset.id] = Ending(successor=asset.successor, sunset=asset.sunset)
         if asset.contested:
             self.contested[asset.id] = asset.contested
         if asset.merged_into is not None:
@@ -87,8 +105,7 @@ class _Known:
         while waiting:
             self._asked |= set(waiting)
             for start in range(0, len(waiting), _CHUNK):
-                for asset in (await self._record.many(Asset, waiting[start : start + _CHUNK])).values():
-                    self.take(asset)
+                await self.take((await self._record.many(Asset, waiting[start : start + _CHUNK])).values())
             waiting = sorted(set(self.aliases.values()) - self._asked)
 
     async def every_name(self, names: set[str]) -> set[str]:
@@ -118,17 +135,24 @@ def facts_of(asset: Asset) -> dict[str, Any]:
 
 
 async def as_file(record: Record, source: str) -> dict[str, Any]:
-    """Return everything that is in use as a declarative file: applied to where it comes from, it changes nothing. What
-    was merged into something is called by that one's name, also where relations name it."""
+    """Return everything that is in use as a declarative file, with what holds at the record's moment: applied then to
+    where it comes from, it changes nothing. What was merged into something is called by that one's name, also where
+    relations name it."""
     assets: dict[str, dict[str, Any]] = {}
     aliases: dict[str, str] = {}
-    async for page in record.walk(Asset, ("id", "merged_into", "attributes", *FIELDS)):
-        for name, merged_into, attributes, *facts in page:
+    endings: dict[str, Ending] = {}
+    async for page in record.walk(Asset, ("id", "merged_into", "attributes", "successor", "sunset", *FIELDS)):
+        for name, merged_into, attributes, successor, sunset, *facts in page:
             said = dict(zip(FIELDS, facts, strict=True))
             if merged_into is not None:
                 aliases[name] = merged_into
             elif said["lifecycle"] != "retired":
                 assets[name] = _entry(said, attributes)
+                if said["lifecycle"] == "deprecated":
+                    endings[name] = Ending(successor=successor, sunset=sunset)
+    for name, ending in endings.items():
+        successor = survivor(ending.successor or "", aliases)
+        assets[name] |= Ending(successor=successor if successor in assets else None, sunset=ending.sunset).told()
     exact: set[tuple[str, str, str]] = set()
     listed: dict[tuple[str, str], dict[str, Any]] = {}
     async for page in record.walk(Relation, ("source", "relation", "target", "declared", "environment", "evidence")):
@@ -152,8 +176,8 @@ async def as_file(record: Record, source: str) -> dict[str, Any]:
 
 def _entry(said: dict[str, Any], attributes: str) -> dict[str, Any]:
     said["environments"] = _from_json(said["environments"])
-    # What only a command can say is not for a file: it says that the object is in use.
-    if said["lifecycle"] not in {"draft", "live"}:
+    # `live` is what is registered unless something else is said. Left out, an old file brings nothing back.
+    if said["lifecycle"] == "live":
         del said["lifecycle"]
     entry = {name: value for name, value in said.items() if value is not None and value != []}
     if attributes != "{}":
