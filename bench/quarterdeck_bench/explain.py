@@ -26,7 +26,7 @@ from quarterdeck_api.app import create_app
 from quarterdeck_api.bootstrap import wire
 from quarterdeck_api.services import Services
 from quarterdeck_bench.asof import administrator
-from quarterdeck_bench.explain_check import about, absent, decision_stands, state_stands
+from quarterdeck_bench.explain_check import about, absences_matter, absent, decision_stands, state_stands
 from quarterdeck_bench.explain_log import Writer
 from quarterdeck_bench.harness import Result, median, percentile, postgres
 from quarterdeck_bench.page import Client
@@ -91,6 +91,8 @@ async def _measured(asking: _Asking, writer: Writer, rounds: int) -> Result:
         "approvals": await asking.asked(_some(writer.approvals), rounds),
     }
     stand = sum([await asking.decision_stands(name, decisions.answers[name]) for name in decisions.answers])
+    contraries = [await asking.absences_matter(name, decisions.answers[name]) for name in decisions.answers]
+    tried, matter = sum(tried for tried, _ in contraries), sum(matter for _, matter in contraries)
     sound = {
         name: sum(map(asking.state_stands, found.answers, found.answers.values())) for name, found in states.items()
     }
@@ -106,13 +108,17 @@ async def _measured(asking: _Asking, writer: Writer, rounds: int) -> Result:
         "irreducible": f"{stand} of {len(decisions.answers)}",
         "states": {name: f"{sound[name]} of {len(found.answers)}" for name, found in states.items()},
         "absences": f"{nowhere} of {len(missing)}",
+        "contraries": f"{matter} of {tried}",
         "p95_by_replay_of_whole_log": round(p95 / median(whole), 3),
     }
     ok = p95 < GOAL_S and stand == len(decisions.answers) == len(writer.decisions) and nowhere == len(missing)
+    # Every decision relies on something that did not happen, and would be another if it had.
+    ok = ok and all(tried == matter > 0 for tried, matter in contraries)
     ok = ok and all(sound[name] == len(found.answers) for name, found in states.items())
     note = (
         f"{len(asking.log):,} events, {len(writer.decisions)} decisions, {rounds} rounds. `checked` counts slices that "
-        "force what was recorded and of which no event can be left out, found out by deciding anew in an empty log. "
+        "force what was recorded and of which no event can be left out, found out by deciding anew in an empty log; "
+        "`contraries`, of the absences that an event was made of, those with which the decision is another. "
         f"Whole log: one replay of everything up to the decision, median of {WHOLE}."
     )
     goal = {"p95_s": GOAL_S, "irreducible": "every one"}
@@ -169,15 +175,27 @@ class _Asking:
 
     async def decision_stands(self, name: str, told: dict[str, Any]) -> bool:
         """Tell whether a decision's slice is what it says."""
-        ledger = self._services.ledger
-        (decision,) = await ledger.read(TENANT, boundary(((DecisionRecorded,), (f"decision:{name}",))))
-        events = []
-        for event in told["events"]:
-            events += await ledger.read(TENANT, after=event["position"] - 1, until=event["position"])
+        decision, events = await self._told(name, told)
         stands = all(told["checked"].values()) and await decision_stands(decision, events)
         if not stands:
             print(f"does not stand: {told['text']}", flush=True)
         return stands
+
+    async def absences_matter(self, name: str, told: dict[str, Any]) -> tuple[int, int]:
+        """Return how many absences of a decision were tried to be filled, and how many of these change it."""
+        decision, events = await self._told(name, told)
+        found = await absences_matter(decision, events, told["absences"])
+        if found[0] != found[1]:
+            print(f"an absence does not matter: {told['text']}", flush=True)
+        return found
+
+    async def _told(self, name: str, told: dict[str, Any]) -> tuple[RecordedEvent, list[RecordedEvent]]:
+        ledger = self._services.ledger
+        (decision,) = await ledger.read(TENANT, boundary(((DecisionRecorded,), (f"decision:{name}",))))
+        events: list[RecordedEvent] = []
+        for event in told["events"]:
+            events += await ledger.read(TENANT, after=event["position"] - 1, until=event["position"])
+        return decision, events
 
     def state_stands(self, name: str, told: dict[str, Any]) -> bool:
         """Tell whether a state's slice is what it says."""

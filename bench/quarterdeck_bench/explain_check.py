@@ -2,21 +2,31 @@
 a slice in an empty log in memory and letting policy decide there, as it does every day; of states, by a small fold that
 shares nothing with the read models. Then again without each one of the events.
 
-Absences are looked for in the whole log, event by event.
+Absences are looked for in the whole log, event by event. And what is said to be absent is put where it is missing: with
+it, the decision must be another.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from quarterdeck_domain.access.events import PrincipalRegistered, RoleGranted
+import msgspec
+
+from quarterdeck_domain.access.events import (
+    PrincipalDeactivated,
+    PrincipalRegistered,
+    RoleGranted,
+    RoleRevoked,
+    TenantClosed,
+)
 from quarterdeck_domain.approvals import events as approvals
 from quarterdeck_domain.errors import QuarterdeckError
 from quarterdeck_domain.estate import events as estate
+from quarterdeck_domain.estate.events import ACTS_AS
 from quarterdeck_domain.events import Event, NewEvent, RecordedEvent
-from quarterdeck_domain.policy.events import DecisionRecorded
+from quarterdeck_domain.policy.events import BundleModeChanged, DecisionRecorded
 from quarterdeck_domain.policy.values import BundleText
 from quarterdeck_ledger.interface import Context
 from quarterdeck_ledger.keys import MemoryKeyStore
@@ -54,6 +64,48 @@ async def decision_stands(decision: RecordedEvent, events: Sequence[RecordedEven
         if await _decided(decision, payload, [other for other in events if other is not event]) == recorded:
             return False
     return True
+
+
+async def absences_matter(
+    decision: RecordedEvent, events: Sequence[RecordedEvent], absences: Iterable[Mapping[str, Any]]
+) -> tuple[int, int]:
+    """Return for how many absences of a decision an event could be made here, and with how many of these the decision
+    is another."""
+    payload = decision.payload
+    assert isinstance(payload, DecisionRecorded)
+    recorded = _said(payload)
+    tried = matter = 0
+    for absence in absences:
+        contrary = _contrary(absence, decision.tenant)
+        if contrary is not None:
+            tried += 1
+            made = msgspec.structs.replace(decision, payload=contrary, position=absence["after"])
+            before = [event for event in events if event.position <= absence["after"]]
+            after = [event for event in events if event.position > absence["after"]]
+            matter += await _decided(decision, payload, [*before, made, *after]) != recorded
+    return tried, matter
+
+
+def _contrary(absence: Mapping[str, Any], tenant: str) -> Event | None:
+    """Return an event of what is said to be absent; None for types that none is made of here."""
+    types = set(absence["types"])
+    tags = dict(tag.split(":", 1) for tag in absence["tags"])
+    if "tenant.closed" in types:
+        return TenantClosed(tenant=tenant, reason="a contrary")
+    if "policy_bundle.mode_changed" in types and "bundle" in tags:
+        return BundleModeChanged(bundle_id=tags["bundle"], mode="retired")
+    if "principal.deactivated" in types:
+        return PrincipalDeactivated(principal_id=tags["principal"], reason="a contrary")
+    if "principal.role_revoked" in types:
+        return RoleRevoked(principal_id=tags["principal"], role=cast(Any, tags["role"]))
+    if "asset.registered" in types and ACTS_AS in tags:
+        facts = {"lifecycle": "quarantined", "attributes.principal": tags[ACTS_AS]}
+        return estate.AssetRegistered(asset="agent:a-contrary", facts=facts, source="bench")
+    if "asset.registered" in types and "asset" in tags:
+        return estate.AssetRegistered(asset=tags["asset"], facts={"lifecycle": "quarantined"}, source="bench")
+    if "asset.quarantined" in types:
+        return estate.AssetQuarantined(asset=tags["asset"], reason="a contrary", previous_lifecycle="live")
+    return None
 
 
 async def _decided(decision: RecordedEvent, payload: DecisionRecorded, events: Sequence[RecordedEvent]) -> object:
@@ -100,6 +152,8 @@ def _granted(decision: DecisionRecorded, events: Iterable[RecordedEvent]) -> boo
                 roles.add(name)
             case RoleGranted(principal_id=name, role="approver"):
                 roles.add(name)
+            case RoleRevoked(principal_id=name, role="approver") | PrincipalDeactivated(principal_id=name):
+                roles.discard(name)
             case approvals.ApprovalRequested(approval_id=decision.approval_id) as request:
                 asked = request.decision_id
             case approvals.VoteCast(approval_id=decision.approval_id, approver=voter) if voter in roles:
