@@ -39,11 +39,11 @@ class Budget:
         """Count what came.
 
         Raises:
-            SourceAway: it is too much.
+            UnreadableSource: it is too much.
         """
         self.left -= count
         if self.left < 0:
-            raise self.refuse(SourceAway(f"it sends more than {self.limit} bytes", limit=self.limit))
+            raise self.refuse(UnreadableSource(f"it sends more than {self.limit} bytes", limit=self.limit))
 
     def refuse(self, problem: QuarterdeckError) -> QuarterdeckError:
         """Keep the first problem, stop everything, and return the problem."""

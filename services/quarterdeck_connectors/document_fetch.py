@@ -33,8 +33,8 @@ async def fetch_document(
     `bounded_http.address_of`.
 
     Raises:
-        SourceAway: it does not answer in time, or not now, or answers too much.
-        UnreadableSource: the address may not be read, leads elsewhere, or is not there.
+        SourceAway: it does not answer in time, or not now.
+        UnreadableSource: the address may not be read, leads elsewhere, or is not there; or it answers too much.
         AddressNotAllowed: the operator does not allow it.
     """
     with anyio.CancelScope(deadline=anyio.current_time() + seconds) as scope:
@@ -52,11 +52,17 @@ async def fetch_document(
             except httpx2.HTTPError as error:
                 said = line(str(error)) or type(error).__name__
                 raise budget.problem or SourceAway(f"the server does not answer: {said}") from None
-        return _body(answer)
+        return body_of(answer)
     raise budget.problem or SourceAway(f"the document was not there after {seconds:g} seconds", seconds=seconds)
 
 
-def _body(answer: httpx2.Response) -> bytes:
+def body_of(answer: httpx2.Response) -> bytes:
+    """Return what an answer holds.
+
+    Raises:
+        SourceAway: the server cannot answer now.
+        UnreadableSource: it answers that it is not there, not for us, or elsewhere.
+    """
     status = answer.status_code
     if answer.is_redirect:
         raise UnreadableSource("the answer leads elsewhere, and redirects are not followed: give the final address")
@@ -64,6 +70,6 @@ def _body(answer: httpx2.Response) -> bytes:
         raise SourceAway(f"the answer has the status {status}", status=status)
     if status != 200:
         raise UnreadableSource(
-            f"the answer has the status {status}: is this the address of the document?", status=status
+            f"the answer has the status {status}: is this the address of what is to be read?", status=status
         )
     return answer.content

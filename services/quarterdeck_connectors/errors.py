@@ -6,13 +6,13 @@ from quarterdeck_domain.errors import InvalidInput, QuarterdeckError, Refused
 
 
 class UnreadableSource(InvalidInput):
-    """A file or an answer that is not what it should be; the message says where and what would be right."""
+    """A file or an answer that is not what it should be, or too much; the message says what would be right."""
 
     code = "unreadable_source"
 
 
 class SourceAway(QuarterdeckError):
-    """A source that should have been read does not answer, or answers too slowly or too much."""
+    """A source that should have been read does not answer, or answers too slowly: it may later."""
 
     code = "source_away"
 

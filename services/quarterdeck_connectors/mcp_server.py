@@ -95,8 +95,9 @@ async def read_offer(
     With `allowed`, it is one that the operator allows.
 
     Raises:
-        SourceAway: it does not answer, answers too slowly or too much, or without an end.
-        UnreadableSource: the address or what it answers is not what it should be; says what would be right.
+        SourceAway: it does not answer, or answers too slowly.
+        UnreadableSource: the address or what it answers is not what it should be, is too much or has no end; says what
+            would be right.
         AddressNotAllowed: the operator does not allow it.
     """
     with anyio.CancelScope(deadline=anyio.current_time() + limits.seconds) as scope:
@@ -121,7 +122,7 @@ async def read_session(transport: Transport, limits: Limits) -> Offer:
     """Return everything that the server behind a transport offers.
 
     Raises:
-        SourceAway: its lists do not end.
+        UnreadableSource: its lists do not end, or are too long.
         MCPError, ValidationError, …: as the SDK does; see `errors_of_sdk`.
     """
     async with Client(transport, cache=None, client_info=_CLIENT) as client:
@@ -177,14 +178,14 @@ class _Listing:
             self._pages += 1
             self._items += len(items)
             if self._items > self._limits.items:
-                raise SourceAway(f"it offers more than {self._limits.items} things", limit=self._limits.items)
+                raise UnreadableSource(f"it offers more than {self._limits.items} things", limit=self._limits.items)
             cursor = page.nextCursor
             if cursor is None:
                 return tuple(found)
             if cursor in seen:
-                raise SourceAway(f"its answers to {method} lead round in a circle: a cursor came twice")
+                raise UnreadableSource(f"its answers to {method} lead round in a circle: a cursor came twice")
             if self._pages >= self._limits.pages:
-                raise SourceAway(f"its lists have more than {self._limits.pages} pages", limit=self._limits.pages)
+                raise UnreadableSource(f"its lists have more than {self._limits.pages} pages", limit=self._limits.pages)
             seen.add(cursor)
 
     async def _page(self, method: str, cursor: str | None) -> _Page:

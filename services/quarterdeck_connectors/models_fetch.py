@@ -14,6 +14,7 @@ import httpx2
 
 from quarterdeck_connectors.bounded_http import BoundedTransport, Budget, address_of
 from quarterdeck_connectors.destinations import Allowed
+from quarterdeck_connectors.document_fetch import body_of
 from quarterdeck_connectors.draft import line
 from quarterdeck_connectors.errors import SourceAway, UnreadableSource
 from quarterdeck_connectors.models import Dialect, next_page
@@ -40,8 +41,9 @@ async def fetch_models(
     `bounded_http.address_of`.
 
     Raises:
-        SourceAway: it does not answer in time, or with something else than 200, or answers too much.
-        UnreadableSource: the address may not be read; or the pages do not come to an end.
+        SourceAway: it does not answer in time, or not now.
+        UnreadableSource: the address may not be read, leads elsewhere, or is not there; or it answers too much, or
+            without an end.
         AddressNotAllowed: the operator does not allow it.
     """
     with anyio.CancelScope(deadline=anyio.current_time() + seconds) as scope:
@@ -68,11 +70,7 @@ async def _pages(client: httpx2.AsyncClient, url: str, dialect: Dialect) -> tupl
     query = f"?limit={PAGE_SIZE}" if dialect == "anthropic" else ""
     while True:
         answer = await client.get(url + query)
-        if answer.is_redirect:
-            raise SourceAway("the answer leads elsewhere, and redirects are not followed: give the final address")
-        if answer.status_code != 200:
-            raise SourceAway(f"the answer has the status {answer.status_code}", status=answer.status_code)
-        pages.append(answer.content)
+        pages.append(body_of(answer))
         after = next_page(pages[-1], len(pages)) if dialect == "anthropic" else None
         if after is None:
             return tuple(pages)

@@ -69,8 +69,9 @@ class Fetching:
         """Return what a source declares now, as far as a source may say it.
 
         Raises:
-            SourceAway: it does not answer, answers too slowly or too much, or without an end.
-            UnreadableSource, InvalidInput: what it answers is not what it should be; says what would be right.
+            SourceAway: it does not answer, or answers too slowly.
+            UnreadableSource, InvalidInput: what it answers is not what it should be, too much or without an end; says
+                what would be right.
             AddressNotAllowed, CredentialNotConfigured: the operator has not allowed it.
         """
         secret = None

@@ -353,14 +353,14 @@ async def test_lists_without_an_end_are_left() -> None:
 
     for answer, said in ((endless, "more than 20 things"), (circle, "a cursor came twice")):
         async with raw(answer) as url:
-            with pytest.raises(SourceAway, match=said):
+            with pytest.raises(UnreadableSource, match=said):
                 await read(url, Limits(items=20))
 
     async def empty(server: Raw) -> None:
         await tools(server, nextCursor=f"{server.cursor or ''}x")
 
     async with raw(empty) as url:
-        with pytest.raises(SourceAway, match="more than 30 pages"):
+        with pytest.raises(UnreadableSource, match="more than 30 pages"):
             await read(url, Limits(pages=30))
 
 
@@ -374,7 +374,7 @@ async def test_thousands_of_tools_are_read_and_more_are_refused() -> None:
     async with raw(many) as url:
         found = await read(url)
         assert len(found.declaration.assets) == 3_001
-        with pytest.raises(SourceAway, match="more than 2999 things"):
+        with pytest.raises(UnreadableSource, match="more than 2999 things"):
             await read(url, Limits(items=2_999))
 
 
@@ -392,7 +392,7 @@ async def test_giant_answers_are_cut_off(kind: str) -> None:
             await server.writer.drain()
 
     async with raw(giant) as url:
-        with pytest.raises(SourceAway, match="more than 1048576 bytes"):
+        with pytest.raises(UnreadableSource, match="more than 1048576 bytes"):
             await read(url, Limits(size=2**20))
 
 
@@ -410,7 +410,7 @@ async def test_a_flood_of_events_before_the_answer_is_counted_too() -> None:
         raise ConnectionResetError
 
     async with raw(flood) as url:
-        with pytest.raises(SourceAway, match="more than 65536 bytes"):
+        with pytest.raises(UnreadableSource, match="more than 65536 bytes"):
             await read(url, Limits(size=2**16))
 
 

@@ -125,8 +125,8 @@ async def shop(server: Raw) -> None:
 
 
 HOSTILE = {
-    "source_away": (endless, round_and_round, many, giant, drip, silent),
-    "unreadable_source": (twins, deep, bomb, elsewhere, futuristic, shop),
+    "source_away": (drip, silent),
+    "unreadable_source": (endless, round_and_round, many, giant, twins, deep, bomb, elsewhere, futuristic, shop),
 }
 
 
