@@ -12,12 +12,11 @@ from typing import Final
 
 import msgspec
 
-from quarterdeck_domain.estate.findings_grants import end_of
 from quarterdeck_domain.estate.values import LIVE
 from quarterdeck_readmodels.bitemporal import holds
 from quarterdeck_readmodels.estate import Asset, Relation
 from quarterdeck_readmodels.naming import Names
-from quarterdeck_readmodels.reaching import MAX_RELATIONS
+from quarterdeck_readmodels.reaching import MAX_RELATIONS, end_of_time
 from quarterdeck_readmodels.reader import Record
 
 _CALLING: Final = frozenset({"holds", "permits", "calls", "exposes"})
@@ -55,17 +54,12 @@ async def callable_tools(record: Record, starts: Sequence[str], moment: datetime
         there = {name: asset for name in fresh if (asset := names.known[name]) is not None and _is_there(asset)}
         assets |= there
         frontier = {name for name, asset in there.items() if asset.kind in _BETWEEN}
-    over = {name for name, asset in assets.items() if _is_over(asset, moment)}
+    over = {name for name, asset in assets.items() if (end := end_of_time(asset)) is not None and end <= moment}
     return [_of(assets, edges, over, names.now(name)) for name in starts]
 
 
 def _is_there(asset: Asset) -> bool:
     return asset.lifecycle in _THERE and not asset.merged_into
-
-
-def _is_over(asset: Asset, moment: datetime) -> bool:
-    end = end_of(asset.attributes.get("expires_at")) if asset.kind == "tool_grant" else None
-    return end is not None and end <= moment
 
 
 def _of(

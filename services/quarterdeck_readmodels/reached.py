@@ -11,13 +11,14 @@ from typing import Final
 
 import msgspec
 
+from quarterdeck_domain.estate.lasting import LASTING, until
 from quarterdeck_domain.estate.relations import REACH
 from quarterdeck_domain.estate.values import LIVE
 from quarterdeck_readmodels.bitemporal import holds
 from quarterdeck_readmodels.estate import DATED, Asset, Relation, stamp
 from quarterdeck_readmodels.living import Live
 from quarterdeck_readmodels.naming import Names
-from quarterdeck_readmodels.reaching import MAX_RELATIONS, Part, around, check_hops, check_size, present
+from quarterdeck_readmodels.reaching import MAX_RELATIONS, Part, around, check_hops, check_size, end_of_time, present
 from quarterdeck_readmodels.reader import Record
 from quarterdeck_readmodels.schema import hashed
 
@@ -35,6 +36,8 @@ class _Row(msgspec.Struct, frozen=True):
     lifecycle: str
     merged_into: str | None
     aliases: tuple[str, ...]
+    until: datetime | None
+    """When its time is over."""
 
 
 class Walk:
@@ -56,7 +59,7 @@ class Walk:
         """
         self.start, first = await present(self._names, start)
         self.found = {self.start: 0}
-        self.frontier = [self.start] if _is_live(first) else []
+        self.frontier = [self.start] if self._stands(first) else []
         return self
 
     async def step(self) -> None:
@@ -70,9 +73,18 @@ class Walk:
         ends = await self._ends(called)
         await self._names.see(ends)
         there = {self._names.now(name) for name in ends} - self.found.keys()
-        self.frontier = sorted(name for name in there if _is_live(self._names.known[name]))
+        self.frontier = sorted(name for name in there if self._stands(self._names.known[name]))
         self.found |= dict.fromkeys(self.frontier, self.steps)
         check_size(len(self.found), MAX_NAMES, "objects")
+
+    def _stands(self, row: _Row | None) -> bool:
+        """Tell whether an object takes part; as `reaching.stands` does."""
+        return (
+            row is not None
+            and row.lifecycle in LIVE
+            and row.merged_into is None
+            and (row.until is None or self._moment < row.until)
+        )
 
     async def _look(self, names: list[str]) -> dict[str, _Row]:
         record = self._record
@@ -80,12 +92,15 @@ class Walk:
         if type(record) in _ASKED:
             as_of = [record.position] if record.past else []
             rows = await record.ask(partial(_stands_query, then=record.past), names, *as_of)
-            # As it is, a lifecycle of which something is announced is told anew by the record.
-            anew = [row[0] for row in rows if row[4] and isinstance(record, Live)]
-            for name, lifecycle, into, aliases, _ in rows:
-                found[name] = _Row(lifecycle, into, () if aliases == "[]" else tuple(msgspec.json.decode(aliases)))
+            # As it is, a lifecycle or an end of which something is announced is told anew by the record.
+            anew = [row[0] for row in rows if row[5] and isinstance(record, Live)]
+            for name, lifecycle, into, aliases, expires_at, _ in rows:
+                called = () if aliases == "[]" else tuple(msgspec.json.decode(aliases))
+                found[name] = _Row(lifecycle, into, called, until(name.partition(":")[0], expires_at))
         told = await record.many(Asset, anew) if anew else {}
-        return found | {name: _Row(row.lifecycle, row.merged_into, row.aliases) for name, row in told.items()}
+        return found | {
+            name: _Row(row.lifecycle, row.merged_into, row.aliases, end_of_time(row)) for name, row in told.items()
+        }
 
     async def _ends(self, called: list[str]) -> set[str]:
         record = self._record
@@ -143,10 +158,6 @@ async def between(record: Record, start: str, end: str, moment: datetime) -> tup
     return msgspec.structs.replace(part, start=ahead.start), behind.start
 
 
-def _is_live(row: _Row | None) -> bool:
-    return row is not None and row.lifecycle in LIVE and row.merged_into is None
-
-
 @cache
 def _ends_query(schema: str, *, backwards: bool, then: bool) -> str:
     """Return the query of where relations lead that hold. Parameters: tenant, names, types, the moment, the same as
@@ -173,10 +184,15 @@ def _ends_query(schema: str, *, backwards: bool, then: bool) -> str:
 def _stands_query(schema: str, *, then: bool) -> str:
     """Return the query of how objects stand. Parameters: tenant, names, position (with `then`)."""
     as_of = "AND v.from_position <= $3" if then else ""
-    return f"""SELECT u.id, t.lifecycle, t.merged_into, t.aliases, t.announced IS NOT NULL
-                AND EXISTS (SELECT FROM jsonb_array_elements(t.dated) AS d(item) WHERE d.item -> 'facts' ? 'lifecycle')
+    lasting = ", ".join(f"'{kind}'" for kind in sorted(LASTING))
+    # The attributes, which may be long, are read of the few that have an end.
+    return f"""SELECT u.id, t.lifecycle, t.merged_into, t.aliases,
+                CASE WHEN split_part(u.id, ':', 1) IN ({lasting}) THEN t.attributes ->> 'expires_at' END,
+                t.announced IS NOT NULL AND EXISTS (SELECT FROM jsonb_array_elements(t.dated) AS d(item)
+                    WHERE d.item -> 'facts' ?| ARRAY['lifecycle', 'attributes.expires_at'])
             FROM unnest($2::text[]) AS u(id)
             CROSS JOIN LATERAL (
-            SELECT v.lifecycle, v.merged_into, v.aliases, v.announced, v.dated FROM {schema}.{Asset.table} v
+            SELECT v.lifecycle, v.merged_into, v.aliases, v.attributes, v.announced, v.dated
+            FROM {schema}.{Asset.table} v
             WHERE v.tenant_id = $1 AND v.id = u.id {as_of} ORDER BY v.from_position DESC LIMIT 1
         ) t"""  # noqa: S608  names of ours only

@@ -1,8 +1,8 @@
 """Reach as of one position: the part of the map that a question needs, fetched a step at a time.
 
-What is retired or in quarantine takes no part: no way begins at it, passes it or leads to it. What was merged into
-another is that one, whatever its relations were recorded under. A relation takes part if it is declared and holds, or
-was seen by then.
+What is retired or in quarantine takes no part: no way begins at it, passes it or leads to it; nor does a grant whose
+time is over, and an exception whose time is over excepts nothing. What was merged into another is that one, whatever
+its relations were recorded under. A relation takes part if it is declared and holds, or was seen by then.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from quarterdeck_domain.errors import InvalidInput, NotFound
+from quarterdeck_domain.estate.lasting import until
 from quarterdeck_domain.estate.reach import Edge, Graph
 from quarterdeck_domain.estate.relations import CONTROL, REACH
 from quarterdeck_domain.estate.values import LIVE
@@ -68,7 +69,7 @@ async def around(
     assets = {start: first}
     relations: dict[str, Relation] = {}
     # From what is not in use there is no way, as there is none to it.
-    frontier = [start] if is_live(first) else []
+    frontier = [start] if stands(first, moment) else []
     steps = 0
     while frontier and (hops is None or steps < hops):
         steps += 1
@@ -80,7 +81,7 @@ async def around(
                 there.add(end)
         check_size(len(relations), MAX_RELATIONS, "relations")
         known = ((name, names.known[name]) for name in sorted(there - assets.keys()))
-        fresh = {name: asset for name, asset in known if asset is not None and is_live(asset)}
+        fresh = {name: asset for name, asset in known if asset is not None and stands(asset, moment)}
         assets |= fresh
         check_size(len(assets), MAX_OBJECTS, "objects")
         frontier = sorted(fresh)
@@ -120,7 +121,7 @@ async def _controls_of(record: Record, names: Names[Asset], found: Iterable[str]
     assets: dict[str, Asset] = {}
     for item in await _held(record, names, found, "source", CONTROL, moment):
         control = names.known[item.target]
-        if control is not None and is_live(control):
+        if control is not None and stands(control, moment):
             pairs.setdefault(item.source, set()).add((item.relation, item.target))
             relations[named(item)] = better(relations.get(named(item)), item)
             assets[item.target] = control
@@ -168,6 +169,19 @@ def check_size(count: int, most: int, what: str) -> None:
 def is_live(asset: Asset | None) -> bool:
     """Tell whether an object takes part in what the estate does: it is there, in use, and not part of another."""
     return asset is not None and asset.lifecycle in LIVE and asset.merged_into is None
+
+
+def end_of_time(asset: Asset) -> datetime | None:
+    """Return when the time of a grant or an exception is over; None: never, as of everything else."""
+    return until(asset.kind, asset.attributes.get("expires_at"))
+
+
+def stands(asset: Asset | None, moment: datetime) -> bool:
+    """Tell whether an object takes part at a moment: it is in use, and its time is not over."""
+    if asset is None or not is_live(asset):
+        return False
+    end = end_of_time(asset)
+    return end is None or moment < end
 
 
 async def _held(

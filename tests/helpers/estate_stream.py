@@ -12,7 +12,7 @@ from quarterdeck_domain.events import Event
 from quarterdeck_domain.ids import make_id
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-KINDS = ("agent", "tool", "dataset", "policy_bundle")
+KINDS = ("agent", "tool", "dataset", "policy_bundle", "tool_grant")
 RELATIONS = ("calls", "reads", "writes", "governed_by", "part_of")
 FACTS: dict[str, tuple[Any, ...]] = {
     "title": ("One", "Two", None),
@@ -28,7 +28,17 @@ FACTS: dict[str, tuple[Any, ...]] = {
     "lifecycle": ("draft", "live"),
     "attributes.labels": ({"a": "b"}, {}, None),
     "attributes.cautions": (["odd"], None),
+    "attributes.expires_at": (
+        "2026-01-01T09:00:00Z",
+        "2026-03-01T18:00:00",
+        "2026-03-02T08:00:00+02:00",
+        "2026-03-03",
+        "2124-06-01T00:00:00",
+        "as long as it is needed",
+        None,
+    ),
 }
+ENDS = "attributes.expires_at"
 
 
 class EstateStream:
@@ -56,7 +66,8 @@ class EstateStream:
     def _register(self) -> list[Event]:
         asset = f"{self._random.choice(KINDS)}:a{len(self.assets)}"
         self.assets.append(asset)
-        facts = {"lifecycle": "live"} | {name: value for name, value in self._facts().items() if value is not None}
+        said = self._facts() | ({ENDS: self._random.choice(FACTS[ENDS])} if asset.startswith("tool_grant:") else {})
+        facts = {"lifecycle": "live"} | {name: value for name, value in said.items() if value is not None}
         return [
             estate.AssetRegistered(
                 asset=asset,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 
 from quarterdeck_domain.estate.reach import Edge, Graph
 from quarterdeck_domain.estate.relations import REACH
@@ -17,10 +18,22 @@ def stands_for(assets: Mapping[str, Asset], name: str) -> str:
     return name
 
 
-def graph_of(assets: Mapping[str, Asset], holding: Iterable[Relation]) -> Graph:
-    """Return the graph of relations that hold, between what is in use."""
+def opens(row: Asset, moment: datetime) -> bool:
+    """Tell whether something of an object is open: it is in use and no other by now, and a grant whose time is over
+    opens nothing."""
+    if row.lifecycle not in {"live", "deprecated"} or row.merged_into:
+        return False
+    try:
+        end = datetime.fromisoformat(row.attributes["expires_at"])
+    except (KeyError, ValueError):
+        return True
+    return row.kind != "tool_grant" or moment < (end if end.tzinfo else end.replace(tzinfo=UTC))
+
+
+def graph_of(assets: Mapping[str, Asset], holding: Iterable[Relation], moment: datetime) -> Graph:
+    """Return the graph of relations that hold, between what is open at a moment."""
     ends = [(stands_for(assets, row.source), row.relation, stands_for(assets, row.target)) for row in holding]
-    live = {name for name, row in assets.items() if row.lifecycle in {"live", "deprecated"} and not row.merged_into}
+    live = {name for name, row in assets.items() if opens(row, moment)}
     return Graph(
         Edge(source=source, relation=relation, target=target)
         for source, relation, target in ends

@@ -154,7 +154,7 @@ async def _related(record: Held, found: dict[Key, Any], chance: random.Random) -
     if not assets:
         return
     start = chance.choice(sorted(assets))
-    graph = graph_of(assets, [row for row in relations if row.observed or row.declared])
+    graph = graph_of(assets, [row for row in relations if row.observed or row.declared], record.moment)
     here = stands_for(assets, start)
     part = await around(record, start, record.moment, hops=4)
     assert part.graph.within(here, hops=4) == graph.within(here, hops=4)
@@ -207,7 +207,7 @@ async def _reached_now(record: Live, found: dict[Key, Any], chance: random.Rando
     start = chance.choice(sorted(assets))
     relations = [row for (table, _), row in found.items() if table == "relations" and (row.observed or row.declared)]
     here = stands_for(assets, start)
-    within = graph_of(assets, relations).within(here, hops=4)
+    within = graph_of(assets, relations, record.moment).within(here, hops=4)
     assert await reached(record, start, record.moment, hops=4) == within
     part = await around(record, start, record.moment, hops=4)
     assert part.graph.within(here, hops=4) == within

@@ -13,9 +13,9 @@ from typing import Final, Literal
 import msgspec
 
 from quarterdeck_domain.estate.controls import CONTROLS, Control, Controls
-from quarterdeck_domain.estate.findings_grants import end_of
 from quarterdeck_domain.estate.kinds import KINDS
 from quarterdeck_domain.estate.landscape import Landscape
+from quarterdeck_domain.estate.lasting import end_of
 from quarterdeck_domain.estate.relations import REACH
 
 Facet = Literal["owner", "purpose", "environments", "data", "tools", "gates", "classification", "attributes"]

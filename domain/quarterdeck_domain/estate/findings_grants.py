@@ -6,12 +6,13 @@ Source: S0-33, S0-57, S0-76.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from quarterdeck_domain.estate.finding_types import Finding, command
 from quarterdeck_domain.estate.findings_senders import alleged
 from quarterdeck_domain.estate.landscape import WATCHED_FOR, Clock, Landscape, Tie
+from quarterdeck_domain.estate.lasting import end_of
 
 VISIBLE: Final = frozenset({"uses", "calls", "reads", "exposes", "chains_to"})
 """The types that traces can show: of the others, not having been seen says nothing."""
@@ -147,17 +148,6 @@ def follows(landscape: Landscape, scope: Scope, source: str, target: str) -> boo
                 ends.update(landscape.after(tie.target, "permits"))
         scope.declared[source] = frozenset(ends)
     return any(end == target or target in scope.within(end) for end in scope.declared[source])
-
-
-def end_of(value: Any) -> datetime | None:
-    """Return the time that somebody wrote; without a zone it is UTC. None: there is none, or it is no time."""
-    if not isinstance(value, str):
-        return None
-    try:
-        found = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def beyond(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
