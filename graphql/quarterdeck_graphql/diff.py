@@ -5,7 +5,6 @@ from __future__ import annotations
 from enum import Enum
 from typing import Annotated, Any, Final
 
-import msgspec
 import strawberry
 from strawberry.scalars import JSON
 
@@ -28,10 +27,11 @@ from quarterdeck_readmodels import access as access_rows
 from quarterdeck_readmodels import approvals as approvals_rows
 from quarterdeck_readmodels import estate as estate_rows
 from quarterdeck_readmodels import policy as policy_rows
+from quarterdeck_readmodels.changes import told
 from quarterdeck_readmodels.held import Held
 from quarterdeck_readmodels.living import Live
 from quarterdeck_readmodels.reader import Record as Rows
-from quarterdeck_readmodels.tables import COMMON, Row
+from quarterdeck_readmodels.tables import Row
 
 KINDS: Final[dict[str, tuple[type[Shown], type[Row]]]] = {
     "tenant": (Tenant, access_rows.Tenant),
@@ -71,8 +71,6 @@ class ObjectKind(Enum):
     DRIFT = "drift"
 
 
-_KEPT: Final = estate_rows.MARKS | {"sealed_by", "since", "plain", "intervals", "voices", "changed_at"}
-"""Columns with which rows are worked out and opened; they say nothing by themselves, or are told of as `periods`."""
 _AT_ONCE: Final = 500
 
 
@@ -262,15 +260,9 @@ def _shown(shown: type[Shown], row: Row | None, at: At) -> Any:
 
 
 def _fields(before: Row | None, after: Row | None, personal: tuple[str, ...]) -> list[FieldChange]:
-    old = {} if before is None else msgspec.to_builtins(before)
-    new = {} if after is None else msgspec.to_builtins(after)
-    for row, values in ((before, old), (after, new)):
-        if isinstance(row, estate_rows.Relation):
-            # What ended before it began never held.
-            held = [item for item in row.intervals if item[1] is None or item[0] < item[1]]
-            values["periods"] = [{"from": item[0], "to": item[1]} for item in held]
-    hidden = {*COMMON, *_KEPT, *personal}
-    names = sorted((old.keys() | new.keys()) - hidden)
+    old = {} if before is None else told(before)
+    new = {} if after is None else told(after)
+    names = sorted((old.keys() | new.keys()) - set(personal))
     return [
         FieldChange(name=name, before=old.get(name), after=new.get(name))
         for name in names

@@ -8,7 +8,7 @@ key. Fields that are the same never leave the database.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, Final
 
@@ -18,8 +18,11 @@ from quarterdeck_readmodels.estate import MARKS
 from quarterdeck_readmodels.reader import Reader
 from quarterdeck_readmodels.tables import Row, columns
 
-HIDDEN: Final = MARKS | {"intervals", "changed_at"}
-"""Columns with which rows are worked out; they say nothing by themselves."""
+HIDDEN: Final = MARKS | {"sealed_by", "since", "plain", "voices", "changed_at"}
+"""Columns with which rows are worked out and opened; they say nothing by themselves."""
+_INTERVALS: Final = "intervals"
+PERIODS: Final = "periods"
+"""What is told of a relation's intervals."""
 _AT_ONCE: Final = 5_000
 _from_json: Final = msgspec.json.Decoder().decode
 
@@ -54,11 +57,12 @@ async def changes(
 async def _changes(reader: Reader, tenant: str, since: int, until: int, row: type[Row]) -> list[Changed]:
     async with reader.at(tenant, until) as record:
         fetched = await record.ask(partial(_query, row), since, until)
-    names = shown(row)
-    json = frozenset(place for place, name in enumerate(names) if columns(row)[name] == "jsonb")
+    names = tuple(compared(row))
+    json = frozenset(place for place, name in enumerate(compared(row).values()) if columns(row)[name] == "jsonb")
     found: list[Changed] = []
     for start in range(0, len(fetched), _AT_ONCE):
-        found += [_made(item, names, json) for item in fetched[start : start + _AT_ONCE] if item[2]]
+        made = (_made(item, names, json) for item in fetched[start : start + _AT_ONCE] if item[2])
+        found += [item for item in made if item.fields]
         await asyncio.sleep(0)  # others share this loop
     found.sort(key=_id)
     return found
@@ -74,14 +78,35 @@ def _made(item: Any, names: tuple[str, ...], json: frozenset[int]) -> Changed:
         if place in json:
             before = None if before is None else _from_json(before)
             after = None if after is None else _from_json(after)
+            if names[place] == PERIODS:
+                before, after = _periods(before), _periods(after)
+                if before == after:
+                    continue
         fields.append((names[place], before, after))
     return Changed(item[0], item[1], tuple(fields))
 
 
 @cache
-def shown(row: type[Row]) -> tuple[str, ...]:
-    """Return the columns that are compared, by name."""
-    return tuple(sorted(name for name in columns(row) if name not in HIDDEN and name not in row.working))
+def compared(row: type[Row]) -> Mapping[str, str]:
+    """Return what is compared: by the names under which it is told of, in their order, the columns."""
+    names = {PERIODS if name == _INTERVALS else name: name for name in columns(row) if name not in HIDDEN}
+    return {name: names[name] for name in sorted(names)}
+
+
+def told(row: Row) -> dict[str, Any]:
+    """Return what is compared of a row, by name, as JSON has it."""
+    values = msgspec.to_builtins(row)
+    found = {name: values[column] for name, column in compared(type(row)).items()}
+    if PERIODS in found:
+        found[PERIODS] = _periods(found[PERIODS])
+    return found
+
+
+def _periods(intervals: Iterable[Sequence[Any]] | None) -> list[dict[str, Any]] | None:
+    """Return when a relation was declared to hold. What ended before it began never held."""
+    if intervals is None:
+        return None
+    return [{"from": item[0], "to": item[1]} for item in intervals if item[1] is None or item[0] < item[1]]
 
 
 def _id(item: Changed) -> str:
@@ -92,7 +117,7 @@ def _id(item: Changed) -> str:
 def _query(row: type[Row], schema: str) -> str:
     """Return the query. Parameters: tenant, the earlier position, the later one."""
     table = f"{schema}.{row.table}"
-    names = shown(row)
+    names = tuple(compared(row).values())
     differs = [f"o.{name} IS DISTINCT FROM n.{name}" for name in names]
     mask = " | ".join(f"CASE WHEN {test} THEN {1 << place}::bigint ELSE 0 END" for place, test in enumerate(differs))
     values = ", ".join(

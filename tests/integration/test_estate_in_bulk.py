@@ -20,7 +20,7 @@ from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_projector.projector import Projector
 from quarterdeck_readmodels.bitemporal import holds
-from quarterdeck_readmodels.changes import Changed, changes, shown
+from quarterdeck_readmodels.changes import Changed, changes, told
 from quarterdeck_readmodels.estate import Asset, Drift, Relation
 from quarterdeck_readmodels.reached import between, reached
 from quarterdeck_readmodels.reaching import around
@@ -59,13 +59,10 @@ async def slowly(reader: Reader, row: type[Row], since: int, until: int) -> list
     assert before.keys() <= after.keys(), "nothing is ever removed"
     found = []
     for name, item in sorted(after.items()):
-        old = before.get(name)
-        pairs = [
-            (column, None if old is None else getattr(old, column), getattr(item, column)) for column in shown(row)
-        ]
-        fields = tuple((column, one, other) for column, one, other in pairs if one != other)
+        old, new = told(before[name]) if name in before else {}, told(item)
+        fields = tuple((said, old.get(said), value) for said, value in new.items() if value != old.get(said))
         if fields:
-            found.append(Changed(name, old is None, fields))
+            found.append(Changed(name, not old, fields))
     return found
 
 

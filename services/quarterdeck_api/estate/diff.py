@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from quarterdeck_api.auth.caller import Caller, require
-from quarterdeck_api.estate.moments import READERS, reader_of
+from quarterdeck_api.estate.moments import READERS, reached, reader_of, recorded_at
 from quarterdeck_api.services import Services
 from quarterdeck_domain.canonical import MAX_INTEGER
 from quarterdeck_domain.errors import InvalidInput
@@ -60,32 +60,26 @@ async def diff(caller: Caller, services: Services, since: str, until: str | None
     Raises:
         NotAllowed: the caller may not read the whole estate.
         InvalidInput: what was given is no moment, one that has not come yet, or the second is before the first.
-        NotYet: the read models do not hold a position yet.
+        NotYet: the read models do not hold a position in time.
     """
     require(caller, *READERS)
-    reader, ledger = reader_of(services), services.ledger
-    first = await _end(ledger, caller.tenant, since, "from")
-    second = await _end(ledger, caller.tenant, until, "to")
+    first = await _end(services, caller.tenant, since, "from")
+    second = await _end(services, caller.tenant, until, "to")
     if second.position < first.position:
         raise InvalidInput(f"`to` is position {second.position}, before `from`, {first.position}: exchange them")
-    found = await changes(reader, caller.tenant, first.position, second.position, tuple(KINDS.values()))
+    found = await changes(reader_of(services), caller.tenant, first.position, second.position, tuple(KINDS.values()))
     return _lines(Ends(from_=first, to=second), found)
 
 
-async def _end(ledger: EventLedger, tenant: str, said: str | None, name: str) -> End:
-    head = await ledger.head(tenant)
-    if said is None:
-        return End(position=head.position, recorded_at=head.recorded_at)
-    if said.isascii() and said.isdigit() and int(said[:20]) <= MAX_INTEGER:
-        position = int(said)
-        if position > head.position:
-            raise InvalidInput(f"the log ends at {head.position}: nothing is known at {position} yet", field=name)
-    else:
-        position = await ledger.position_at(tenant, await _past(ledger, said, name))
-    if not position:
-        return End(position=0, recorded_at=None)
-    (entry,) = await ledger.read_sealed(tenant, after=position - 1, until=position)
-    return End(position=position, recorded_at=entry.recorded_at)
+async def _end(services: Services, tenant: str, said: str | None, name: str) -> End:
+    position = None
+    if said is not None:
+        if said.isascii() and said.isdigit() and int(said) <= MAX_INTEGER:
+            position = int(said)
+        else:
+            position = await services.ledger.position_at(tenant, await _past(services.ledger, said, name))
+    here = await reached(services, tenant, position, name)
+    return End(position=here, recorded_at=await recorded_at(services, tenant, here))
 
 
 async def _past(ledger: EventLedger, said: str, name: str) -> datetime:
