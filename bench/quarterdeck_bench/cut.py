@@ -64,8 +64,8 @@ def run(rounds: int, *, small: bool = False) -> Result:
         if number % 200 == 0:
             print(f"{number:,} estates, {wrong} cuts wrong", flush=True)
     named = {
-        "random, at most 20 possible steps": exact,
-        "random, more, at most 20 controls close all": controls,
+        "random, at most 20 steps, which controls alone do not do": exact,
+        "random, at most 20 controls close all": controls,
         "random, more": minimal,
     }
     rows = [_row(name, told) for name, told in named.items() if told]

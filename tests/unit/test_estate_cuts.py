@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quarterdeck_domain.estate import cuts, reach
-from quarterdeck_domain.estate.cuts import Candidate, candidates, closes_all, cut, least, offer, on_paths
+from quarterdeck_domain.estate.cuts import Candidate, candidates, closes_all, cut, least, offer, on_paths, smaller
 from quarterdeck_domain.estate.reach import Edge, Graph
 
 NODES = tuple(f"tool:{name}" for name in "abcdefgh")
@@ -176,8 +176,8 @@ def test_twenty_candidates_in_layers(depth: int, width: int) -> None:
 @settings(max_examples=150)
 @given(graphs(), st.integers(0, 12))
 def test_controls_are_counted_first(graph: Graph, most: int) -> None:
-    """Where everything would be too much and controls alone can close every way, it is the smallest set of controls; no
-    smaller one closes every way, whatever their number up to the limit."""
+    """Where controls alone can close every way, it is the smallest set of controls, however much else could be done; no
+    smaller one closes every way, whatever their number up to the limit. What else does with less is told beside it."""
     start, end = NODES[0], NODES[1]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(cuts, "MAX_EXACT", most)
@@ -185,12 +185,76 @@ def test_controls_are_counted_first(graph: Graph, most: int) -> None:
         found = least(graph, start, end)
     every = candidates(graph, start, end)
     controls = [item for item in every if item.action in {"enforce", "revoke"}]
-    only = len(every) > most and closes_all(graph, start, end, controls)
+    only = closes_all(graph, start, end, controls)
     assert (offered, over) == ((controls, "controls") if only else (every, "everything"))
     assert (found.over, found.considered, found.exact) == (over, len(offered), len(offered) <= most)
     assert minimal(graph, start, end, found.candidates)
     if found.exact:
         assert len(found.candidates) == smallest(graph, start, end, offered)
+    beside = smaller(graph, start, end, found)
+    best = smallest(graph, start, end, every)
+    if beside is not None:
+        assert (only, beside.over) == (True, "everything")
+        assert minimal(graph, start, end, beside.candidates)
+        assert best <= len(beside.candidates) < len(found.candidates)
+    else:
+        assert not only or best == len(found.candidates)
+
+
+@pytest.mark.parametrize("tools", [2, 9, 10, 20, 30])
+def test_the_kind_of_a_cut_does_not_change_with_how_much_there_is(tools: int) -> None:
+    """A server of gated tools: it takes all the gates, and beside that, in one step, the server."""
+    edges, controls = [edge("agent:a", "mcp_server:s")], {}
+    for number in range(tools):
+        edges += [edge("mcp_server:s", f"tool:{number}", "exposes"), edge(f"tool:{number}", "dataset:d", "reads")]
+        controls[f"tool:{number}"] = frozenset({("gated_by", f"approval_path:{number:02}")})
+    graph = Graph(edges, controls)
+    found = least(graph, "agent:a", "dataset:d")
+    assert (found.over, found.considered, found.exact) == ("controls", tools, tools <= 20)
+    assert [item.name for item in found.candidates] == [f"approval_path:{number:02}" for number in range(tools)]
+    beside = smaller(graph, "agent:a", "dataset:d", found)
+    assert beside is not None
+    assert [(item.action, item.name) for item in beside.candidates] == [("quarantine", "mcp_server:s")]
+    assert beside.considered == 2 * tools + 1
+
+
+@pytest.mark.parametrize("others", [0, 30])
+def test_of_sets_of_one_size_the_one_that_leaves_objects_in_use(others: int) -> None:
+    """A grant is revoked rather than its tool put into quarantine; exact or not."""
+    edges = [edge("agent:a", "tool:free", "calls"), edge("tool:free", "dataset:d", "reads")]
+    edges += [
+        edge("agent:a", "tool_grant:g", "holds"),
+        edge("tool_grant:g", "tool:b", "permits"),
+        edge("tool:b", "dataset:d", "reads"),
+    ]
+    rest = [f"agent:c{number:02}" for number in range(others)]
+    edges += [edge(one, other) for one, other in pairwise(["tool:b", *rest])]
+    edges += [edge(rest[-1], "dataset:d", "reads")] if rest else []
+    found = least(Graph(edges), "agent:a", "dataset:d")
+    assert found.exact == (not others)
+    assert [(item.action, item.name) for item in found.candidates] == [
+        ("revoke", "tool_grant:g"),
+        ("quarantine", "tool:free"),
+    ]
+
+
+@settings(max_examples=200)
+@given(graphs())
+def test_nothing_on_a_way_is_left_out_of_what_is_considered(graph: Graph) -> None:
+    """Whatever a way passes could be put into quarantine; what only a round trip leads to does not count."""
+    offered = {name for item in candidates(graph, NODES[0], NODES[1]) for name in item.nodes}
+    passed = {node for path in walks_of(graph) for item in path for node in (item.source, item.target)}
+    assert passed - {NODES[0], NODES[1]} <= offered
+
+
+def test_a_round_trip_is_not_considered() -> None:
+    """Thirty tools that the agent on the way calls, and that call it back, lead nowhere."""
+    edges = [edge("agent:a", "agent:b"), edge("agent:b", "dataset:d", "reads")]
+    for number in range(30):
+        edges += [edge("agent:b", f"tool:{number}"), edge(f"tool:{number}", "agent:b")]
+        edges += [edge("dataset:d", f"agent:r{number}", "feeds"), edge(f"agent:r{number}", "agent:a")]
+    found = least(Graph(edges), "agent:a", "dataset:d")
+    assert (found.considered, found.exact) == (1, True)
 
 
 def test_fourteen_grants_and_five_policies_are_nineteen_controls() -> None:

@@ -1,8 +1,9 @@
 """The cut: the least that would close every way from one object to another. Pure questions of a graph (`reach`).
 
 What is looked for is a smallest set of controls: what can refuse, and grants that can be revoked. What else could be
-done, to put objects into quarantine and to withdraw relations, is counted in where that is few enough, or where
-controls alone leave a way open: `offer` says which.
+done, to put objects into quarantine and to withdraw relations, is considered where controls alone leave a way open;
+where they do not, it is told beside them if that takes less (`smaller`). Of sets of one size, the one that takes the
+fewest objects out of use is preferred.
 
 Up to `MAX_EXACT` candidates it is the smallest there is: of the sets that close each way found so far the smallest is
 tried, and a way that it leaves open is the next one found. Beyond, everything is closed to begin with and opened again
@@ -22,6 +23,8 @@ from quarterdeck_domain.estate.relations import REFUSING
 
 MAX_EXACT: Final = 20
 """Up to so many candidates the cut is the smallest there is; beyond, it is minimal: nothing in it can be left out."""
+MAX_PRUNED: Final = 100_000
+"""So many relations are looked at, at most, for objects that no way passes without coming by another one twice."""
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +75,7 @@ def candidates(graph: Graph, start: str, end: str) -> list[Candidate]:
 
     There is always enough of it: whatever lies between can be put into quarantine, and a straight relation withdrawn.
     """
-    between = on_paths(graph, start, end)
+    between = _passed(graph, start, end)
     closes: dict[str, set[str]] = {}
     for node in between:
         for relation, control in graph.controls.get(node, ()):
@@ -90,19 +93,26 @@ def candidates(graph: Graph, start: str, end: str) -> list[Candidate]:
 
 
 def offer(graph: Graph, start: str, end: str) -> tuple[list[Candidate], Over]:
-    """Return what is considered to close the ways between two objects: everything, if that is at most `MAX_EXACT`;
-    else controls and grants alone, if these can close every way; else everything."""
+    """Return what is considered to close the ways between two objects: controls and grants alone, if these can close
+    every way; else everything."""
     every = candidates(graph, start, end)
     controls = [candidate for candidate in every if candidate.action in CONTROLLING]
-    if len(every) > MAX_EXACT and closes_all(graph, start, end, controls):
-        return controls, "controls"
-    return every, "everything"
+    return (controls, "controls") if closes_all(graph, start, end, controls) else (every, "everything")
 
 
 def least(graph: Graph, start: str, end: str) -> Cut:
     """Return the least that would close every way between two objects."""
     offered, over = offer(graph, start, end)
     return msgspec.structs.replace(cut(graph, start, end, offered), over=over)
+
+
+def smaller(graph: Graph, start: str, end: str, than: Cut) -> Cut | None:
+    """Return, beside a cut of controls and grants, one of fewer candidates that takes objects out of use or withdraws
+    relations; None if none was found. Where it is not `exact`, there may be one all the same."""
+    if than.over == "everything" or len(than.candidates) < 2:
+        return None
+    found = cut(graph, start, end, candidates(graph, start, end))
+    return found if len(found.candidates) < len(than.candidates) else None
 
 
 def cut(graph: Graph, start: str, end: str, offered: Iterable[Candidate]) -> Cut:
@@ -125,8 +135,25 @@ def closes_all(graph: Graph, start: str, end: str, chosen: Iterable[Candidate]) 
     return graph.shortest(start, end, _closed(chosen)) is None
 
 
-def _order(candidate: Candidate) -> tuple[str, str]:
-    return candidate.action, candidate.name
+def _passed(graph: Graph, start: str, end: str) -> frozenset[str]:
+    """Return the objects between two others, without those of which it is soon known that no way passes them but on a
+    round trip: whoever comes there has come by another object, and has to come by it again to go on."""
+    between = on_paths(graph, start, end)
+    part = graph.part(between)
+    if len(between) * sum(map(len, part.out.values())) > MAX_PRUNED:
+        return between
+    aside: set[str] = set()
+    for node in between:
+        closed = Closed(nodes=frozenset({node}))
+        first = between - part.open_from(start, closed)
+        again = between - part.open_from(end, closed, backwards=True)
+        aside |= (first & again) - {node, start, end}
+    return between - aside
+
+
+def _order(candidate: Candidate) -> tuple[bool, str, str]:
+    """Return how candidates are preferred: controls and grants before what takes objects out of use."""
+    return candidate.action not in CONTROLLING, candidate.action, candidate.name
 
 
 def _closed(chosen: Iterable[Candidate]) -> Closed:
@@ -138,7 +165,8 @@ def _closed(chosen: Iterable[Candidate]) -> Closed:
 
 
 def _smallest(graph: Graph, start: str, end: str, given: Sequence[Candidate]) -> list[Candidate]:
-    subsets = _Subsets(len(given))
+    given = sorted(given, key=_order)
+    subsets = _Subsets(len(given), sum(candidate.action in CONTROLLING for candidate in given))
     chosen: list[Candidate] = []
     while (way := graph.shortest(start, end, _closed(chosen))) is not None:
         subsets.keep([place for place, candidate in enumerate(given) if candidate.closes(way)])
@@ -153,15 +181,14 @@ class _Subsets:
     answer takes the same time whatever the ways are like.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, preferred: int) -> None:
         self._left = (1 << (1 << count)) - 1
         self._without = [_repeated((1 << (1 << place)) - 1, 2 << place, 1 << count) for place in range(count)]
         """Of each place, the sets that it is not in."""
-        self._sized = [1]
+        self._sized = _counted(range(count), count)
         """Of each size, the sets that have it."""
-        for place in range(count):
-            shift = 1 << place
-            self._sized = [few | more << shift for few, more in zip([*self._sized, 0], [0, *self._sized], strict=True)]
+        self._others = _counted(range(preferred, count), count)
+        """The sets that have so many of the places that are not preferred: those that are come first."""
 
     def keep(self, places: Iterable[int]) -> None:
         """Keep only the sets that have one of some places."""
@@ -171,10 +198,23 @@ class _Subsets:
         self._left ^= having_none
 
     def smallest(self) -> list[int]:
-        """Return the places of a smallest set that is left, the first places of several."""
-        found = next(found for sized in self._sized if (found := self._left & sized))
+        """Return the places of a smallest set that is left: one with the fewest others, then with the first places."""
+        sized = next(found for sized in self._sized if (found := self._left & sized))
+        found = next(found for others in self._others if (found := sized & others))
         number = (found & -found).bit_length() - 1
         return [place for place in range(len(self._without)) if number >> place & 1]
+
+
+def _counted(places: range, count: int) -> list[int]:
+    """Return, by how many, the sets that have so many of some places."""
+    found = [1]
+    for place in range(count):
+        shift = 1 << place
+        if place in places:
+            found = [few | more << shift for few, more in zip([*found, 0], [0, *found], strict=True)]
+        else:
+            found = [same | same << shift for same in found]
+    return found
 
 
 def _repeated(pattern: int, period: int, length: int) -> int:
@@ -197,12 +237,17 @@ def _least(graph: Graph, start: str, end: str, given: Sequence[Candidate]) -> li
     far = {node: farthest + 1 - steps for node, steps in behind.items()}
     best: list[Candidate] | None = None
     for of in (through, near, far):
-        order = sorted(given, key=lambda candidate: (weight(candidate, of), *_order(candidate)))
+        # What is opened first is left out first.
+        order = sorted(given, key=lambda item: (weight(item, of), item.action in CONTROLLING, item.action, item.name))
         closing = _Closing(graph, start, end, order)
         kept = [candidate for candidate in order if not closing.open(candidate)]
-        if best is None or len(kept) < len(best):
+        if best is None or _size(kept) < _size(best):
             best = kept
     return best or []
+
+
+def _size(chosen: Sequence[Candidate]) -> tuple[int, int]:
+    return len(chosen), sum(candidate.action not in CONTROLLING for candidate in chosen)
 
 
 def _through(graph: Graph, start: str, end: str, ahead: Mapping[str, int]) -> dict[str, int]:

@@ -52,6 +52,20 @@ class Graph:
         del found[start]
         return found
 
+    def open_from(self, start: str, closed: Closed, *, backwards: bool = False) -> set[str]:
+        """Return an object and everything that is reached from it (or from which it is) when some are closed."""
+        if start in closed.nodes:
+            return set()
+        edges = self.into if backwards else self.out
+        found, waiting = {start}, [start]
+        while waiting:
+            for edge in edges.get(waiting.pop(), ()):
+                there = edge.source if backwards else edge.target
+                if there not in found and there not in closed.nodes and edge not in closed.edges:
+                    found.add(there)
+                    waiting.append(there)
+        return found
+
     def shortest(self, start: str, end: str, without: Closed | None = None) -> tuple[Edge, ...] | None:
         """Return a shortest path, the first in order of ids among them; None if there is none."""
         closed = without or Closed()
