@@ -99,7 +99,7 @@ def _relation(object_id: str, fields: Mapping[str, Field], added: bool, after: A
     if declared[0]:
         ends = [item[1] for item in after.intervals if item[1] is not None]
         if after.timed == DATED and ends and not after.observed:
-            return f"{reads} no more, since {ends[-1]}"
+            return f"{reads} no more, since {max(ends)}"
         return f"{reads} no more: that was withdrawn" + (", and it was seen" if after.observed else "")
     if observed[1] or (added and after.observed):
         return f"it was seen that {reads}" + ("" if after.declared else ", and nobody declares it")

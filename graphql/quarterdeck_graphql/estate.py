@@ -151,7 +151,8 @@ class Relation(Shown, Node):
     last_seen: datetime | None = strawberry.field(description="When it was last seen.")
     confidence: Confidence = strawberry.field(description="How it came to be known.")
     periods: list[Period] = strawberry.field(
-        metadata=PART, description="When it is declared to hold, as far as known, in the order in which that was said."
+        metadata=PART,
+        description="When it is declared to hold, as far as known, by beginning. One may lie within another.",
     )
 
     @classmethod

@@ -26,6 +26,7 @@ from quarterdeck_domain.estate.events import (
     RelationDeclared,
     RelationWithdrawn,
 )
+from quarterdeck_domain.estate.periods import Period, declare, withdraw
 from quarterdeck_domain.events import Event, RecordedEvent
 from quarterdeck_domain.policy.events import Barred
 from quarterdeck_domain.slices import boundary
@@ -240,7 +241,7 @@ class _Exposed:
         self.target = target
         self.servers: set[str] = set()
         self.edges: set[datetime] = set()
-        self._until: dict[str, datetime | None] = {}
+        self._periods: dict[str, list[Period[datetime]]] = {}
 
     def apply(self, event: RecordedEvent) -> None:
         payload = event.payload
@@ -251,9 +252,13 @@ class _Exposed:
         self.servers.add(payload.source)
         if payload.valid_to is not None:
             self.edges.add(payload.valid_to)
-        ends = payload.valid_to
-        self._until[payload.source] = ends if isinstance(payload, RelationDeclared) else ends or event.recorded_at
+        known = self._periods.get(payload.source, [])
+        if isinstance(payload, RelationDeclared):
+            period = Period(payload.valid_from or event.recorded_at, payload.valid_to)
+            self._periods[payload.source] = declare(known, period)
+        else:
+            self._periods[payload.source] = withdraw(known, payload.valid_to or event.recorded_at)
 
     def at(self, moment: datetime) -> list[str]:
         """Return the servers that expose it at a moment."""
-        return sorted(name for name, until in self._until.items() if until is None or moment < until)
+        return sorted(name for name, said in self._periods.items() if any(item.lasts(moment) for item in said))

@@ -133,10 +133,7 @@ async def _through(store: Store, tenant: str, asset: str) -> AsyncIterator[tuple
             case estate.RelationDeclared(source=source, relation="exposes", target=target, valid_to=None):
                 if source == asset and source.startswith("mcp_server:") and target.startswith(("tool:", "prompt:")):
                     begun = [target]
-            case (
-                estate.RelationDeclared(source=source, target=target)
-                | estate.RelationWithdrawn(source=source, target=target)
-            ):
+            case estate.RelationWithdrawn(source=source, relation="exposes", target=target):
                 ended = [target] if source == asset else ()
             case _:
                 pass

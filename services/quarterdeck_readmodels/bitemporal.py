@@ -52,8 +52,10 @@ def relation_then(known: Relation, then: Relation | None, moment: datetime) -> R
     seen = known.first_seen is not None and known.first_seen <= moment
     if said is None and not seen:
         return None
-    where = {"declared": False, "environment": (then or known).environment}
-    columns = {**_NOBODY, **where} if said is None else said
+    where = (then or known).environment
+    columns = {**_NOBODY, "declared": False, "environment": where} if said is None else said
+    if seen and columns["environment"] is None:
+        columns["environment"] = where
     return msgspec.structs.replace(known, observed=seen, **columns, **_seen(known, then, moment))
 
 
@@ -98,7 +100,7 @@ def _declared(known: Relation, then: Relation | None, moment: datetime) -> dict[
     if not begun:
         return None
     covering = [item for item in begun if _covers(item, here)]
-    told = (covering or begun)[-1]
+    told = (covering or begun)[-1]  # the one that took effect last
     said = told[2] if len(told) > 2 else {name: getattr(known, name) for name in (*_NOBODY, "environment")}
     return {**said, "declared": bool(covering)}
 

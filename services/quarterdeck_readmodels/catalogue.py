@@ -16,5 +16,5 @@ FOLDS: Final[dict[str, Fold]] = {
     **estate_relations.FOLDS,
     **sources.FOLDS,
 }
-VERSION: Final = 15
+VERSION: Final = 16
 """Raised with every change of a row type or a fold: a database with another version is rebuilt from the log."""

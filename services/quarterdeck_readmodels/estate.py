@@ -16,7 +16,7 @@ from quarterdeck_domain.estate.voices import COMMAND, WEIGHT, Voices, heard
 from quarterdeck_readmodels.tables import Change, Fold, Row, Seen, tellable
 
 MAX_DATED: Final = 200
-"""How many dated facts of one object, and intervals of one relation, are kept: the latest."""
+"""How many dated facts of one object are kept: the latest."""
 DATED: Final = "dated"
 ANNOUNCED: Final = "announced"
 SEEN: Final = "seen"
@@ -113,8 +113,8 @@ class Relation(Row, frozen=True, kw_only=True):
     senders: dict[str, Any] = {}
     """When it was last seen by whom, of the latest of those who said so; "" for all who speak for others."""
     intervals: tuple[tuple[Any, ...], ...] = ()
-    """From when until when it is declared to hold, in the order in which that was said; third, in those before the last
-    one, what was said with it."""
+    """From when until when it is declared to hold, in the order in which it takes effect; third, what was said with it,
+    where that is not what the row says. See `estate.periods` of the domain."""
     timed: str | None = None
     """`dated` once it was declared or withdrawn as of another moment than that of recording, or was first seen long
     before that was recorded; else `seen` once it was seen. Of all others, what was true is what was recorded."""

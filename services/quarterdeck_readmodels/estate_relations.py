@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from quarterdeck_readmodels.estate import DATED, MAX_DATED, PROMPTLY, SEEN, Drift, Relation, earliest, stamp
+from quarterdeck_domain.estate.periods import Period, declare, telling, withdraw
+from quarterdeck_readmodels.estate import DATED, PROMPTLY, SEEN, Drift, Relation, earliest, stamp
 from quarterdeck_readmodels.tables import Change, Fold, Seen
 
 MAX_SENDERS: Final = 20
@@ -36,15 +37,14 @@ def _declared(event: Seen) -> Iterable[Change]:
     dated = data["valid_from"] is not None or data["valid_to"] is not None
 
     def after(before: Mapping[str, Any]) -> dict[str, Any]:
-        kept = _told(before)
-        if kept and kept[-1][1] is None:
-            # Said again, with other evidence or dates: what was open ends where this begins.
-            kept[-1][1] = max(begins, kept[-1][0])
         said = {name: data[name] for name in SAID}
-        timed = DATED if dated else before["timed"]
-        return said | {
-            "intervals": [*_whole(kept), [begins, ends]][-MAX_DATED:],
-            "timed": timed,
+        periods = declare(_periods(before), Period(begins, ends, said))
+        # Said of another time than the present, it changes nothing of what is said of that.
+        here = telling(periods, stamp(event.recorded_at))
+        told = said if here is None else here.said
+        return told | {
+            "intervals": _intervals(periods, told),
+            "timed": DATED if dated else before["timed"],
             "began": earliest(before["began"], begins),
         }
 
@@ -67,9 +67,11 @@ def _observed(event: Seen) -> Iterable[Change]:
             "environment": before["environment"] or data["environment"],
             "timed": DATED if before["timed"] == DATED or (late and first != before["first_seen"]) else SEEN,
         }
-        if before["declared"]:
+        told = {} if before["declared"] else {"confidence": "observed"}
+        if all(before[name] == value for name, value in (found | told).items() if name in SAID):
             return found
-        return found | {"confidence": "observed", "intervals": _told(before)}
+        # What is seen is not what was said.
+        return found | told | {"intervals": _intervals(_periods(before))}
 
     values = _ends(data) | {"observed": True, "observation": data["evidence"], "changed_at": event.recorded_at}
     yield Change(row=Relation, id=_name(data), create=True, again=True, set=values, work=after)
@@ -87,26 +89,28 @@ def _withdrawn(event: Seen) -> Iterable[Change]:
     ends = stamp(data["valid_to"] or event.recorded_at)
 
     def after(before: Mapping[str, Any]) -> dict[str, Any]:
-        kept = [
-            [begins, ends if until is None or until > ends else until, *said]
-            for begins, until, *said in before["intervals"]
-        ]
-        return {"intervals": _whole(kept), "timed": DATED if data["valid_to"] is not None else before["timed"]}
+        periods = withdraw(_periods(before), ends)
+        timed = DATED if data["valid_to"] is not None else before["timed"]
+        return {"intervals": _intervals(periods, _said(before)), "timed": timed}
 
     values = {"declared": False, "changed_at": event.recorded_at}
     yield Change(row=Relation, id=_name(data), set=values, work=after)
 
 
-def _told(before: Mapping[str, Any]) -> list[list[Any]]:
-    """Return a relation's intervals, the last with what was said of it: what comes next is said of another."""
-    kept = [list(item) for item in before["intervals"]]
-    if kept and len(kept[-1]) == 2:
-        kept[-1].append({name: before[name] for name in SAID})
-    return kept
+def _said(before: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: before[name] for name in SAID}
 
 
-def _whole(intervals: Iterable[list[Any]]) -> list[list[Any]]:
-    return [item for item in intervals if item[1] is None or item[0] < item[1]]
+def _periods(before: Mapping[str, Any]) -> list[Period[str]]:
+    """Return when a relation is declared to hold; of a single period the row itself can say what was said with it."""
+    return [Period(begins, ends, *(said or [_said(before)])) for begins, ends, *said in before["intervals"]]
+
+
+def _intervals(periods: Sequence[Period[str]], row: Mapping[str, Any] | None = None) -> list[list[Any]]:
+    """Return periods as a row keeps them that says something itself."""
+    if len(periods) == 1 and periods[0].said == row:
+        return [[periods[0].begins, periods[0].ends]]
+    return [list(item) for item in periods]
 
 
 def _ordered(*moments: datetime | str | None) -> list[datetime | str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 from quarterdeck_domain.estate import events as estate
@@ -146,9 +147,11 @@ def _relation(relation: str, said: list[RecordedEvent]) -> dict[str, Any]:
         },
     }
     row |= {"declared": False, "environment": None, "evidence": "", "said_by": "", "confidence": "declared"}
-    for event in said:
+    for place, event in enumerate(said):
         match event.payload:
             case estate.RelationDeclared() as e:
+                told = _told(said[: place + 1], event.recorded_at)
+                e = e if told is None else said[told].payload  # type: ignore[assignment]
                 row |= {"declared": True, "environment": e.environment, "evidence": e.evidence}
                 row |= {"said_by": e.said_by, "confidence": e.confidence}
             case estate.RelationWithdrawn():
@@ -157,25 +160,41 @@ def _relation(relation: str, said: list[RecordedEvent]) -> dict[str, Any]:
                 row["environment"] = row["environment"] or e.environment
                 if not row["declared"]:
                     row["confidence"] = "observed"
-    row["intervals"] = [list(item) for place in range(len(said)) if (item := _interval(said, place))]
+    row["intervals"] = _intervals(said)
     return row
 
 
-def _interval(said: list[RecordedEvent], place: int) -> tuple[str, str | None] | None:
-    """Return from when to when a declaration held, by what was said later: another one, or that it is no more."""
+def _intervals(said: list[RecordedEvent]) -> list[list[str | None]]:
+    """Return from when until when each declaration held, the one that took effect first first: until another that took
+    effect later holds for good, or till its end. Looked at is every stretch between two moments at which something begins
+    or ends."""
+    periods = {place: item for place in range(len(said)) if (item := _period(said, place))}
+    edges = sorted({edge for item in periods.values() for edge in item})
+    last = {place: after for edge, after in pairwise(edges) if (place := _told(said, edge)) is not None}
+    return [
+        [_text(begins), None if last[place] == FOREVER else _text(last[place])]
+        for place, (begins, _) in sorted(periods.items(), key=lambda item: item[1][0])
+        if place in last
+    ]
+
+
+def _told(said: list[RecordedEvent], moment: datetime) -> int | None:
+    """Return which declaration a moment is told by: of those that cover it the one that took effect last."""
+    periods = {place: item for place in range(len(said)) if (item := _period(said, place))}
+    covering = [(begins, place) for place, (begins, ends) in periods.items() if begins <= moment < ends]
+    return max(covering, default=(None, None))[1]
+
+
+def _period(said: list[RecordedEvent], place: int) -> tuple[datetime, datetime] | None:
+    """Return from when until when something is declared to hold: nothing ends it before but its being withdrawn."""
     first = said[place].payload
     if not isinstance(first, estate.RelationDeclared):
         return None
-    begins, ends = first.valid_from or said[place].recorded_at, first.valid_to
+    begins, ends = first.valid_from or said[place].recorded_at, first.valid_to or FOREVER
     for event in said[place + 1 :]:
-        match event.payload:
-            case estate.RelationDeclared() as e if ends is None:
-                ends = max(begins, e.valid_from or event.recorded_at)
-            case estate.RelationWithdrawn() as e:
-                ends = min(ends or FOREVER, e.valid_to or event.recorded_at)
-    if ends is not None and ends <= begins:
-        return None
-    return _text(begins), None if ends is None else _text(ends)
+        if isinstance(event.payload, estate.RelationWithdrawn):
+            ends = min(ends, event.payload.valid_to or event.recorded_at)
+    return (begins, ends) if begins < ends else None
 
 
 def _text(moment: datetime) -> str:

@@ -156,7 +156,8 @@ def _relation(said: list[RecordedEvent], moment: datetime) -> dict[str, Any] | N
     observed = any(payload.first_seen <= moment for payload in seen)
     if not held and not observed:
         return None
-    covering = [span for span in held if moment < span[1]]
+    # Of several that cover a moment, the one that took effect last, and of those the one recorded last.
+    covering = sorted((span for span in held if moment < span[1]), key=lambda span: span[0])
     row: dict[str, Any] = {"declared": bool(covering), "observed": observed}
     if observed and all(payload.last_seen <= moment for payload in seen):
         row["seen"] = sum(payload.count for payload in seen)
@@ -169,17 +170,15 @@ def _relation(said: list[RecordedEvent], moment: datetime) -> dict[str, Any] | N
 
 
 def _span(said: list[RecordedEvent], place: int) -> tuple[datetime, datetime, estate.RelationDeclared] | None:
-    """Return from when until when a declaration held, by what was said later; None if it never did."""
+    """Return from when until when a declaration held, by what was said later: nothing ends it but its being withdrawn;
+    None if it never did."""
     first = said[place].payload
     if not isinstance(first, estate.RelationDeclared):
         return None
     begins, ends = first.valid_from or said[place].recorded_at, first.valid_to or FOREVER
     for event in said[place + 1 :]:
-        match event.payload:
-            case estate.RelationDeclared() as later if ends == FOREVER:
-                ends = max(begins, later.valid_from or event.recorded_at)
-            case estate.RelationWithdrawn() as later:
-                ends = min(ends, later.valid_to or event.recorded_at)
+        if isinstance(event.payload, estate.RelationWithdrawn):
+            ends = min(ends, event.payload.valid_to or event.recorded_at)
     return (begins, ends, first) if begins < ends else None
 
 

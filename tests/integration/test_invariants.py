@@ -11,6 +11,7 @@ import os
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -434,6 +435,9 @@ TOOL, SERVER, BOT = "tool:crm/refund", "mcp_server:crm", prn("bot")
 SHUT = estate.AssetQuarantined(asset=TOOL, reason="it changed", previous_lifecycle="live")
 BREACHED = estate.AssetQuarantined(asset=SERVER, reason="breached", previous_lifecycle="live")
 EXPOSED = estate.RelationDeclared(source=SERVER, relation="exposes", target=TOOL)
+LATE = msgspec.structs.replace(
+    EXPOSED, valid_from=datetime(2020, 1, 1, tzinfo=UTC), valid_to=datetime(2020, 2, 1, tzinfo=UTC)
+)
 AGENT_IS = estate.AssetRegistered(asset="agent:a", facts={"attributes.principal": BOT}, source="x")
 PERMITTED: list[tuple[str, list[Event], str | None]] = [
     ("open", [EXPOSED, AGENT_IS], None),
@@ -444,6 +448,7 @@ PERMITTED: list[tuple[str, list[Event], str | None]] = [
     ("exposed by it later", [BREACHED, EXPOSED], "mcp_server:crm is in quarantine since 1"),
     ("exposed no more", [EXPOSED, BREACHED, estate.RelationWithdrawn(source=SERVER, relation="exposes", target=TOOL)],
      None),
+    ("exposed for a while, too", [EXPOSED, BREACHED, LATE], "mcp_server:crm is in quarantine since 2"),
     ("its agent", [AGENT_IS, estate.AssetQuarantined(asset="agent:a", reason="loops", previous_lifecycle="live")],
      f"agent:{BOT}, and agent:a is in quarantine since 2"),
     ("not its agent any more", [

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from eventsourcing.dcb.api import DCBAppendCondition
 from hypothesis import given, settings
@@ -482,6 +483,59 @@ def test_decisions_agree_with_a_naive_fold_at_every_position(events: list[Event]
             assert ((await house.decide(ask(named))).outcome == "deny") == barred
 
     asyncio.run(run())
+
+
+DAYS = st.integers(-400, 400).map(lambda day: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day))
+PERIODS = st.lists(st.tuples(DAYS, st.none() | st.integers(1, 300)), max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(PERIODS, st.integers(0, 6))
+def test_what_a_server_exposes_stays_shut_whatever_periods_are_said(
+    periods: list[tuple[datetime, int | None]], place: int
+) -> None:
+    """Of a time that is over, or to come, or within another: exposed for good, the tool is denied with its server."""
+
+    async def run() -> None:
+        house = House()
+        await house.enforce(PERMIT)
+        await house.note(registered(TOOL), registered(SERVER), quarantined(SERVER))
+        said = [
+            msgspec.structs.replace(
+                exposes(SERVER, TOOL),
+                valid_from=begins,
+                valid_to=None if lasts is None else begins + timedelta(days=lasts),
+            )
+            for begins, lasts in periods
+        ]
+        for event in (*said[:place], exposes(SERVER, TOOL), *said[place:]):
+            await house.note(event)
+        denied = await house.decide(ask())
+        assert (denied.outcome, denied.barred[0].asset) == ("deny", SERVER)
+        house.clock.now += timedelta(days=1_000)
+        assert (await house.decide(ask())).outcome == "deny"
+        await house.note(RelationWithdrawn(source=SERVER, relation="exposes", target=TOOL))
+        assert (await house.decide(ask())).outcome == "permit"
+
+    asyncio.run(run())
+
+
+async def test_an_exposure_ends_when_the_last_of_its_periods_does(house: House) -> None:
+    """One that was withdrawn as of a moment goes on till then, and nothing said of another time makes that earlier."""
+    await house.note(registered(TOOL), registered(SERVER), quarantined(SERVER))
+    now, week = house.clock.now, timedelta(days=7)
+    exposure = exposes(SERVER, TOOL)
+    await house.note(msgspec.structs.replace(exposure, valid_from=now, valid_to=now + 3 * week))
+    await house.note(msgspec.structs.replace(exposure, valid_from=now - 9 * week, valid_to=now - 8 * week))
+    assert (await house.decide(ask())).outcome == "deny"
+    await house.note(
+        RelationWithdrawn(source=SERVER, relation="exposes", target=TOOL, valid_to=now + 2 * week),
+        msgspec.structs.replace(exposure, valid_from=now - 7 * week, valid_to=now - 6 * week),
+    )
+    house.clock.now += week
+    assert (await house.decide(ask())).outcome == "deny"
+    house.clock.now += week
+    assert (await house.decide(ask())).outcome == "permit"
 
 
 def test_no_bundle_is_read_wrongly_for_the_entities_it_names() -> None:

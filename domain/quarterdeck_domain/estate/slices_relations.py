@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import msgspec
 from eventsourcing.dcb.api import DCBQuery
 
 from quarterdeck_domain.access.values import CommandSlice
@@ -11,6 +12,7 @@ from quarterdeck_domain.checks import MAX_REASON, optional_line, prose
 from quarterdeck_domain.errors import InvalidInput, NotFound, WrongState
 from quarterdeck_domain.estate.asset import AssetFold
 from quarterdeck_domain.estate.events import RelationDeclared, RelationWithdrawn
+from quarterdeck_domain.estate.periods import Period, declare, telling, withdraw
 from quarterdeck_domain.estate.relations import check_relation, find_circle, hierarchy
 from quarterdeck_domain.estate.secrets import refuse_secrets
 from quarterdeck_domain.estate.slices import EDITORS
@@ -37,6 +39,8 @@ class _OnRelation(CommandSlice):
         self.ends = (source, relation, target)
         self.ranked: set[tuple[str, str]] = set()
         self.declared: RelationDeclared | None = None
+        """What was said last of it, unless that it is no more."""
+        self.periods: list[Period[datetime]] = []
 
     def consistency_boundary(self) -> DCBQuery:
         mine = ((RelationDeclared, RelationWithdrawn), (f"relation:{relation_id(*self.ends)}",))
@@ -53,10 +57,13 @@ class _OnRelation(CommandSlice):
                 self.ranked.add((source, target))
                 if (source, relation, target) == self.ends:
                     self.declared = declared
-            case RelationWithdrawn(source=source, relation=relation, target=target):
+                    period = Period(declared.valid_from or event.recorded_at, declared.valid_to, declared)
+                    self.periods = declare(self.periods, period)
+            case RelationWithdrawn(source=source, relation=relation, target=target, valid_to=until):
                 self.ranked.discard((source, target))
                 if (source, relation, target) == self.ends:
                     self.declared = None
+                    self.periods = withdraw(self.periods, until or event.recorded_at)
             case _:
                 pass
 
@@ -97,7 +104,16 @@ class RelateAssets(_OnRelation):
             raise WrongState(
                 f"this would close a circle: {' -> '.join(circle)}", relation=self.event.relation, circle=circle
             )
-        return Decision() if self.declared == self.event else Decision(events=(self.event,))
+        return Decision() if self._is_said(now) else Decision(events=(self.event,))
+
+    def _is_said(self, now: datetime) -> bool:
+        """Tell whether nothing new is said: the same as last, or, without dates, what holds now for good."""
+        if self.declared == self.event:
+            return True
+        here = telling(self.periods, now)
+        if here is None or here.ends is not None or self.event.valid_from or self.event.valid_to:
+            return False
+        return bool(msgspec.structs.replace(here.said, valid_from=None, valid_to=None) == self.event)
 
 
 class UnrelateAssets(_OnRelation):
@@ -120,7 +136,8 @@ class UnrelateAssets(_OnRelation):
 
     def decide(self, now: datetime) -> Decision:
         self.require_role(*EDITORS)
-        if self.declared is None:
+        moment = self.valid_to or now
+        if self.declared is None and not any(item.lasts(moment) for item in self.periods):
             raise NotFound("no such relation is declared", relation=relation_id(*self.ends))
         source, relation, target = self.ends
         withdrawn = RelationWithdrawn(
