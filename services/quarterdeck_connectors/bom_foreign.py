@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import msgspec
 
-from quarterdeck_connectors.draft import Draft, block, line, name_of
+from quarterdeck_connectors.draft import Draft, block, line
 from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_domain.checks import legible
 from quarterdeck_domain.estate.kinds import KINDS
+from quarterdeck_domain.estate.naming import name_of
 from quarterdeck_domain.estate.relations import RELATION_TYPES
 from quarterdeck_domain.estate.values import split
 

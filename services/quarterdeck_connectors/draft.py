@@ -1,12 +1,12 @@
 """A declaration in the making: what importers say of objects, made fit to be recorded.
 
 Importers read what strangers wrote. Text is cut and made legible here, it loses what may be a secret, and so do
-addresses; names are made in one way, and what could not be taken over is noted, so that an importer cannot forget it.
+addresses; names are made in one way, what had to be called otherwise keeps its own name as title, and what could not be
+taken over is noted, so that an importer cannot forget it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -17,14 +17,14 @@ import msgspec
 from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_domain.checks import legible
 from quarterdeck_domain.estate.declaration import MAX_ASSETS, MAX_RELATIONS, Declaration, Entry, read_declaration
+from quarterdeck_domain.estate.naming import name_of
 from quarterdeck_domain.estate.secrets import without_secrets
-from quarterdeck_domain.estate.values import MAX_NAME, MAX_TEXT, Confidence, check_facts, flat
+from quarterdeck_domain.estate.values import MAX_TEXT, Confidence, check_facts, flat
 
 MAX_NOTES: Final = 200
 MAX_LINE: Final = 300
 MAX_LISTED: Final = 200
 MAX_ADDRESS: Final = 2_000
-_SUFFIX: Final = 9
 _SECRET_SHAPE: Final = re.compile(r"\b(sk|pk|rk|xox[abprs]|gh[pousr]|hf|AKIA|eyJ)[-_A-Za-z0-9.]{8,}")
 
 
@@ -57,7 +57,8 @@ class Draft:
         first: Mapping[str, Any] | None = None,
     ) -> str:
         """Say something of an object and return its id. Said twice, what was said first holds, and gaps are filled.
-        What is None or empty text is not said. `first` are attributes that hold only where nobody has said them yet.
+        What is None or empty text is not said. `first` are attributes that hold only where nobody has said them yet;
+        so does the title that is made of what it is called, where its name cannot say that.
 
         Raises:
             UnreadableSource: something else has this name already, or there are too many objects.
@@ -127,21 +128,13 @@ class Draft:
         )
 
     def _with_first(self, name: str, entry: Entry) -> Entry:
-        if name not in self._first:
+        said: dict[str, Any] = {"attributes": self._first[name]} if name in self._first else {}
+        called = line(self._called[name])
+        if not entry.facts.get("title") and called and called != name.partition(":")[2]:
+            said["title"] = called
+        if not said:
             return entry
-        said = {"attributes": self._first[name]}
         return msgspec.structs.replace(entry, first=flat(said, check_facts(name.partition(":")[0], said)))
-
-
-def name_of(called: str) -> str:
-    """Return the name of what somebody calls something: the same for the same text, always, and another for another
-    wherever letters that our names do not have, or the end of a long one, are all that tells two apart."""
-    made = re.sub(r"[^!-~]+", "-", called.strip()).strip("-")[:MAX_NAME] or "unnamed"
-    plain = all(" " <= char <= "~" for char in called) and len(called.strip()) <= MAX_NAME
-    if plain and made != "unnamed":
-        return made
-    digest = hashlib.sha256(called.encode("utf-8", "backslashreplace")).hexdigest()[: _SUFFIX - 1]
-    return f"{made[: MAX_NAME - _SUFFIX]}~{digest}"
 
 
 def line(value: object, *, limit: int = MAX_LINE) -> str:

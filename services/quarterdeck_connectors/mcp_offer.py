@@ -14,7 +14,6 @@ Resource, ResourceTemplate, Prompt; RFC 8785 (canonical form).
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
@@ -26,6 +25,7 @@ from quarterdeck_connectors.draft import Draft, Imported, block, line
 from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_connectors.mcp_text import Looking
 from quarterdeck_domain.checks import legible
+from quarterdeck_domain.estate.naming import name_of, place_of, resource_name
 from quarterdeck_domain.estate.offers import CAREFUL
 
 Item = Mapping[str, Any]
@@ -33,8 +33,6 @@ Item = Mapping[str, Any]
 
 MAX_DEPTH: Final = 64
 _SERVER: Final = re.compile(r"[!-.0-~]{1,60}")
-_EXPANDED: Final = re.compile(r"\{[?&#][^{}]*\}")
-_USER: Final = re.compile(r"//[^/]*@")
 _SHOWN: Final = ("title", "description")
 _SCHEMAS: Final = ("inputSchema", "outputSchema")
 _OFFERED: Final = ("name", "title", "description", "uri", "uriTemplate", "mimeType", "arguments")
@@ -140,7 +138,7 @@ class _Reading:
         """Say what a tool is: its digests, its hints, and the careful first guess of what it may do."""
         digest, parts = tool_digests(tool)
         annotations = tool.get("annotations") or {}
-        title = line(tool.get("title")) or line(annotations.get("title"))
+        title = line(tool.get("title")) or line(annotations.get("title")) or self._own_name(tool)
         facts = {"title": title, "description": block(tool.get("description"))}
         attributes = {
             "hints": [f"{name}={str(annotations[name]).lower()}" for name in _HINTS if _is_said(annotations, name)]
@@ -160,18 +158,23 @@ class _Reading:
     def read_resource(self, item: Item, key: str) -> None:
         """Say what a resource, or a template of resources, is. Where it lies loses what may be a secret."""
         uri = str(item[key])
-        place = _place(uri)
-        called = place if place == uri else f"{place}~{hashlib.sha256(uri.encode()).hexdigest()[:8]}"
+        called = resource_name(uri)
         title = line(item.get("title")) or line(item.get("name"))
         facts = {"title": title, "description": block(item.get("description"))}
-        attributes = {"location": line(place), "cautions": list(self.looking.cautions(_texts(item))) or None}
+        attributes = {"location": line(place_of(uri)), "cautions": list(self.looking.cautions(_texts(item))) or None}
         self._add("dataset", uri, called, facts, attributes)
 
     def read_prompt(self, item: Item) -> None:
         """Say what a prompt is. Its text is not asked for: it may depend on what is filled in."""
-        facts = {"title": line(item.get("title")), "description": block(item.get("description"))}
+        title = line(item.get("title")) or self._own_name(item)
+        facts = {"title": title, "description": block(item.get("description"))}
         attributes = {"cautions": list(self.looking.cautions(_texts(item))) or None}
         self._add("prompt", str(item["name"]), str(item["name"]), facts, attributes)
+
+    def _own_name(self, item: Item) -> str:
+        """Return what the server calls a thing, where its name here cannot say that."""
+        called = f"{self.server}/{item['name']}"
+        return line(item["name"]) if name_of(called) != called else ""
 
     def _add(
         self, kind: str, given: str, called: str, facts: Item, attributes: Item, first: Item | None = None
@@ -203,12 +206,6 @@ def _unset(asset: str) -> dict[str, None]:
 
 def _is_said(annotations: Item, name: str) -> bool:
     return isinstance(annotations.get(name), bool)
-
-
-def _place(uri: str) -> str:
-    """Return a URI, or a template of one, without what may be a secret: user, password, query, fragment."""
-    plain = _EXPANDED.sub("", uri)
-    return _USER.sub("//", re.split(r"[?#]", plain, maxsplit=1)[0], count=1)
 
 
 def _some(item: Item, names: Iterable[str]) -> dict[str, Any]:

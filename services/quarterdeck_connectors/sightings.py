@@ -10,8 +10,6 @@ returned as unsettled, and may be given again together with its parent.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -20,9 +18,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from quarterdeck_connectors import semconv as names
-from quarterdeck_connectors.draft import address, line, name_of
+from quarterdeck_connectors.draft import address, line
 from quarterdeck_connectors.otlp import Span
 from quarterdeck_domain.estate.input_mix import size_of
+from quarterdeck_domain.estate.naming import seen_name_of, without_addresses
 
 Key = tuple[str, str]
 """Trace and span."""
@@ -32,7 +31,6 @@ _DIGITS: Final = 12
 _SERVICE_KINDS: Final = ("workflow", "application", "agent", "orchestration", "mcp_server")
 _MODEL_KINDS: Final = ("model", "route", "model_version", "deployment")
 _DATA_KINDS: Final = ("dataset", "retrieval_index", "feature_store", "context_store")
-_ADDRESS: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}")
 
 
 class Thing(NamedTuple):
@@ -80,12 +78,12 @@ class Sightings(msgspec.Struct, frozen=True, kw_only=True):
 def named(text: str) -> str:
     """Return an object's name made of what a trace calls it, as importers make it; what looks like a person's address
     is not kept."""
-    return name_of(_ADDRESS.sub(_hidden, text))
+    return seen_name_of(text)
 
 
 def shown(text: str, limit: int = 200) -> str:
     """Return what a trace says as one bounded line that does not deceive and names nobody's address."""
-    return line(_ADDRESS.sub(_hidden, text), limit=limit)
+    return line(without_addresses(text), limit=limit)
 
 
 def gather(spans: Iterable[Span], overdue: frozenset[Key] = frozenset()) -> Sightings:
@@ -433,7 +431,7 @@ def _tool_name(span: Span) -> str | None:
 
 def _title(text: str | None) -> dict[str, Any]:
     """Return how a thing is called, where its name does not say it as it is."""
-    if not text or named(text) == text or _ADDRESS.search(text):
+    if not text or named(text) == text or without_addresses(text) != text:
         return {}
     return {"title": shown(text)}
 
@@ -461,7 +459,3 @@ def _resource(uri: str, server: Thing) -> Thing:
     except ValueError:
         coarse = f"{host}/resource:"
     return _called("dataset", (f"{host}/{place}", place, coarse), otherwise=coarse)
-
-
-def _hidden(found: re.Match[str]) -> str:
-    return f"address-{hashlib.sha256(found.group().encode()).hexdigest()[:8]}"

@@ -3,14 +3,15 @@
 A request names an object by the type and id of its subject or resource (`tool`, `crm/refund`), by the principal that an
 agent acts as, by its action (`refund` is the tool of that name), and by `tool` and `mcp_server` in its context or among
 its resource's properties; where the resource is a server, what is called is that server's. A name that was merged away
-is the survivor's; a tool or prompt stands and falls with the servers that expose it.
+is the survivor's, and so is a merged server's name in the names of its tools; what importers had to rename is found by
+what it is really called; a tool or prompt stands and falls with the servers that expose it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -36,8 +37,21 @@ MAX_BARRED: Final = 8
 TANGLED: Final = "what this names hangs on too many objects of the estate to be judged"
 
 
+class Served(NamedTuple):
+    """Something of a server, as a request calls both: which objects that may be depends on what the server is called
+    besides, and on what it exposes."""
+
+    kind: str
+    server: str
+    name: str
+
+
+Name = str | Served
+"""`asset:kind:name`, `acts-as:<principal>`, or something of a server."""
+
+
 class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of one name: `asset:kind:name`, or `acts-as:<principal>`. Nothing, if it is not registered."""
+    """What is known of one name. Nothing, if it is not registered."""
 
     assets: tuple[str, ...] = ()
     """What it is called now, and the servers that expose it."""
@@ -58,10 +72,10 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 class Names(msgspec.Struct, frozen=True, kw_only=True):
     """The names in a request: those of the entities that policy is shown, by (type, id), and the others."""
 
-    entities: Mapping[tuple[str, str], tuple[str, ...]]
-    others: tuple[str, ...] = ()
+    entities: Mapping[tuple[str, str], tuple[Name, ...]]
+    others: tuple[Name, ...] = ()
 
-    def every(self) -> tuple[str, ...]:
+    def every(self) -> tuple[Name, ...]:
         """Return each name once, the entities' first."""
         return tuple(dict.fromkeys((*(name for names in self.entities.values() for name in names), *self.others)))
 
@@ -81,7 +95,7 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
 NOTHING_SEEN: Final = Sight()
 
 
-def see(names: Names, known: Mapping[str, Known]) -> Sight:
+def see(names: Names, known: Mapping[Name, Known]) -> Sight:
     """Return what a decision sees, from what is known of each name in its request."""
     found = [known[name] for name in names.every()]
     ends = [item.until for item in found if item.until is not None]

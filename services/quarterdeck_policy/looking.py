@@ -17,6 +17,7 @@ from quarterdeck_domain.estate.drift import DIGEST, PINNED
 from quarterdeck_domain.estate.events import (
     ACTS_AS,
     EXPOSED,
+    SERVES,
     AssetChanged,
     AssetQuarantined,
     AssetRegistered,
@@ -26,19 +27,21 @@ from quarterdeck_domain.estate.events import (
     RelationDeclared,
     RelationWithdrawn,
 )
+from quarterdeck_domain.estate.naming import names_for, tagged
 from quarterdeck_domain.estate.periods import Period, declare, withdraw
 from quarterdeck_domain.events import Event, RecordedEvent
 from quarterdeck_domain.policy.events import Barred
 from quarterdeck_domain.slices import boundary
-from quarterdeck_policy.estate import ATTRIBUTES, TANGLED, Known
+from quarterdeck_policy.estate import ATTRIBUTES, TANGLED, Known, Name, Served
 
-MAX_READ: Final = 256
+MAX_READ: Final = 384
 """How many names may hang on those of one request: what is more tangled cannot be judged, and is denied."""
 _ASSET: Final = "asset"
 _SERVED: Final = frozenset({"tool", "prompt"})
 _TYPES: Final[Mapping[str, tuple[type[Event], ...]]] = {
     _ASSET: ASSET_EVENTS,
     EXPOSED: (RelationDeclared, RelationWithdrawn),
+    SERVES: (RelationDeclared, RelationWithdrawn),
     ACTS_AS: (AssetRegistered, AssetChanged, AssetsMerged),
 }
 
@@ -46,8 +49,8 @@ _TYPES: Final[Mapping[str, tuple[type[Event], ...]]] = {
 class Looking:
     """The events of the estate that a decision needs, and what they say."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        """Take the names that are looked up: `asset:kind:name` and `acts-as:<principal>`."""
+    def __init__(self, names: Iterable[Name]) -> None:
+        """Take the names that are looked up."""
         self._names = tuple(names)
         self._asking: frozenset[str] = frozenset()
         self._asked: set[str] = set()
@@ -55,6 +58,7 @@ class Looking:
         self._objects: dict[str, _Object] = {}
         self._exposed: dict[str, _Exposed] = {}
         self._acting: dict[str, set[str]] = {}
+        self._serves: dict[str, set[str]] = {}
 
     def wanted(self) -> DCBQuery | None:
         """Return the query of the events to be given next, in order; None once all is known."""
@@ -80,19 +84,20 @@ class Looking:
                     self._objects.setdefault(name, _Object(name)).apply(event)
                 elif kind == EXPOSED:
                     self._exposed.setdefault(name, _Exposed(name)).apply(event)
+                elif kind == SERVES:
+                    self._serves.setdefault(name, set()).add(str(getattr(event.payload, "target", "")))
                 else:
                     acting = getattr(event.payload, "asset", None) or getattr(event.payload, "survivor", "")
                     self._acting.setdefault(name, set()).add(str(acting))
 
-    def found(self, moment: datetime) -> dict[str, Known]:
+    def found(self, moment: datetime) -> dict[Name, Known]:
         """Return what is known of each name at a moment."""
         return {name: self._known(name, moment) for name in self._names}
 
-    def _known(self, name: str, moment: datetime) -> Known:
+    def _known(self, name: Name, moment: datetime) -> Known:
         if self._tangled:
             return Known(problem=TANGLED)
-        kind, _, named = name.partition(":")
-        candidates = [named] if kind == _ASSET else self._acting_as(named, moment)
+        named, candidates = self._meant(name, moment)
         mine = [found for candidate in candidates if (found := self._survivor(candidate)) is not None]
         servers = [server for item in mine for server in self._servers(item, moment)]
         in_use = [item for item in mine if item.lifecycle(moment) != "retired"]
@@ -110,11 +115,44 @@ class Looking:
             until=until,
         )
 
-    def _tags(self, name: str) -> Iterator[str]:
-        """Yield the tags of everything that a name hangs on, as far as it is known."""
-        yield name
+    def _meant(self, name: Name, moment: datetime | None = None) -> tuple[str, list[str]]:
+        """Return what a name says, and which objects it may mean, at a moment or at any, as far as it is known."""
+        if isinstance(name, Served):
+            *_, safe = names_for(name.kind, f"{name.server}/{name.name}")
+            return f"{name.kind}:{safe}", self._of_server(name, moment)
         kind, _, named = name.partition(":")
-        for candidate in [named] if kind == _ASSET else sorted(self._acting.get(named, ())):
+        if kind == _ASSET:
+            return named, [named]
+        return named, sorted(self._acting.get(named, ())) if moment is None else self._acting_as(named, moment)
+
+    def _of_server(self, served: Served, moment: datetime | None) -> list[str]:
+        """Return what may be meant by a name of a server's: what is called after any name of the server, and what any
+        of them exposes that is called after something else."""
+        servers = self._all_servers(served)
+        names = dict.fromkeys((served.server, *(server.partition(":")[2] for server in servers)))
+        called = [f"{served.kind}:{own}" for name in names for own in names_for(served.kind, f"{name}/{served.name}")]
+        exposed = (target for tag in self._served(served) for target in sorted(self._serves.get(tag, ())))
+        if moment is not None:
+            exposed = (target for target in exposed if servers.keys() & self._exposing(target, moment).keys())
+        return list(dict.fromkeys((*called, *exposed)))
+
+    def _all_servers(self, served: Served) -> dict[str, None]:
+        called = (f"mcp_server:{name}" for name in names_for("mcp_server", served.server))
+        return dict.fromkeys(alias for server in called for alias in self._all_names(server))
+
+    def _served(self, served: Served) -> Iterator[str]:
+        for server in self._all_servers(served):
+            for name in names_for(served.kind, served.name):
+                yield f"{served.kind}:{server.partition(':')[2]}/{name}"
+
+    def _tags(self, name: Name) -> Iterator[str]:
+        """Yield the tags of everything that a name hangs on, as far as it is known."""
+        if isinstance(name, Served):
+            yield from (f"{_ASSET}:{server}" for server in self._all_servers(name))
+            yield from (f"{SERVES}:{tag}" for tag in self._served(name))
+        else:
+            yield name
+        for candidate in self._meant(name)[1]:
             for alias in self._chain(candidate):
                 yield f"{_ASSET}:{alias}"
             if candidate.partition(":")[0] in _SERVED:
@@ -155,16 +193,19 @@ class Looking:
             asset
             for asset in sorted(self._acting.get(principal, ()))
             if (found := self._objects.get(asset)) is not None
-            and found.facts(moment).get("attributes.principal") == principal
+            and tagged(str(found.facts(moment).get("attributes.principal"))) == principal
         ]
 
     def _servers(self, served: _Object, moment: datetime) -> list[_Object]:
         if served.kind not in _SERVED:
             return []
-        exposed = [self._exposed[name] for name in self._all_names(served.asset) if name in self._exposed]
-        servers = dict.fromkeys(server for item in exposed for server in item.at(moment))
-        found = (self._survivor(server) for server in servers)
+        found = (self._survivor(server) for server in self._exposing(served.asset, moment))
         return [item for item in found if item is not None]
+
+    def _exposing(self, asset: str, moment: datetime) -> dict[str, None]:
+        """Return the servers that expose an object at a moment, by whatever names."""
+        exposed = [self._exposed[name] for name in self._all_names(asset) if name in self._exposed]
+        return dict.fromkeys(server for item in exposed for server in item.at(moment))
 
     def _period(self, tags: Iterable[str], moment: datetime) -> tuple[datetime | None, datetime | None]:
         since: datetime | None = None

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from quarterdeck_domain.estate.events import ACTS_AS, TAGGED
+from quarterdeck_domain.estate.events import ACTS_AS
 from quarterdeck_domain.estate.kinds import KINDS
+from quarterdeck_domain.estate.naming import names_for, tagged
 from quarterdeck_domain.intent import Intent
 from quarterdeck_policy.chain import Member
-from quarterdeck_policy.estate import Names
+from quarterdeck_policy.estate import Name, Names, Served
 
 MAX_LISTED: Final = 8
 """How many tools, servers or links of a claimed chain are looked at; whoever claims more is told nothing more."""
@@ -19,7 +20,7 @@ _SERVED: Final = ("tool", "prompt", "dataset")
 def names_of(intent: Intent, judged: Sequence[Member]) -> Names:
     """Return the names in a request: of everyone who is judged, of the resource, and of what else it says it uses."""
     servers = tuple(_servers(intent))
-    entities: dict[tuple[str, str], tuple[str, ...]] = {}
+    entities: dict[tuple[str, str], tuple[Name, ...]] = {}
     for member in judged:
         one = member.entity
         entities[one.type, one.id] = (*_asset(one.type, one.id), *_acting(one.id))
@@ -30,7 +31,7 @@ def names_of(intent: Intent, judged: Sequence[Member]) -> Names:
     entities[resource.type, resource.id] = tuple(
         dict.fromkeys((*entities.get((resource.type, resource.id), ()), *mine))
     )
-    others = [*_called("tool", intent.action.name, servers)]
+    others: list[Name] = [*_called("tool", intent.action.name, servers)]
     context = intent.context or {}
     for said in (context, resource.properties or {}):
         for tool in _listed(said.get("tool")):
@@ -48,18 +49,22 @@ def kind_of(entity_type: str) -> str | None:
     return kind if kind in KINDS else None
 
 
-def _asset(entity_type: str, name: str) -> Iterator[str]:
+def _asset(entity_type: str, called: str) -> Iterator[Name]:
     kind = kind_of(entity_type)
-    if kind is not None and TAGGED.fullmatch(name):
+    if kind is None:
+        return
+    for name in names_for(kind, called):
         yield f"asset:{kind}:{name}"
+    server, slash, own = called.partition("/")
+    if kind in _SERVED and server and slash and own:
+        yield Served(kind, server, own)
 
 
-def _acting(principal: str) -> Iterator[str]:
-    if TAGGED.fullmatch(principal):
-        yield f"{ACTS_AS}:{principal}"
+def _acting(principal: str) -> Iterator[Name]:
+    yield f"{ACTS_AS}:{tagged(principal)}"
 
 
-def _called(kind: str, name: str, servers: Sequence[str]) -> Iterator[str]:
+def _called(kind: str, name: str, servers: Sequence[str]) -> Iterator[Name]:
     """Yield what a text names: `kind:name`, or the name of something of a kind, alone or with its server."""
     named, colon, rest = name.partition(":")
     if colon and kind_of(named) is not None:
@@ -68,10 +73,11 @@ def _called(kind: str, name: str, servers: Sequence[str]) -> Iterator[str]:
     yield from _served(kind, name, servers)
 
 
-def _served(entity_type: str, name: str, servers: Sequence[str]) -> Iterator[str]:
-    if kind_of(entity_type) in _SERVED:
+def _served(entity_type: str, name: str, servers: Sequence[str]) -> Iterator[Name]:
+    kind = kind_of(entity_type)
+    if kind in _SERVED:
         for server in servers:
-            yield from _asset(entity_type, f"{server}/{name}")
+            yield Served(kind, server, name)
 
 
 def _servers(intent: Intent) -> Iterator[str]:

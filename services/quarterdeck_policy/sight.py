@@ -10,7 +10,7 @@ from typing import Final
 from quarterdeck_domain.events import RecordedEvent
 from quarterdeck_domain.policy.slices import ESTATE_BASIS
 from quarterdeck_ledger.interface import Ledger
-from quarterdeck_policy.estate import NOTHING_SEEN, Known, Names, Sight, see
+from quarterdeck_policy.estate import NOTHING_SEEN, Known, Name, Names, Sight, see
 from quarterdeck_policy.looking import Looking
 
 MAX_KNOWN: Final = 10_000
@@ -19,8 +19,8 @@ MAX_CHANGES: Final = 1_000
 
 
 async def known_at(
-    ledger: Ledger, tenant: str, names: Iterable[str], position: int, moment: datetime
-) -> dict[str, Known]:
+    ledger: Ledger, tenant: str, names: Iterable[Name], position: int, moment: datetime
+) -> dict[Name, Known]:
     """Return what the log said of each name at a position, as of a moment; one read, and another for what it leads to.
 
     Raises:
@@ -44,11 +44,11 @@ async def sight_at(ledger: Ledger, tenant: str, names: Names, position: int, mom
 class EstateView:
     """What is known of the names that were asked about, in one tenant, at the position of its basis."""
 
-    def __init__(self, tenant: str, *, empty: bool | None, known: OrderedDict[str, Known] | None = None) -> None:
+    def __init__(self, tenant: str, *, empty: bool | None, known: OrderedDict[Name, Known] | None = None) -> None:
         """Take what is known; `empty`: whether nothing was ever recorded of the estate, None if nobody has looked."""
         self._tenant = tenant
         self._empty = empty
-        self._known: OrderedDict[str, Known] = OrderedDict() if known is None else known
+        self._known: OrderedDict[Name, Known] = OrderedDict() if known is None else known
 
     async def look(self, ledger: Ledger, position: int) -> None:
         """Find out whether there is an estate at all: if not, nothing has to be read for any name.

@@ -15,9 +15,10 @@ from imported_twice import NOTHING, settles
 
 from quarterdeck_connectors import draft as module
 from quarterdeck_connectors.digests import canonical_json, digest_of_json
-from quarterdeck_connectors.draft import Draft, address, block, line, name_of
+from quarterdeck_connectors.draft import Draft, address, block, line
 from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_domain.checks import optional_line, prose
+from quarterdeck_domain.estate.naming import name_of
 from quarterdeck_domain.estate.plan import make_plan
 from quarterdeck_domain.estate.values import MAX_NAME, split
 
@@ -101,6 +102,31 @@ def test_said_twice_the_first_holds_and_gaps_are_filled() -> None:
     draft.lists(draft.add("mcp_server", "s"), "exposes")
     (step,) = make_plan(draft.imported().declaration, standing, "run_2").steps
     assert (step.action, step.subject) == ("unrelate", "mcp_server:s exposes tool:t")
+
+
+@pytest.mark.parametrize("called", ["检索", "send mail", "x" * 250, "pay\u202epal"])
+def test_what_had_to_be_called_otherwise_keeps_its_name_as_title(called: str) -> None:
+    """Where a name cannot say what a thing is called, its title does, unless somebody gave it one: the source, or people
+    before."""
+    draft = Draft("x")
+    plain, own, given_ = (draft.add("route", name) for name in ("fast", called, f"{called}2"))
+    draft.add("route", f"{called}2", {"title": "Two"})
+    found = draft.imported().declaration.assets
+    assert (found[plain].first, found[given_].first) == ({}, {})
+    assert found[own].first == {"title": line(called)}
+    optional_line(line(called), "title")
+    standing = settles(draft.imported())
+    assert standing.facts[own]["title"] == line(called)
+    standing.facts[own]["title"] = "what people call it"
+    assert make_plan(draft.imported().declaration, standing, "run_2").steps == ()
+
+
+@given(text)
+def test_whatever_a_thing_is_called_can_be_said(called: str) -> None:
+    """Titles made of hostile names pass the checks of the domain."""
+    draft = Draft("x")
+    draft.add("tool", called)
+    draft.imported()
 
 
 def test_how_much_is_said_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,12 +30,14 @@ from quarterdeck_domain.estate.events import (
     RelationDeclared,
     RelationWithdrawn,
 )
+from quarterdeck_domain.estate.naming import name_of, resource_name, seen_name_of
 from quarterdeck_domain.events import Actor, Event, NewEvent, RecordedEvent
 from quarterdeck_domain.ids import make_id
 from quarterdeck_domain.intent import Action, Entity, Intent
 from quarterdeck_domain.policy.events import Barred, DecisionRecorded
 from quarterdeck_domain.policy.slices import ChangeBundleMode, PublishBundle
 from quarterdeck_domain.policy.values import BundleText
+from quarterdeck_ledger.entry import MAX_TAG_LENGTH
 from quarterdeck_ledger.errors import Unavailable
 from quarterdeck_ledger.interface import Appended, Context
 from quarterdeck_ledger.keys import MemoryKeyStore
@@ -258,6 +260,104 @@ async def test_what_was_merged_is_known_by_every_name_it_had(house: House) -> No
         assert denied.barred == (Barred(asset=names[-1], lifecycle="quarantined", named=name),)
 
 
+RENAMED = ["検索", "send mail", "-wipe-", "x" * 300, "mail ann@example.com", "naïve"]
+WAYS = {
+    "context.tool": lambda name: ask("order:A-1", context={"tool": f"mail/{name}"}),
+    "context.tool and its server": lambda name: ask("order:A-1", context={"tool": name, "mcp_server": "mail"}),
+    "the resource": lambda name: ask(f"tool:mail/{name}"),
+    "the action on its server": lambda name: ask("mcp_server:mail", action=name[:250]),
+    "the subject": lambda name: ask("order:A-1", subject=f"tool:mail/{name}"),
+}
+
+
+@pytest.mark.parametrize("name", RENAMED)
+@pytest.mark.parametrize("how", WAYS)
+async def test_what_an_importer_renamed_is_found_by_what_it_is_called(house: House, how: str, name: str) -> None:
+    """A hostile server chooses the names of its tools: they are asked for as it calls them."""
+    if len(name) > 250 and "action" in how:
+        name = name[:250]  # as long as an action's name may be
+    for named in (name_of(f"mail/{name}"), seen_name_of(f"mail/{name}")):
+        tool = f"tool:{named}"
+        await house.note(registered(tool))
+        assert tool in (await house.decide(WAYS[how](name))).estate
+        await house.note(quarantined(tool))
+        assert {bar.asset for bar in (await house.decide(WAYS[how](name))).barred} == {tool}
+        assert (await house.decide(ask("tool:mail/other"))).outcome == "permit"
+        await house.note(released(tool))
+
+
+async def test_resources_prompts_and_agents_are_found_by_what_they_are_called_too(house: House) -> None:
+    uri = "https://files.example/報告?key=k3y"
+    made = {
+        f"dataset:{name_of(f'crm/{resource_name(uri)}')}": (f"dataset:crm/{uri}", uri),
+        f"prompt:{name_of('crm/挨拶 する')}": ("prompt:crm/挨拶 する", "挨拶 する"),
+    }
+    await house.note(*map(registered, made), registered(f"agent:{name_of('客服')}"))
+    await house.note(registered("agent:of-ann", attributes__principal="客服 ann"))
+    await house.note(*map(quarantined, (*made, f"agent:{name_of('客服')}", "agent:of-ann")))
+    for asset, (alone, within) in made.items():
+        kind = asset.partition(":")[0]
+        for intent in (ask(alone), ask(f"{kind}:{within}", context={"mcp_server": "crm"})):
+            denied = await house.decide(intent)
+            assert [bar.asset for bar in denied.barred] == [asset]
+            assert "k3y" not in str(denied.barred)
+    assert (await house.decide(ask(subject="agent:客服"))).outcome == "deny"
+    assert (await house.decide(ask(subject="agent:客服 ann"))).barred[0].asset == "agent:of-ann"
+    assert (await house.decide(ask(subject="agent:客服-ann"))).outcome == "permit"
+
+
+def of_server(server: str, tool: str) -> list[Intent]:
+    return [
+        ask("order:A-1", context={"mcp_server": server, "tool": tool}),
+        ask("order:A-1", context={"tool": f"{server}/{tool}"}),
+        ask(f"mcp_server:{server}", action=tool),
+        ask(f"tool:{server}/{tool}"),
+    ]
+
+
+@pytest.mark.parametrize("tool", ["wipe", "消去", "wipe all"])
+async def test_the_tools_of_a_merged_server_are_known_by_all_of_its_names(house: House, tool: str) -> None:
+    """What was merged away is the survivor, also within the names of tools; before and after, and on and on."""
+    asset = f"tool:{name_of(f'pay/{tool}')}"
+    servers = ["pay", "payments", "money"]
+    await house.note(registered(asset), *(registered(f"mcp_server:{server}") for server in servers))
+    await house.note(exposes("mcp_server:pay", asset))
+    for survivor, merged in (("payments", "pay"), ("money", "payments")):
+        before = ask("order:A-1", context={"mcp_server": survivor, "tool": tool})
+        assert asset not in (await house.decide(before)).estate
+        await house.note(AssetsMerged(survivor=f"mcp_server:{survivor}", merged=f"mcp_server:{merged}"))
+        assert asset in (await house.decide(before)).estate
+    await house.note(quarantined(asset))
+    for server in servers:
+        for intent in of_server(server, tool):
+            assert [bar.asset for bar in (await house.decide(intent)).barred] == [asset]
+        assert (await house.decide(ask("order:A-1", context={"mcp_server": server, "tool": "look"}))).barred == ()
+    await house.note(released(asset), AssetRetired(asset=asset))
+    assert (await house.decide(of_server("money", tool)[0])).barred[0].lifecycle == "retired"
+    # Another of the server's tools has taken its place.
+    await house.note(registered(f"tool:{name_of(f'money/{tool}')}"))
+    assert (await house.decide(of_server("money", tool)[0])).outcome == "permit"
+
+
+async def test_what_a_server_exposes_under_a_name_of_another_is_its_own(house: House) -> None:
+    """A tool keeps the name that it was registered by; who exposes it may ask for it by its own."""
+    asset = "tool:pay/wipe"
+    later = house.clock.now + timedelta(hours=1)
+    await house.note(registered(asset), registered("mcp_server:payments"), exposes("mcp_server:payments", asset))
+    await house.note(
+        registered("mcp_server:old"), AssetsMerged(survivor="mcp_server:payments", merged="mcp_server:old")
+    )
+    await house.note(quarantined(asset))
+    for server in ("payments", "old"):
+        for intent in of_server(server, "wipe"):
+            assert [bar.asset for bar in (await house.decide(intent)).barred] == [asset]
+    assert (await house.decide(of_server("other", "wipe")[0])).outcome == "permit"
+    await house.note(RelationWithdrawn(source="mcp_server:payments", relation="exposes", target=asset, valid_to=later))
+    assert (await house.decide(of_server("payments", "wipe")[0])).outcome == "deny"
+    house.clock.now = later
+    assert (await house.decide(of_server("payments", "wipe")[0])).outcome == "permit"
+
+
 async def test_a_quarantine_holds_without_any_policy_and_a_dated_fact_does_not_end_it(house: House) -> None:
     draft = AssetRegistered(asset=TOOL, facts={"lifecycle": "draft"}, source="test")
     tomorrow = house.clock.now + timedelta(days=1)
@@ -432,9 +532,13 @@ def test_whatever_a_request_claims_its_names_are_few_and_can_be_tags(
         context={"tool": tool, "mcp_server": server},
     )
     names = names_of(intent, ()).every()
-    assert len(names) < looking_module.MAX_READ
-    assert all(item.isascii() and item.isprintable() and " " not in item and len(item) < 250 for item in names)
-    looking_module.Looking(names).found(datetime.now(UTC))
+    looking = looking_module.Looking(names)
+    asked = looking.wanted()
+    assert asked is not None
+    tags = [tag for item in asked.items for tag in item.tags]
+    assert len(tags) < looking_module.MAX_READ
+    assert all(tag.isascii() and tag.isprintable() and " " not in tag and len(tag) <= MAX_TAG_LENGTH for tag in tags)
+    looking.found(datetime.now(UTC))
 
 
 EVENTS = st.lists(

@@ -6,11 +6,11 @@ Facts are recorded flat (`owner`, `attributes.family`) and say what was said, no
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Final, Literal
 
+from quarterdeck_domain.estate.naming import tagged
 from quarterdeck_domain.estate.relations import hierarchy
 from quarterdeck_domain.estate.values import Confidence, relation_id
 from quarterdeck_domain.events import Event
@@ -21,8 +21,9 @@ ACTS_AS: Final = "acts-as"
 """The prefix of tags that say as which principal an object acts: `acts-as:prn_…`."""
 EXPOSED: Final = "exposed"
 """The prefix of tags of the relations by which servers expose an object: `exposed:tool:crm/refund`."""
-TAGGED: Final = re.compile(r"[!-~]{1,200}")
-"""The ids that such tags are made of."""
+SERVES: Final = "serves"
+"""The prefix of tags that say what a server may mean by a name, where the object is called after something else:
+`serves:tool:payments/wipe`, where `payments` exposes `tool:pay/wipe`."""
 
 
 class _WithFacts(Event, frozen=True, kw_only=True):
@@ -30,8 +31,8 @@ class _WithFacts(Event, frozen=True, kw_only=True):
         """Return the tags of the object, and of the principal that it is said to act as."""
         said: dict[str, Any] = getattr(self, "facts", None) or getattr(self, "adopted", {})
         principal = said.get("attributes.principal")
-        known = isinstance(principal, str) and TAGGED.fullmatch(principal) is not None
-        return tuple(sorted({*super().tags(), *((f"{ACTS_AS}:{principal}",) if known else ())}))
+        acting = (f"{ACTS_AS}:{tagged(principal)}",) if isinstance(principal, str) and principal else ()
+        return tuple(sorted({*super().tags(), *acting}))
 
 
 class AssetRegistered(_WithFacts, frozen=True, kw_only=True):
@@ -159,13 +160,21 @@ class _RelationEvent(Event, frozen=True, kw_only=True):
 
     def tags(self) -> tuple[str, ...]:
         """Return the tags of both ends, of the relation itself, of the hierarchy it is part of, and of what a server
-        exposes."""
+        exposes, also by the name that the server may have for it."""
         mine = {f"relation:{relation_id(self.source, self.relation, self.target)}"}
         if ranked := hierarchy(self.source, self.relation, self.target):
             mine.add(f"hierarchy:{ranked}")
         if self.relation == "exposes":
             mine.add(f"{EXPOSED}:{self.target}")
+            mine.update(self._served())
         return tuple(sorted({*super().tags(), *mine}))
+
+    def _served(self) -> Iterator[str]:
+        kind, _, server = self.source.partition(":")
+        target, _, name = self.target.partition(":")
+        owner, slash, own = name.partition("/")
+        if kind == "mcp_server" and slash and own and owner != server:
+            yield f"{SERVES}:{target}:{server}/{own}"
 
 
 class RelationDeclared(_RelationEvent, frozen=True, kw_only=True):
