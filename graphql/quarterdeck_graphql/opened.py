@@ -20,15 +20,16 @@ from quarterdeck_graphql.at import At
 from quarterdeck_graphql.context import Context
 from quarterdeck_graphql.estate import MAX_PATHS, Relation, moment_of, plain
 from quarterdeck_graphql.events import TimelineEntry, show_entries
+from quarterdeck_graphql.joining import Asked, Ends, joined, names_of
 from quarterdeck_graphql.limits import PART
 from quarterdeck_graphql.moments import Moment
-from quarterdeck_graphql.opening import Histories, phrase, told, was
+from quarterdeck_graphql.opening import Histories, phrase, recorded_as, told, was
 from quarterdeck_graphql.record import Record
 from quarterdeck_graphql.spans import two_records
 from quarterdeck_ledger.entry import Entry
 from quarterdeck_readmodels import estate as rows
 from quarterdeck_readmodels.bitemporal import holds
-from quarterdeck_readmodels.naming import Names, named
+from quarterdeck_readmodels.naming import Names
 from quarterdeck_readmodels.reached import between
 from quarterdeck_readmodels.reaching import Controls, Part, check_hops, controls_of, is_live
 from quarterdeck_readmodels.reader import Record as Rows
@@ -104,8 +105,8 @@ class _Then(msgspec.Struct, frozen=True):
 
     rows: Mapping[str, Any]
     fresh: Closed
-    joined: Mapping[Edge, str]
-    """Relations that held then and are part of a way only since one of their ends was merged, and that end."""
+    joined: Mapping[Edge, tuple[str, ...]]
+    """Relations that held then and are part of a way only since something was merged, and what."""
     controls: Controls
 
 
@@ -134,6 +135,9 @@ class _Finder:
         if item not in self._told:
             if isinstance(item, Edge):
                 name = self._now.relation(item).id
+                if item in self._then.joined:
+                    self._told[item] = await self._join(item)
+                    return self._told[item]
                 entry = await self._histories.relation(name, holds_now=True)
                 subject, words = f"relation:{name}", phrase(name)
             else:
@@ -141,10 +145,6 @@ class _Finder:
                 entry = await self._histories.asset(name, live_now=True)
                 subject = f"asset:{name}"
             before = was(self._then.rows.get(name))
-            if isinstance(item, Edge) and item in self._then.joined:
-                merged = self._then.joined[item]
-                entry = await self._histories.merge(merged)
-                words, before = f"{phrase(named(self._now.relation(item)))}, recorded of {merged}", "was not part of it"
             self._told[item] = OpeningChange(
                 subject=strawberry.ID(subject),
                 sentence=f"{words}: {before}; {told(entry)}",
@@ -152,6 +152,18 @@ class _Finder:
                 events=await self._events(entry),
             )
         return self._told[item]
+
+    async def _join(self, item: Edge) -> OpeningChange:
+        """Return the change by which a relation that had held became part of a way: what was merged."""
+        row = self._now.relation(item)
+        words, before = recorded_as(row), "was not part of it"
+        merges = [(name, await self._histories.merge(name)) for name in self._then.joined[item]]
+        return OpeningChange(
+            subject=strawberry.ID(f"relation:{row.id}"),
+            sentence=f"{words}: {before}; {'; '.join(f'{name} was {told(entry)}' for name, entry in merges)}",
+            before=before,
+            events=await self._events(*(entry for _, entry in merges)),
+        )
 
     async def _lost_of(self, name: str) -> list[LostControl]:
         before = self._then.controls.pairs.get(name, frozenset())
@@ -172,8 +184,9 @@ class _Finder:
             )
         return self._lost[key]
 
-    async def _events(self, entry: Entry | None) -> list[TimelineEntry]:
-        return await show_entries(self._at.context, [] if entry is None else [entry])
+    async def _events(self, *entries: Entry | None) -> list[TimelineEntry]:
+        found = {entry.position: entry for entry in entries if entry is not None}
+        return await show_entries(self._at.context, [found[position] for position in sorted(found)])
 
 
 async def opened_between(
@@ -221,7 +234,7 @@ async def opened_between(
     passed = {start, *(edge.target for out in graph.out.values() for edge in out)}
     edges = [edge for out in graph.out.values() for edge in out]
     async with earlier.at.record() as record:
-        stood = await _then(record, part, passed, edges, then)
+        stood = await _then(record, part, (source, target), end, passed, edges, then)
     paths, more = await asyncio.to_thread(graph.paths, start, end, most=first, hops=hops)
     beyond = hops is not None and await asyncio.to_thread(graph.beyond, start, end, hops)
     best = await asyncio.to_thread(undo, graph, start, end, stood.fresh)
@@ -237,34 +250,27 @@ async def opened_between(
     return answer
 
 
-async def _then(record: Rows, part: Part, passed: set[str], edges: Iterable[Edge], moment: datetime) -> _Then:
-    """Return what was there of what is on ways now.
-
-    A relation that leads from or to something that was merged since was one of that then, and no part of the way.
-    """
+async def _then(
+    record: Rows,
+    part: Part,
+    asked: tuple[str, str],
+    end: str,
+    passed: set[str],
+    edges: Iterable[Edge],
+    moment: datetime,
+) -> _Then:
+    """Return what was there of what is on ways now. `asked` are both ends as they were asked for, `end` is what the
+    second one is called now."""
     recorded = {edge: part.relation(edge) for edge in edges}
     names = Names(partial(record.many, rows.Asset))
-    await names.see(passed)
-    await names.see(end for row in recorded.values() for end in row.id.split(" ")[::2])
-    relations = await record.many(rows.Relation, sorted({*map(named, recorded.values())} | {*_ids(recorded)}))
-    fresh: set[Edge] = set()
-    joined: dict[Edge, str] = {}
-    for edge, row in recorded.items():
-        held = [item for name in {named(row), row.id} if (item := relations.get(name)) and holds(item, moment)]
-        moved = {(here.source, here.target) for here in map(names.moved, held)}
-        if (edge.source, edge.target) not in moved:
-            fresh.add(edge)
-            if held:
-                source, _, target = row.id.split(" ")
-                joined[edge] = source if names.now(source) != edge.source else target
-    nodes = frozenset(name for name in passed if not is_live(names.known[name]))
-    controls = await controls_of(record, sorted(passed - nodes), moment)
+    await names.see({*passed, *asked, *(name for row in recorded.values() for name in row.id.split(" ")[::2])})
+    ends = Ends(Asked(part.start, names.now(asked[0])), Asked(end, names.now(asked[1])))
+    relations = await record.many(rows.Relation, names_of(recorded, ends))
+    held = {name: row for name, row in relations.items() if holds(row, moment)}
+    found = joined(recorded, held, names, ends, lambda name: is_live(names.known[name]))
+    controls = await controls_of(record, sorted(passed - found.nodes), moment)
     known = {name: item for name, item in names.known.items() if item is not None}
-    return _Then({**known, **relations}, Closed(nodes=nodes, edges=frozenset(fresh)), joined, controls)
-
-
-def _ids(recorded: Mapping[Edge, rows.Relation]) -> Iterable[str]:
-    return (row.id for row in recorded.values())
+    return _Then({**known, **relations}, Closed(nodes=found.nodes, edges=found.edges), found.merged, controls)
 
 
 def _items(best: Cut) -> list[str | Edge]:

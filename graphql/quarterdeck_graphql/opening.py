@@ -16,6 +16,7 @@ from quarterdeck_graphql.at import At
 from quarterdeck_ledger.entry import Entry
 from quarterdeck_readmodels.bitemporal import holds
 from quarterdeck_readmodels.estate import Asset, Relation, stamp
+from quarterdeck_readmodels.naming import named
 from quarterdeck_readmodels.reaching import is_live
 from quarterdeck_readmodels.reader import Record
 
@@ -117,6 +118,14 @@ def phrase(name: str) -> str:
     """Return a relation's id as it reads: `agent:a calls tool:b`."""
     source, relation, target = name.split(" ")
     return f"{source} {RELATION_TYPES[relation].phrase} {target}"
+
+
+def recorded_as(row: Relation) -> str:
+    """Return a relation as it reads by what its ends are called now, and the names that it was recorded of, if these
+    are others."""
+    now = (row.source, row.target)
+    others = [name for name in row.id.split(" ")[::2] if name not in now]
+    return phrase(named(row)) + (f", recorded of {' and '.join(others)}" if others else "")
 
 
 def was(row: Asset | Relation | None) -> str:
