@@ -1,13 +1,14 @@
 """I13: nothing is permitted, and no grant used, of what is in quarantine or retired.
 
 Told anew from the events, naively: what was shut, under which names it could be asked for, from where to where in the
-log; and then every decision that named it there. Decisions name their subject and resource in clear; what stands in
-their sealed requests is not looked at.
+log; and then every decision that named it there, be it by what an importer had to rename. Decisions name their subject
+and resource in clear; what stands in their sealed requests is not looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from itertools import product
 from typing import Final
 
 import msgspec
@@ -17,6 +18,7 @@ from quarterdeck_domain.approvals.events import GrantRedeemed
 from quarterdeck_domain.catalogue import REGISTRY
 from quarterdeck_domain.errors import QuarterdeckError
 from quarterdeck_domain.estate import events as estate
+from quarterdeck_domain.estate.naming import names_for
 from quarterdeck_domain.events import Event
 from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_domain.slices import boundary
@@ -28,6 +30,7 @@ INVARIANT: Final = "I13"
 _PAGE: Final = 1_000
 _AS: Final = ("agent", "service", "user")
 """The types that a principal is asked about as."""
+_SERVED: Final = ("tool", "prompt", "dataset")
 _SHUTS: Final = boundary(
     ((estate.AssetQuarantined, estate.AssetReleased, estate.AssetRetired, estate.AssetsMerged), ())
 )
@@ -37,7 +40,7 @@ class Span(msgspec.Struct, frozen=True):
     """A stretch of the log, `after < position < before`, in which nothing of a name may be permitted."""
 
     name: str
-    """`type:id`, as a decision names it."""
+    """`type:id`, as a decision may name it."""
     after: int
     before: int | None
     why: str
@@ -53,31 +56,41 @@ async def check_estate(store: Store, tenant: str) -> AsyncIterator[Violation]:
     by_name: dict[str, list[Span]] = {}
     for span in spans:
         by_name.setdefault(span.name, []).append(span)
-        query = boundary(
-            ((DecisionRecorded,), (f"resource:{span.name}",)), ((DecisionRecorded,), (f"subject:{span.name}",))
-        )
-        async for position, decision in _events(store, tenant, query, span.after, span.before):
-            if isinstance(decision, DecisionRecorded) and decision.outcome != "deny":
-                what = f"{decision.outcome} for {span.name}, and {span.why}"
-                yield Violation(invariant=INVARIANT, tenant=tenant, what=what, position=position)
     if not spans:
         return
     first = min(span.after for span in spans)
+    # What a name was made of cannot be asked for by tags: every decision since is looked at, once.
+    async for position, decision in _events(store, tenant, boundary(((DecisionRecorded,), ())), first, None):
+        if isinstance(decision, DecisionRecorded) and decision.outcome != "deny":
+            for span in _barring(decision, by_name, position):
+                what = f"{decision.outcome} for {span.name}, and {span.why}"
+                yield Violation(invariant=INVARIANT, tenant=tenant, what=what, position=position)
     async for position, used in _events(store, tenant, boundary(((GrantRedeemed,), ())), first, None):
         if not isinstance(used, GrantRedeemed):
             continue
         query = boundary(((DecisionRecorded,), (f"decision:{used.decision_id}",)))
         async for _, decision in _events(store, tenant, query, 0, None):
-            named = (decision.resource, decision.subject) if isinstance(decision, DecisionRecorded) else ()
-            for span in (span for name in named for span in by_name.get(name, ()) if span.holds(position)):
+            for span in _barring(decision, by_name, position) if isinstance(decision, DecisionRecorded) else ():
                 what = f"a grant for {span.name} was used, and {span.why}"
                 yield Violation(invariant=INVARIANT, tenant=tenant, what=what, position=position)
+
+
+def _barring(decision: DecisionRecorded, by_name: Mapping[str, list[Span]], position: int) -> Iterator[Span]:
+    """Yield what should have barred a decision at a position, or the use of its grant there."""
+    names: dict[str, None] = {}
+    for named in (decision.resource, decision.subject):
+        kind, _, called = named.partition(":")
+        kind = kind.lower().replace("-", "_")
+        names |= dict.fromkeys((named, *(f"{kind}:{name}" for name in names_for(kind, called))))
+    return (span for name in names for span in by_name.get(name, ()) if span.holds(position))
 
 
 async def _spans(store: Store, tenant: str) -> AsyncIterator[Span]:
     shut: list[tuple[str, int, int | None, str]] = []
     open_: dict[str, tuple[int, str]] = {}
     names: dict[str, dict[str, int]] = {}
+    one: dict[str, dict[str, int]] = {}
+    """By server: what else it is called, since when."""
 
     def end(asset: str, position: int) -> None:
         if asset in open_:
@@ -97,6 +110,11 @@ async def _spans(store: Store, tenant: str) -> AsyncIterator[Span]:
                 end(merged, position)
                 older = names.pop(merged, {}) | {merged: position}
                 names.setdefault(survivor, {}).update((name, position) for name in older)
+                if survivor.startswith("mcp_server:"):
+                    ours, theirs = (survivor, *one.get(survivor, ())), (merged, *one.get(merged, ()))
+                    for mine, other in product(ours, theirs):
+                        one.setdefault(mine, {}).setdefault(other, position)
+                        one.setdefault(other, {}).setdefault(mine, position)
             case _:
                 pass
     shut += [(asset, after, None, how) for asset, (after, how) in open_.items()]
@@ -105,11 +123,24 @@ async def _spans(store: Store, tenant: str) -> AsyncIterator[Span]:
         for name, since in ({asset: 0} | names.get(asset, {})).items():
             if before is None or since < before:
                 yield Span(name, max(after, since), before, why)
+                if how == "in quarantine":
+                    for other, so in _within(name, one):
+                        if before is None or so < before:
+                            yield Span(other, max(after, since, so), before, why)
         if how == "in quarantine":
             async for name, since, until in _through(store, tenant, asset):
                 if (until is None or until > after) and (before is None or since < before):
                     ends = [item for item in (until, before) if item is not None]
                     yield Span(name, max(after, since), min(ends, default=None), why)
+
+
+def _within(asset: str, one: Mapping[str, Mapping[str, int]]) -> Iterator[tuple[str, int]]:
+    """Yield what a thing is called after the other names of its server, and since when."""
+    kind, _, called = asset.partition(":")
+    server, slash, own = called.partition("/")
+    if kind in _SERVED and slash:
+        for other, since in one.get(f"mcp_server:{server}", {}).items():
+            yield f"{kind}:{other.partition(':')[2]}/{own}", since
 
 
 async def _through(store: Store, tenant: str, asset: str) -> AsyncIterator[tuple[str, int, int | None]]:

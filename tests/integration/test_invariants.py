@@ -26,6 +26,7 @@ from quarterdeck_domain.approvals import events as approvals
 from quarterdeck_domain.approvals.events import GrantRedeemed
 from quarterdeck_domain.approvals.slices import ReportEffect
 from quarterdeck_domain.estate import events as estate
+from quarterdeck_domain.estate.naming import name_of
 from quarterdeck_domain.events import Actor, Event, NewEvent
 from quarterdeck_embedded import EmbeddedPostgres
 from quarterdeck_ledger.checkpoints import Checkpointer, PostgresCheckpoints, held_path
@@ -465,7 +466,41 @@ async def test_a_permit_for_what_was_shut_is_found_out(
     migrated_database: Callable[[], str], before: list[Event], said: str | None
 ) -> None:
     """Whatever let it through, and so is the use of a grant; what was not shut just then is no violation."""
-    permit = decided("permit", subject=f"agent:{BOT}", resource=TOOL)
+    await found_out(migrated_database(), before, TOOL, said)
+
+
+MERGED = [estate.AssetsMerged(survivor=survivor, merged=merged) for survivor, merged in (
+    ("mcp_server:payments", SERVER), ("mcp_server:money", "mcp_server:payments"))]  # fmt: skip
+
+
+def shut_as(called: str) -> list[Event]:
+    """Return the quarantine of a tool that an importer had to rename."""
+    return [estate.AssetQuarantined(asset=f"tool:{name_of(called)}", reason="new", previous_lifecycle="live")]
+
+
+@pytest.mark.parametrize(
+    ("before", "resource", "said"),
+    [
+        (shut_as("crm/検索"), "tool:crm/検索", "is in quarantine since 1"),
+        (shut_as("crm/send mail"), "Tool:crm/send mail", "tool:crm/send-mail is in quarantine since 1"),
+        (shut_as("crm/検索"), "tool:crm/索検", None),
+        ([SHUT, *MERGED], "tool:payments/refund", "tool:crm/refund is in quarantine since 1"),
+        ([*MERGED, SHUT], "tool:money/refund", "tool:crm/refund is in quarantine since 3"),
+        ([*MERGED, *shut_as("money/refund")], TOOL, "tool:money/refund is in quarantine since 3"),
+        ([SHUT, *MERGED], "tool:other/refund", None),
+        ([*MERGED, SHUT, estate.AssetReleased(asset=TOOL, lifecycle="live", reason="ok")], "tool:money/refund", None),
+    ],
+)
+async def test_a_permit_by_another_name_is_found_out(
+    migrated_database: Callable[[], str], before: list[Event], resource: str, said: str | None
+) -> None:
+    """What importers renamed is known by what it is called, and a merged server's tools by all of its names."""
+    await found_out(migrated_database(), before, resource, said)
+
+
+async def found_out(url: str, before: list[Event], resource: str, said: str | None) -> None:
+    """Permit something, use a grant for it, and look whether that is a violation."""
+    permit = decided("permit", subject=f"agent:{BOT}", resource=resource)
     redeemed = GrantRedeemed(
         grant_id=GRANT,
         approval_id=APPROVAL,
@@ -475,7 +510,7 @@ async def test_a_permit_for_what_was_shut_is_found_out(
         action_digest=ACTION,
         decision_id=permit.decision_id,
     )
-    async with PostgresStore.open(migrated_database(), size=2) as store:
+    async with PostgresStore.open(url, size=2) as store:
         ledger = EventLedger(store, MemoryKeyStore())
         for payload in (*before, permit, redeemed):
             await ledger.append("acme", [NewEvent(id=uuid.uuid4(), payload=payload, actor=ACTOR)])
