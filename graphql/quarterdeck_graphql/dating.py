@@ -9,6 +9,7 @@ from typing import Any
 import strawberry
 from strawberry.scalars import JSON
 
+from quarterdeck_domain.estate.periods import joined
 from quarterdeck_graphql.scalars import Position
 
 
@@ -27,12 +28,8 @@ class DatedFacts:
 
 
 def periods(intervals: Iterable[tuple[Any, ...]]) -> list[Period]:
-    """Return a relation's intervals, without what ended before it began."""
-    return [
-        Period(from_=datetime.fromisoformat(item[0]), to=_moment(item[1]))
-        for item in intervals
-        if item[1] is None or item[0] < item[1]
-    ]
+    """Return when a relation is declared to hold, by its intervals."""
+    return [Period(from_=datetime.fromisoformat(begins), to=_moment(ends)) for begins, ends in joined(intervals)]
 
 
 def dated_facts(dated: Iterable[Mapping[str, Any]]) -> list[DatedFacts]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from quarterdeck_domain.estate.periods import joined
 from quarterdeck_domain.estate.relations import RELATION_TYPES
 from quarterdeck_readmodels.estate import DATED
 
@@ -91,15 +92,14 @@ def _relation(object_id: str, fields: Mapping[str, Field], added: bool, after: A
     source, relation, target = object_id.split(" ")
     reads = f"{source} {RELATION_TYPES[relation].phrase} {target}"
     declared, observed = fields.get("declared", (None, None)), fields.get("observed", (None, None))
+    held = [] if after is None else joined(after.intervals)
     now = f"{source} now {RELATION_TYPES[relation].phrase} {target}"
     if declared[1] or (added and after.declared):
-        begins = [item[0] for item in after.intervals if item[1] is None or item[0] < item[1]]
-        since = f", which takes effect at {begins[-1]}" if after.timed == DATED and begins else ""
+        since = f", which takes effect at {held[-1][0]}" if after.timed == DATED and held else ""
         return f"{now} (declared by {_shown(after.said_by)}){since}"
     if declared[0]:
-        ends = [item[1] for item in after.intervals if item[1] is not None]
-        if after.timed == DATED and ends and not after.observed:
-            return f"{reads} no more, since {max(ends)}"
+        if after.timed == DATED and held and held[-1][1] and not after.observed:
+            return f"{reads} no more, since {held[-1][1]}"
         return f"{reads} no more: that was withdrawn" + (", and it was seen" if after.observed else "")
     if observed[1] or (added and after.observed):
         return f"it was seen that {reads}" + ("" if after.declared else ", and nobody declares it")

@@ -1,8 +1,7 @@
-"""The estate as the record shows it: objects, relations, reach, and what would close it."""
+"""The estate as the record shows it: objects, relations, and reach; `ways` is how, and what would close it."""
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,10 +12,8 @@ import strawberry
 from strawberry.scalars import JSON
 
 from quarterdeck_domain.errors import InvalidInput
-from quarterdeck_domain.estate.cuts import least
 from quarterdeck_domain.estate.kinds import KINDS
-from quarterdeck_domain.estate.reach import Edge
-from quarterdeck_domain.estate.relations import CONTROL, RELATION_TYPES
+from quarterdeck_domain.estate.relations import RELATION_TYPES
 from quarterdeck_graphql.at import At, Shown
 from quarterdeck_graphql.cursors import Cursors
 from quarterdeck_graphql.dating import DatedFacts, Period, dated_facts, periods
@@ -26,8 +23,7 @@ from quarterdeck_graphql.limits import PART
 from quarterdeck_graphql.node import Node, PageInfo, check_first
 from quarterdeck_readmodels import estate as rows
 from quarterdeck_readmodels.bitemporal import holds
-from quarterdeck_readmodels.reached import between, reached
-from quarterdeck_readmodels.reaching import Part, check_hops
+from quarterdeck_readmodels.reached import reached
 
 MAX_RELATIONS: Final = 1_000
 MAX_PATHS: Final = 50
@@ -151,8 +147,7 @@ class Relation(Shown, Node):
     last_seen: datetime | None = strawberry.field(description="When it was last seen.")
     confidence: Confidence = strawberry.field(description="How it came to be known.")
     periods: list[Period] = strawberry.field(
-        metadata=PART,
-        description="When it is declared to hold, as far as known, by beginning. One may lie within another.",
+        metadata=PART, description="When it is declared to hold, as far as known, by beginning."
     )
 
     @classmethod
@@ -225,64 +220,6 @@ class Reach:
         metadata=PART, description="The nearest of them, or of those after `after`, nearest first, then by id."
     )
     page_info: PageInfo = strawberry.field(description="Where these stand among all of them.")
-
-
-@strawberry.type(description="A control that a path passes.")
-class PathControl:
-    on: strawberry.ID = strawberry.field(description="The object of the path that it controls.")
-    relation: str = strawberry.field(description="How: `governed_by`, `gated_by`, …")
-    control: Asset = strawberry.field(description="The control.")
-
-
-@strawberry.type(description="One way from an object to another.")
-class Path:
-    relations: list[Relation] = strawberry.field(metadata=PART, description="Its relations, in order.")
-    controls: list[PathControl] = strawberry.field(metadata=PART, description="What must hold on it.")
-    declared: bool = strawberry.field(description="Whether each of its relations is declared.")
-
-
-@strawberry.type(description="Something that could be done to close ways.")
-class CutStep:
-    action: str = strawberry.field(description="`enforce` a control, `revoke`, `quarantine` or `withdraw`.")
-    subject: str = strawberry.field(description="The control, grant or object, or the relation as it reads.")
-    closes: list[strawberry.ID] = strawberry.field(metadata=PART, description="What nothing would pass through.")
-
-
-@strawberry.enum(description="What was considered to close ways.")
-class CutOver(Enum):
-    EVERYTHING = strawberry.enum_value(
-        "everything",
-        description="Everything: at most 20 possible steps, or more as controls and grants alone leave a way open.",
-    )
-    CONTROLS = strawberry.enum_value(
-        "controls",
-        description="Controls that can refuse and grants alone, as these can close every way and there are more than "
-        "20 possible steps with quarantines and withdrawals.",
-    )
-
-
-@strawberry.type(description="The least that would close every way, of any length.")
-class Cut:
-    steps: list[CutStep] = strawberry.field(metadata=PART, description="All of these together.")
-    exact: bool = strawberry.field(
-        description="Of what was considered (`over`), no smaller set closes every way; otherwise none of these can be "
-        "left out. It holds of all ways there are, also longer ones than `hops`."
-    )
-    over: CutOver = strawberry.field(
-        description="What was considered. A smallest set of controls may be larger than one in which an object that "
-        "much passes through is put into quarantine."
-    )
-    considered: int = strawberry.field(description="How many possible steps were considered.")
-
-
-@strawberry.type(description="The ways from an object to another.")
-class Ways:
-    paths: list[Path] = strawberry.field(metadata=PART, description="The shortest of them, of at most `hops` steps.")
-    more: bool = strawberry.field(description="Whether there are, or may be, others of at most `hops` steps.")
-    beyond: bool = strawberry.field(
-        description="Whether there are, or may be, ways of more than `hops` steps: none of these is shown."
-    )
-    cut: Cut | None = strawberry.field(description="What would close them all; null where there are none.")
 
 
 @strawberry.input(description="Which objects. A list is any of its values.")
@@ -378,60 +315,4 @@ def part_info(places: Sequence[tuple[Any, ...]], cursors: Cursors, *, more: bool
         has_previous_page=after is not None,
         start_cursor=cursors.make(*places[0]) if places else None,
         end_cursor=cursors.make(*places[-1]) if places else None,
-    )
-
-
-async def ways_between(at: At, start: str, end: str, hops: int | None, first: int) -> Ways:
-    """Return the ways from an object to another, the controls on each, and what would close them all. `hops` bounds
-    what is shown; what would close them closes the longer ones, too.
-
-    Raises:
-        NotFound: there is no such object.
-        InvalidInput: too many steps or paths, or too much is concerned.
-    """
-    at.context.require_all("reach")
-    if not 1 <= first <= MAX_PATHS:
-        raise InvalidInput(f"1 to {MAX_PATHS} paths are shown, not {first}", field="first", limit=MAX_PATHS)
-    check_hops(hops)
-    moment = await moment_of(at)
-    async with at.record() as record:
-        between_ = await between(record, plain(start), plain(end), moment)
-    if between_ is None:
-        return Ways(paths=[], more=False, beyond=False, cut=None)
-    part, target = between_
-    graph, source = part.graph, part.start
-    # Of the largest maps, this takes a second: others are answered meanwhile.
-    found, more = await asyncio.to_thread(graph.paths, source, target, most=first, hops=hops)
-    beyond = hops is not None and await asyncio.to_thread(graph.beyond, source, target, hops)
-    best = await asyncio.to_thread(least, graph, source, target)
-    steps = [
-        CutStep(
-            action=item.action,
-            subject=item.name,
-            closes=[strawberry.ID(f"asset:{name}") for name in sorted(item.nodes)],
-        )
-        for item in best.candidates
-    ]
-    return Ways(
-        paths=[path_of(at, part, path) for path in found],
-        more=more,
-        beyond=beyond,
-        cut=Cut(steps=steps, exact=best.exact, over=CutOver(best.over), considered=best.considered),
-    )
-
-
-def path_of(at: At, part: Part, path: tuple[Edge, ...]) -> Path:
-    """Return a path with the controls of everything that it passes."""
-    relations = [part.relation(edge) for edge in path]
-    passed = [path[0].source, *(edge.target for edge in path)]
-    controls = [
-        PathControl(on=strawberry.ID(f"asset:{name}"), relation=relation, control=Asset.of(part.assets[control], at))
-        for name in passed
-        for relation, control in sorted(part.graph.controls.get(name, ()))
-        if relation in CONTROL
-    ]
-    return Path(
-        relations=[Relation.of(row, at) for row in relations],
-        controls=controls,
-        declared=all(row.declared for row in relations),
     )

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from quarterdeck_domain.estate.periods import joined
 from quarterdeck_readmodels.estate import MARKS
 from quarterdeck_readmodels.reader import Reader
 from quarterdeck_readmodels.tables import Row, columns
@@ -103,10 +104,8 @@ def told(row: Row) -> dict[str, Any]:
 
 
 def _periods(intervals: Iterable[Sequence[Any]] | None) -> list[dict[str, Any]] | None:
-    """Return when a relation was declared to hold. What ended before it began never held."""
-    if intervals is None:
-        return None
-    return [{"from": item[0], "to": item[1]} for item in intervals if item[1] is None or item[0] < item[1]]
+    """Return when a relation was declared to hold, without the gaps that are none."""
+    return None if intervals is None else [{"from": begins, "to": ends} for begins, ends in joined(intervals)]
 
 
 def _id(item: Changed) -> str:

@@ -6,11 +6,12 @@ Serves S0-20, S0-43.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quarterdeck_domain.estate.periods import MAX_PERIODS, Period, declare, telling, withdraw
+from quarterdeck_domain.estate.periods import MAX_PERIODS, Period, declare, joined, telling, withdraw
 
 DAYS = 12
 spans = st.tuples(st.integers(0, DAYS), st.none() | st.integers(1, DAYS))
@@ -58,6 +59,17 @@ def test_each_day_is_told_of_by_what_took_effect_last(history: list[tuple[int, i
     for moment in range(-1, 2 * DAYS + 2):
         told = telling(periods, day(moment))
         assert (told and told.said) == naive(history, moment), moment
+
+
+@given(words)
+def test_joined_they_cover_the_same_days(history: list[tuple[int, int | None] | int]) -> None:
+    """And none touches another."""
+    periods = said(history)
+    spans = joined(periods)
+    for moment in range(-1, 2 * DAYS + 2):
+        covering = [span for span in spans if Period(*span).covers(day(moment))]
+        assert len(covering) == (telling(periods, day(moment)) is not None)
+    assert all(first[1] is not None and first[1] < second[0] for first, second in pairwise(spans))
 
 
 @given(words)

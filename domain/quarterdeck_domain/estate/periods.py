@@ -8,7 +8,7 @@ on as long as the rest of one, that rest is left out. So what is said again and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 
@@ -71,6 +71,20 @@ def withdraw(periods: Sequence[Period[Moment]], moment: Moment) -> list[Period[M
 def telling(periods: Sequence[Period[Moment]], moment: Moment) -> Period[Moment] | None:
     """Return the period that tells of a moment; None if nothing is declared to hold then."""
     return next((item for item in reversed(periods) if item.covers(moment)), None)
+
+
+def joined(periods: Iterable[Sequence[Any]]) -> list[tuple[Any, Any]]:
+    """Return from when until when something is declared to hold without a gap, by periods in order of their beginning.
+    What ended before it began never held."""
+    found: list[tuple[Any, Any]] = []
+    for begins, ends, *_ in periods:
+        if ends is not None and ends <= begins:
+            continue
+        if not found or (found[-1][1] is not None and found[-1][1] < begins):
+            found.append((begins, ends))
+        elif found[-1][1] is not None:
+            found[-1] = (found[-1][0], None if ends is None else max(found[-1][1], ends))
+    return found
 
 
 def _add(later: list[Period[Moment]], period: Period[Moment]) -> None:
