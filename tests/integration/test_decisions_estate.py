@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from access_world import OURS, assert_problem, submission
 from graphql_world import GraphWorld, graph_world
+from mcp.server.mcpserver import MCPServer
 from mcp_world import crm, serving
 
 from quarterdeck_api.arap.errors import URN
@@ -22,6 +23,7 @@ from quarterdeck_api.estate.apply import Done, apply
 from quarterdeck_connectors.mcp_server import import_mcp_server
 from quarterdeck_domain.approvals.slices_grant import RedeemGrant
 from quarterdeck_domain.estate.events import AssetQuarantined
+from quarterdeck_domain.estate.naming import name_of
 from quarterdeck_domain.events import Actor, NewEvent
 from quarterdeck_ledger.interface import Executed
 
@@ -47,11 +49,16 @@ async def here(migrated_database: Callable[[], str], tmp_path: Path) -> AsyncIte
 
 async def imported(here: GraphWorld, description: str = "Pay money back to a customer.") -> Done:
     """Import a real server that describes its tool so; what is not as pinned goes into quarantine."""
+    return await imported_from(here, "crm", crm(description))
+
+
+async def imported_from(here: GraphWorld, name: str, server: MCPServer) -> Done:
+    """Import a real server."""
     world = here.world
     actor = Actor(principal=world.id("admin"), kind="human")
     caller = Caller(tenant=world.tenant, actor=actor, roles=frozenset({"administrator"}))
-    async with serving(crm(description)) as url:
-        found = await import_mcp_server(url, "crm", internal=True, on_drift="quarantine")
+    async with serving(server) as url:
+        found = await import_mcp_server(url, name, internal=True, on_drift="quarantine")
     await here.project()
     done = await apply(world.services, caller, found.declaration, key=None, agreed=None, progress=lambda *_: None)
     await here.project()
@@ -136,6 +143,77 @@ async def test_what_is_called_on_a_server_is_that_servers_tool(here: GraphWorld)
         assert (answer["decision"], answer["context"].get("barred")) == (False, BARRED), said
     spared = here.world.intent(action="call", resource=server) | {"context": {"tool": "lookup"}}
     assert (await here.world.evaluate(spared)).json()["decision"] is True
+
+
+async def explained(here: GraphWorld) -> dict[str, Any]:
+    """Return why the latest decision was what it was, having checked that it was whole and can be made again."""
+    told = await here.ask("{ now { decisions(first: 1) { edges { node { id } } } } }")
+    why: dict[str, Any] = (await here.ask(WHY, {"id": told["now"]["decisions"]["edges"][0]["node"]["id"]}))["explain"]
+    assert why["redecided"]["same"] is True
+    assert all(why["slice"]["checked"].values()), why
+    return why
+
+
+def mailing() -> MCPServer:
+    """Return a server whose tools are called so that no name of ours can say it."""
+    server = MCPServer("mail")
+
+    def tool() -> str:
+        raise AssertionError("an importer calls no tool")
+
+    for name in ("検索", "send mail"):
+        server.add_tool(tool, name=name, description="Does something.")
+    return server
+
+
+@pytest.mark.parametrize("tool", ["検索", "send mail"])
+async def test_a_tool_that_an_importer_renamed_is_denied_by_what_its_server_calls_it(
+    here: GraphWorld, tool: str
+) -> None:
+    """A hostile server chooses the names of its tools; asked for as it says them, what is in quarantine is denied."""
+    await imported_from(here, "mail", mailing())
+    shown = await here.ask('{ now { assets(first: 9, filter: {kind: "tool"}) { edges { node { name title } } } } }')
+    titles = {edge["node"]["name"]: edge["node"]["title"] for edge in shown["now"]["assets"]["edges"]}
+    named = name_of(f"mail/{tool}")
+    assert titles[named] == tool
+    asset = f"tool:{named}"
+    calls = [
+        here.world.intent(action="call", resource={"type": "order", "id": "1"}) | {"context": said}
+        for said in ({"tool": f"mail/{tool}"}, {"tool": tool, "mcp_server": "mail"})
+    ]
+    calls.append(here.world.intent(action="call", resource={"type": "tool", "id": f"mail/{tool}"}))
+    for call in calls:
+        assert (await here.world.evaluate(call)).json()["decision"] is True
+    await command(here, "quarantine_asset", asset=asset, reason="nobody has reviewed it")
+    for call in calls:
+        answer = (await here.world.evaluate(call)).json()
+        assert (answer["decision"], answer["context"]["reason"]) == (False, "quarantined")
+        assert answer["context"]["barred"] == [{"asset": asset, "lifecycle": "quarantined", "named": asset}]
+        await here.project()
+        why = await explained(here)
+        assert "asset.quarantined" in [event["type"] for event in why["slice"]["events"]]
+
+
+async def test_the_tools_of_a_merged_server_are_denied_by_its_survivors_name(here: GraphWorld) -> None:
+    """A name that was merged away means the survivor, and the survivor's name the tools of both."""
+    await imported(here)
+    await command(here, "register_asset", asset="mcp_server:payments", facts={})
+    call = here.world.intent(action="call", resource={"type": "order", "id": "1"})
+    calls = [call | {"context": {"mcp_server": server, "tool": "refund"}} for server in ("payments", "crm")]
+    calls.append(here.world.intent(action="call", resource={"type": "tool", "id": "payments/refund"}))
+    await command(here, "merge_assets", survivor="mcp_server:payments", merged="mcp_server:crm", reason="they are one")
+    await command(here, "quarantine_asset", asset="tool:crm/refund", reason="it is looked at")
+    for call in calls:
+        answer = (await here.world.evaluate(call)).json()
+        assert (answer["decision"], answer["context"]["barred"][0]["asset"]) == (False, "tool:crm/refund")
+        await here.project()
+        why = await explained(here)
+        assert "asset.quarantined" in [event["type"] for event in why["slice"]["events"]]
+    await command(here, "release_asset", asset="tool:crm/refund", reason="reviewed")
+    for call in calls:
+        assert (await here.world.evaluate(call)).json()["decision"] is True
+        await here.project()
+        await explained(here)
 
 
 async def test_a_quarantined_server_takes_its_tools_with_it_and_an_agent_whatever_it_asks(here: GraphWorld) -> None:
