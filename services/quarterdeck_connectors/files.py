@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import stat
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -35,9 +36,17 @@ def read_estate(data: bytes, name: str = "the estate file") -> Declaration:
     return read_declaration(read_document(data, name, bounds=Bounds(size=MAX_ESTATE_BYTES)))
 
 
-def read_document(data: bytes, name: str = "the file", *, form: Form | None = None, bounds: Bounds = BOUNDS) -> Any:
+def read_document(
+    data: bytes,
+    name: str = "the file",
+    *,
+    form: Form | None = None,
+    bounds: Bounds = BOUNDS,
+    as_written: Collection[str] = (),
+) -> Any:
     """Return the value that a file holds. Without `form`, a name that ends in `.json` is JSON; anything else is YAML,
     of which JSON is a part: what is JSON from its first character on is read as JSON, because that is quicker.
+    `as_written` is for YAML: see `read_yaml`.
 
     Raises:
         UnreadableSource: as `read_estate`.
@@ -52,7 +61,7 @@ def read_document(data: bytes, name: str = "the file", *, form: Form | None = No
         if form is None and text.lstrip(" \t\r\n")[:1] in ("{", "["):
             with contextlib.suppress(json.JSONDecodeError):
                 return read_json(text, shown, bounds)
-        return read_yaml(text, shown, bounds)
+        return read_yaml(text, shown, bounds, as_written)
     except json.JSONDecodeError as error:
         refuse(shown, error.lineno - 1, error.colno - 1, f"this is not JSON: {error.msg}")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final, NoReturn
 
 import yaml
@@ -29,22 +29,26 @@ _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?
 _NO_NUMBER: Final = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _TAG: Final = "tag:yaml.org,2002:"
 _MERGE: Final = "<<"
+_OUTERMOST: Final = 2
+"""How many are open while the outermost mapping is read: what holds it, too."""
 
 
-def read_yaml(text: str, name: str, bounds: Bounds) -> Any:
-    """Return the value that a YAML text is; None if there is nothing in it.
+def read_yaml(text: str, name: str, bounds: Bounds, as_written: Collection[str] = ()) -> Any:
+    """Return the value that a YAML text is; None if there is nothing in it. A number that the outermost mapping has
+    under one of the keys `as_written` is the text that it is written as: else `1.10` is no other than `1.1`.
 
     Raises:
         UnreadableSource: it is not YAML, or holds what such a file has no need of; says the line and column.
     """
-    return _Yaml(text, name, bounds).document()
+    return _Yaml(text, name, bounds, as_written).document()
 
 
 class _Yaml:
     """One YAML text, read event by event."""
 
-    def __init__(self, text: str, name: str, bounds: Bounds) -> None:
+    def __init__(self, text: str, name: str, bounds: Bounds, as_written: Collection[str]) -> None:
         self._text = text
+        self._as_written = as_written
         self._name = name
         self._bounds = bounds
         self._values = self._copied = 0
@@ -94,7 +98,8 @@ class _Yaml:
                 elif isinstance(event, yaml.AliasEvent):
                     opened.put(self._copy(event, len(stack)))
                 elif isinstance(event, yaml.ScalarEvent):
-                    opened.put(self._remember(event.anchor, self._scalar(event), 1))
+                    written = len(stack) == _OUTERMOST and opened.key in self._as_written
+                    opened.put(self._remember(event.anchor, self._scalar(event, written), 1))
                 elif isinstance(event, yaml.SequenceStartEvent | yaml.MappingStartEvent):
                     made = self._begin(event)
                     opened.put(made)
@@ -162,7 +167,7 @@ class _Yaml:
             self._refuse(event, f"the key {legible(key, limit=60)!r} is given twice")
         return key
 
-    def _scalar(self, event: Any) -> Any:
+    def _scalar(self, event: Any, as_written: bool) -> Any:
         said: str = event.value
         self._sound(event)
         if event.tag in ("!", _TAG + "str") or (event.tag is None and event.style):
@@ -173,6 +178,8 @@ class _Yaml:
             return None
         if _TRUE.fullmatch(said) or _FALSE.fullmatch(said):
             return said[0] in "tT"
+        if as_written:
+            return said
         try:
             if _INTEGER.fullmatch(said):
                 return integer_of(said)

@@ -31,7 +31,9 @@ MAX_FILE: Final = 2**20
 MAX_TOTAL: Final = 64 * 2**20
 MAX_LEVELS: Final = 16
 
-_TEXT: Final = frozenset((".md", ".markdown", ".txt", ".prompt", ".j2", ".jinja", ".jinja2", ".mustache", ".hbs"))
+_TEXT: Final = frozenset(
+    (".md", ".markdown", ".txt", ".prompt", ".prompty", ".j2", ".jinja", ".jinja2", ".mustache", ".hbs")
+)
 _YAML: Final = frozenset((".yaml", ".yml"))
 _CONTENT: Final = ("prompt", "template", "messages", "text", "content", "system")
 _VARIABLES: Final = ("variables", "input_variables", "inputs", "parameters")
@@ -231,7 +233,8 @@ def _version(file: File) -> _Version | None:
 
 
 def _mapping(text: str, what: str) -> Mapping[str, Any]:
-    said = read_document(text.encode(), what, form="yaml", bounds=Bounds(size=MAX_FILE, depth=16, values=20_000))
+    bounds = Bounds(size=MAX_FILE, depth=16, values=20_000)
+    said = read_document(text.encode(), what, form="yaml", bounds=bounds, as_written=("version",))
     if said is not None and not isinstance(said, dict):
         raise UnreadableSource(f"{what} is not a mapping")
     return said or {}

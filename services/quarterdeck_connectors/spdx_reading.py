@@ -62,7 +62,8 @@ _LICENCES: Final = ("hasDeclaredLicense", "hasConcludedLicense")
 
 
 class _Node(msgspec.Struct):
-    """Any node of the graph, as far as we read it. What refers to another may have it written out in its place."""
+    """Any node of the graph, as far as we read it. What refers to another may have it written out in its place, and a
+    list with one member may be written as that member."""
 
     type: str = ""
     id: str | None = msgspec.field(name="spdxId", default=None)
@@ -75,28 +76,28 @@ class _Node(msgspec.Struct):
     package_url: str | None = msgspec.field(name="software_packageUrl", default=None)
     purpose: str | None = msgspec.field(name="software_primaryPurpose", default=None)
     supplied_by: str | _Node | None = msgspec.field(name="suppliedBy", default=None)
-    originated_by: list[str | _Node] = msgspec.field(name="originatedBy", default_factory=list)
-    verified_using: list[str | _Node] = msgspec.field(name="verifiedUsing", default_factory=list)
+    originated_by: list[str | _Node] | str | _Node = msgspec.field(name="originatedBy", default_factory=list)
+    verified_using: list[str | _Node] | str | _Node = msgspec.field(name="verifiedUsing", default_factory=list)
     algorithm: str | None = None
     hash_value: str | None = msgspec.field(name="hashValue", default=None)
-    model_types: list[str] = msgspec.field(name="ai_typeOfModel", default_factory=list)
-    domains: list[str] = msgspec.field(name="ai_domain", default_factory=list)
+    model_types: list[str] | str = msgspec.field(name="ai_typeOfModel", default_factory=list)
+    domains: list[str] | str = msgspec.field(name="ai_domain", default_factory=list)
     application: str | None = msgspec.field(name="ai_informationAboutApplication", default=None)
     level: str | None = msgspec.field(name="dataset_confidentialityLevel", default=None)
     intended_use: str | None = msgspec.field(name="dataset_intendedUse", default=None)
     licence: str | None = msgspec.field(name="simplelicensing_licenseExpression", default=None)
     begin: str | _Node | None = msgspec.field(name="from", default=None)
-    to: list[str | _Node] = []
+    to: list[str | _Node] | str | _Node = []
     relationship: str | None = msgspec.field(name="relationshipType", default=None)
-    extension: list[str | _Node] = []
-    properties: list[str | _Node] = msgspec.field(name="extension_cdxProperty", default_factory=list)
+    extension: list[str | _Node] | str | _Node = []
+    properties: list[str | _Node] | str | _Node = msgspec.field(name="extension_cdxProperty", default_factory=list)
     property_name: str | None = msgspec.field(name="extension_cdxPropName", default=None)
     property_value: str | None = msgspec.field(name="extension_cdxPropValue", default=None)
 
 
 class _Document(msgspec.Struct):
     context: str | list[str] = msgspec.field(name="@context", default="")
-    graph: list[_Node] = msgspec.field(name="@graph", default_factory=list)
+    graph: list[_Node] | _Node = msgspec.field(name="@graph", default_factory=list)
     spdx2: str | None = msgspec.field(name="spdxVersion", default=None)
 
 
@@ -112,7 +113,7 @@ def read_spdx(data: bytes, source: str) -> Imported:
     contexts = [said.context] if isinstance(said.context, str) else said.context
     if not any(_CONTEXT.fullmatch(context) for context in contexts):
         raise UnreadableSource("this is not SPDX 3.0: `@context` is https://spdx.org/rdf/3.0.1/spdx-context.jsonld")
-    return _Reading(said.graph, source).imported()
+    return _Reading(_all(said.graph), source).imported()
 
 
 class _Reading:
@@ -134,7 +135,7 @@ class _Reading:
             if count > MAX_ELEMENTS:
                 raise UnreadableSource(f"this bill has more than {MAX_ELEMENTS} elements", limit=MAX_ELEMENTS)
             self._keep(node)
-            inside = (node.supplied_by, node.begin, *node.to, *node.originated_by)
+            inside = (node.supplied_by, node.begin, *_all(node.to), *_all(node.originated_by))
             waiting += [found for found in inside if found is not None]
 
     def _keep(self, node: _Node) -> None:
@@ -160,7 +161,7 @@ class _Reading:
         for kind in reversed(_LICENCES):
             for node in self.relationships:
                 if node.relationship == kind:
-                    said = [self._node(target) for target in node.to]
+                    said = [self._node(target) for target in _all(node.to)]
                     text = " AND ".join(part.licence for part in said if part is not None and part.licence)
                     if text:
                         found[_ref(node.begin)] = text
@@ -185,14 +186,14 @@ class _Reading:
     def _properties(self, node: _Node) -> list[tuple[str, str]]:
         entries = [
             self._node(entry)
-            for extension in node.extension
+            for extension in _all(node.extension)
             if (held := self._node(extension)) is not None
-            for entry in held.properties
+            for entry in _all(held.properties)
         ]
         return [(entry.property_name, entry.property_value or "") for entry in entries if entry and entry.property_name]
 
     def _foreign(self, node: _Node, licence: str) -> str | None:
-        parties = [self._node(party) for party in (node.supplied_by, *node.originated_by) if party is not None]
+        parties = [self._node(party) for party in (node.supplied_by, *_all(node.originated_by)) if party is not None]
         provider = next((party.name for party in parties if party is not None and party.name), None)
         found = Found(
             name=node.name or node.id or "",
@@ -205,8 +206,8 @@ class _Reading:
         if node.type == "ai_AIPackage" or node.purpose == "model":
             found.purpose = node.application or ""
             found.attributes |= {
-                "architecture": line(", ".join(node.model_types)),
-                "tasks": lines(node.domains),
+                "architecture": line(", ".join(_all(node.model_types))),
+                "tasks": lines(_all(node.domains)),
                 "origin": address(node.location),
             }
             return self.foreign.model(found)
@@ -218,7 +219,7 @@ class _Reading:
         return self.foreign.add("application", found) if node.purpose == "application" else None
 
     def _digest(self, node: _Node) -> str:
-        nodes = [self._node(found) for found in node.verified_using]
+        nodes = [self._node(found) for found in _all(node.verified_using)]
         known = {found.algorithm: found.hash_value for found in nodes if found is not None}
         for theirs, ours in _DIGESTS.items():
             value = known.get(theirs)
@@ -228,7 +229,7 @@ class _Reading:
 
     def _relate(self, node: _Node) -> None:
         begin, kind = _ref(node.begin), node.relationship
-        for end in map(_ref, node.to):
+        for end in map(_ref, _all(node.to)):
             if begin in self.foreign.own and end in self.foreign.own:
                 continue
             source, target = self.foreign.assets.get(begin), self.foreign.assets.get(end)
@@ -243,6 +244,10 @@ class _Reading:
 
     def _node(self, reference: str | _Node) -> _Node | None:
         return self.nodes.get(reference) if isinstance(reference, str) else reference
+
+
+def _all(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _ref(reference: str | _Node | None) -> str:

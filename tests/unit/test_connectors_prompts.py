@@ -104,6 +104,23 @@ def test_a_version_is_its_content(tree: Path) -> None:
     assert (drift.asset, drift.input) == ("prompt:support/refund", "prompt")
 
 
+def test_versions_are_what_is_written_and_are_ordered_by_their_parts(tmp_path: Path) -> None:
+    """1.10 comes after 1.9 and is no 1.1: what the prompt sends now is the newest version's text. Prompty files too."""
+    for version, suffix in (("1.9", "prompty"), ("1.10", "prompty"), ("1.2", "md")):
+        text = (
+            f"---\nname: refund\nversion: {version}\ndescription: |\n  {version}\n---\nSay {version} to {{{{who}}}}.\n"
+        )
+        (tmp_path / f"{version}.{suffix}").write_text(text)
+    (tmp_path / "plain.yaml").write_text("name: plain\nversion: 2.0\nprompt: Hello.\nmodel: {version: 3.10}\n")
+    found = read_prompts(tmp_path).declaration.assets
+    labels = {entry.facts["title"]: name for name, entry in found.items() if name.startswith("prompt_version:")}
+    assert labels.keys() == {"1.9", "1.10", "1.2", "2.0"}
+    digest = found["prompt:refund"].facts["attributes.digest"]
+    assert digest == found[labels["1.10"]].facts["attributes.digest"]
+    assert found["prompt:refund"].facts["description"] == "1.10"
+    assert found[labels["1.9"]].facts["attributes.variables"] == ["who"]
+
+
 def test_only_files_of_the_tree_are_read(tree: Path, tmp_path: Path) -> None:
     """Links, pipes, what is hidden, what is no prompt, what is too long: not read, and, where it matters, noted."""
     before = versions(tree)

@@ -144,6 +144,26 @@ def test_a_bill_of_the_wild() -> None:
     make_plan(read.declaration, NOTHING, "run")
 
 
+def test_one_value_in_place_of_a_list_is_a_list_of_one() -> None:
+    """As JSON-LD has it, and as others write and read it: the same is read, domains and ends of relationships too."""
+    data = (VECTORS / "spdx-3.0.1-model.json").read_bytes()
+
+    def compacted(value: Any) -> Any:
+        if isinstance(value, list):
+            return compacted(value[0]) if len(value) == 1 else [compacted(item) for item in value]
+        return {key: compacted(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+    compact = json.dumps(compacted(json.loads(data))).encode()
+    assert b'"to": "' in compact
+    assert b'"ai_domain": "' in compact
+    assert accepted(compact) == accepted(data)
+    assert read_spdx(compact, "vendor") == read_spdx(data, "vendor")
+    alone = json.dumps(
+        json.loads(bill({"type": "ai_AIPackage", "spdxId": "a:b", "name": "n"})) | {"@graph": {}}
+    ).encode()
+    assert read_spdx(alone, "vendor").declaration.assets == {}
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [
