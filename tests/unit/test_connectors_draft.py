@@ -18,7 +18,7 @@ from quarterdeck_connectors.digests import canonical_json, digest_of_json
 from quarterdeck_connectors.draft import Draft, address, block, line
 from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_domain.checks import optional_line, prose
-from quarterdeck_domain.estate.naming import name_of
+from quarterdeck_domain.estate.naming import name_of, names_for, resource_name, seen_name_of
 from quarterdeck_domain.estate.plan import make_plan
 from quarterdeck_domain.estate.values import MAX_NAME, split
 
@@ -29,6 +29,17 @@ text = st.text(st.characters() | st.sampled_from("\u202e\u200b\x07\x00\ud800 -~"
 def test_every_name_is_one_of_ours(called: str) -> None:
     """Whatever a thing is called, it gets a name that may stand in the log."""
     split(f"tool:{name_of(called)}")
+
+
+@given(st.sampled_from(["tool", "dataset"]), text | st.text("-/unamed@.x ", max_size=12))
+def test_what_is_asked_for_as_it_is_called_is_found(kind: str, called: str) -> None:
+    """Among the names that it may have are those that importers, and traces, make of it."""
+    found = names_for(kind, called)
+    assert {name_of(called), seen_name_of(called)} <= set(found)
+    for name in found:
+        split(f"{kind}:{name}")
+    if kind == "dataset":
+        assert {name_of(f"crm/{resource_name(called)}")} <= set(names_for(kind, f"crm/{called}"))
 
 
 @given(text, text)

@@ -18,6 +18,8 @@ TAGGED: Final = re.compile(r"[!-~]{1,200}")
 MAX_WITH_ADDRESS: Final = 1_000
 """How long a text may be that is looked through for addresses where somebody asks for it by name."""
 _SUFFIX: Final = 9
+_UNNAMED: Final = "unnamed"
+_PLAIN: Final = re.compile(r"(?!-)[!-?A-~]{1,200}(?<!-)")
 _ADDRESS: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}")
 _EXPANDED: Final = re.compile(r"\{[?&#][^{}]*\}")
 _USER: Final = re.compile(r"//[^/]*@")
@@ -26,9 +28,9 @@ _USER: Final = re.compile(r"//[^/]*@")
 def name_of(called: str) -> str:
     """Return the name of what somebody calls something: the same for the same text, always, and another for another
     wherever letters that our names do not have, or the end of a long one, are all that tells two apart."""
-    made = re.sub(r"[^!-~]+", "-", called.strip()).strip("-")[:MAX_NAME] or "unnamed"
+    made = re.sub(r"[^!-~]+", "-", called.strip()).strip("-")[:MAX_NAME] or _UNNAMED
     plain = all(" " <= char <= "~" for char in called) and len(called.strip()) <= MAX_NAME
-    if plain and made != "unnamed":
+    if plain and made != _UNNAMED:
         return made
     return f"{made[: MAX_NAME - _SUFFIX]}~{_digest(called)}"
 
@@ -41,6 +43,8 @@ def seen_name_of(called: str) -> str:
 def names_for(kind: str, called: str) -> tuple[str, ...]:
     """Return every name that an object of a kind may have which somebody calls so. The last is without what may be a
     secret or a person's address."""
+    if _PLAIN.fullmatch(called) and called != _UNNAMED and kind != "dataset":
+        return (called,)  # as nearly all are: decisions ask this of every name
     found = list(_names_for(kind, called))
     return tuple(name for place, name in enumerate(found) if name not in found[place + 1 :])
 
