@@ -13,7 +13,7 @@ import typer
 
 from quarterdeck_cli.client import Api, fail
 from quarterdeck_cli.estate_words import plain, plainly, told, word
-from quarterdeck_cli.moments import PAGE, Moment, hint_of, read_known, read_moment, settled
+from quarterdeck_cli.moments import NOW, PAGE, Moment, hint_of, read_known, settled
 from quarterdeck_cli.output import AsJson, cell_len, console, nodes, print_json
 from quarterdeck_cli.text import visible
 
@@ -45,9 +45,9 @@ _PARTS: Final = {"assets": "[String!]", "teams": "[String!]"}
 
 
 def diff(
-    since: Annotated[Any, typer.Argument(metavar="FROM", help="A position, a time, 7d.", parser=read_moment)],
+    since: Annotated[Any, typer.Argument(metavar="FROM", help="A position, a time, 7d, now.", parser=read_known)],
     until: Annotated[
-        Any, typer.Argument(metavar="TO", help="The other moment; now, if you name none.", parser=read_moment)
+        Any, typer.Argument(metavar="TO", help="The other moment; now, if you name none.", parser=read_known)
     ] = None,
     asset: Annotated[list[str], typer.Option(metavar="ID", help="Only this object and its relations.")] = [],  # noqa: B006
     team: Annotated[list[str], typer.Option(help="Only what this team answers for.")] = [],  # noqa: B006
@@ -74,6 +74,7 @@ def diff(
     json: AsJson = False,
 ) -> None:
     """Show what is different between two moments of the estate, and of what governs it."""
+    until = None if until is not None and NOW in until else until
     if whole:
         if asset or team or kind or known_at is not None:
             raise typer.BadParameter("it is not narrowed; it tells how what was recorded differs", param_hint="--whole")
@@ -85,7 +86,7 @@ def diff(
     with Api(json=json) as api:
         wanted.check(api, json=json)
         ends: dict[str, Any] = {}
-        moments = (since, until, settled(api, known_at))
+        moments = (settled(api, since), until, settled(api, known_at))
         found = (item for item in _changes(api, moments, wanted.objects, parts, ends) if wanted.holds(item))
         changes = list(islice(found, limit + 1))
     more = len(changes) > limit
@@ -108,14 +109,15 @@ def diff(
 
 
 def _print_whole(since: Moment, until: Moment | None, *, json: bool) -> None:
-    ends = {"from": _said(since), "to": None if until is None else _said(until)}
-    with Api(json=json) as api, api.stream("/v1/estate/diff", **ends) as response:
-        for line in response.iter_lines():
-            typer.echo(line)
+    with Api(json=json) as api:
+        ends = {"from": _said(settled(api, since)), "to": _said(until)}
+        with api.stream("/v1/estate/diff", **ends) as response:
+            for line in response.iter_lines():
+                typer.echo(line)
 
 
-def _said(moment: Moment) -> str:
-    return str(moment["position"] if "position" in moment else moment["time"])
+def _said(moment: Moment | None) -> str | None:
+    return None if moment is None else str(moment["position"] if "position" in moment else moment["time"])
 
 
 class _Wanted:
@@ -153,7 +155,7 @@ class _Wanted:
 
 def _changes(
     api: Api,
-    moments: tuple[Moment, Moment | None, Moment | None],
+    moments: tuple[Moment | None, Moment | None, Moment | None],
     kinds: Sequence[str] | None,
     parts: Mapping[str, Sequence[str]],
     ends: dict[str, Any],

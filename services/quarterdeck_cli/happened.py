@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from quarterdeck_cli.client import Api
+from quarterdeck_cli.client import Api, fail
 from quarterdeck_cli.estate_words import told, word
-from quarterdeck_cli.moments import PAGE, Asked, Moment
+from quarterdeck_cli.moments import PAGE, Asked, Moment, settled
 from quarterdeck_cli.output import nodes
 from quarterdeck_cli.text import visible
 
@@ -35,12 +36,21 @@ class Span:
     """A part of the log: what it concerns, and from when to when. Moments are times or positions."""
 
     def __init__(
-        self, api: Api, wanted: Mapping[str, Any], begin: Moment | None = None, end: Moment | None = None
+        self,
+        api: Api,
+        wanted: Mapping[str, Any],
+        begin: Moment | None = None,
+        end: Moment | None = None,
+        *,
+        json: bool = False,
     ) -> None:
+        """Take its bounds; one that ends before it begins ends the command."""
         self._api = api
         self._wanted = {name: value for name, value in wanted.items() if value}
         self._after = self._bound("from", begin)
         self._until = self._bound("to", end)
+        if self._backwards():
+            fail("--to is before --from", "exchange them", json=json, kind="invalid_input")
 
     def events(self, *, newest_first: bool = False) -> Iterator[dict[str, Any]]:
         """Yield its events, page by page."""
@@ -55,6 +65,7 @@ class Span:
     def _bound(self, name: str, moment: Moment | None) -> int | None:
         """Say when it begins or ends; return the position, where that is what was given: times do not tell events of
         the same microsecond apart."""
+        moment = settled(self._api, moment)
         if moment is None:
             return None
         if "time" in moment:
@@ -65,6 +76,12 @@ class Span:
         if recorded is not None:
             self._wanted[name] = recorded
         return position
+
+    def _backwards(self) -> bool:
+        if self._after is not None and self._until is not None:
+            return self._until < self._after
+        begins, ends = (self._wanted.get(name) for name in ("from", "to"))
+        return None not in (begins, ends) and datetime.fromisoformat(str(ends)) < datetime.fromisoformat(str(begins))
 
     def _holds(self, position: int) -> bool:
         return (self._after is None or position > self._after) and (self._until is None or position <= self._until)

@@ -55,7 +55,12 @@ def read_known(text: str) -> Moment:
     Raises:
         typer.BadParameter: it is none.
     """
-    return {NOW: True} if text.strip().lower() == NOW else read_moment(text)
+    if text.strip().lower() == NOW:
+        return {NOW: True}
+    try:
+        return read_moment(text)
+    except typer.BadParameter as error:
+        raise typer.BadParameter(f"{error.message}; or {NOW}") from None
 
 
 def settled(api: Api, moment: Moment | None) -> Moment | None:

@@ -47,7 +47,9 @@ def replay(
     out = console()
     interactive = not json and out.is_terminal and sys.stdin.isatty() and not out.is_dumb_terminal
     with Api(json=json) as api:
-        span = Span(api, {"about": [item.removeprefix("asset:") for item in about], "types": type}, begin, end)
+        span = Span(
+            api, {"about": [item.removeprefix("asset:") for item in about], "types": type}, begin, end, json=json
+        )
         rate = speed if speed is not None else SHOWN_AT if interactive else 0.0
         player = Player(islice(span.events(), limit), rate)
         try:

@@ -12,16 +12,18 @@ import typer
 
 from quarterdeck_cli.client import Api
 from quarterdeck_cli.happened import Span, event_line
-from quarterdeck_cli.moments import read_moment
+from quarterdeck_cli.moments import read_known
 from quarterdeck_cli.output import AsJson, console, print_json, visible
 
 From = Annotated[
     Any,
-    typer.Option("--from", metavar="MOMENT", help="Only after it: a position, a time, 7d.", parser=read_moment),
+    typer.Option("--from", metavar="MOMENT", help="Only after it: a position, a time, 7d.", parser=read_known),
 ]
 To = Annotated[
     Any,
-    typer.Option("--to", "--at", metavar="MOMENT", help="Only up to it: a position, a time, 7d.", parser=read_moment),
+    typer.Option(
+        "--to", "--at", metavar="MOMENT", help="Only up to it: a position, a time, 7d, now.", parser=read_known
+    ),
 ]
 
 
@@ -38,7 +40,7 @@ def timeline(
 ) -> None:
     """Show everything that touched an object: what was said of it, decided, asked, granted and seen; oldest first."""
     with Api(json=json) as api:
-        span = Span(api, {"about": [object_id.removeprefix("asset:")], "types": type}, begin, end)
+        span = Span(api, {"about": [object_id.removeprefix("asset:")], "types": type}, begin, end, json=json)
         found = list(islice(span.events(newest_first=newest), limit + 1))
     shown, more = found[:limit], len(found) > limit
     if json:

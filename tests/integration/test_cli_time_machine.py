@@ -92,6 +92,10 @@ async def test_what_is_different(there: Journey) -> None:
     assert "not narrowed" in err
     everything = await parsed(there, "diff", "1", "--kind", "all")
     assert {"PRINCIPAL", "API_KEY", "ASSET"} <= {item["objectKind"] for item in everything["changes"]}
+    for form in ((), ("--whole",)):
+        assert await ran(there, "diff", str(before), "now", *form) == await ran(there, "diff", str(before), *form)
+        head = str(await there.house.position())
+        assert await ran(there, "diff", "now", "NOW", *form) == await ran(there, "diff", head, head, *form)
     code, _, err = await there.cli("diff", "7", "3", "--json", by="audra")
     assert (code, json.loads(err)["error"]["code"]) == (1, "invalid_input")
 
@@ -123,6 +127,18 @@ async def test_it_is_played_again(there: Journey) -> None:
     assert [json.loads(line)["position"] for line in lines] == list(range(before + 1, head + 1))
     out = await ran(there, "replay", "--to", str(before), "--about", "dataset:orders", "--speed", "1000000")
     assert ["asset.registered" in line for line in out.splitlines()] == [False, True, False]
+    out = await ran(there, "replay", "--from", str(before), "--to", "now", "--json")
+    assert out.splitlines() == lines
+    assert await ran(there, "replay", "--from", "now", "--json") == ""
+    assert await ran(there, "replay", "--from", "9", "--to", "9", "--json") == ""
+
+
+@pytest.mark.parametrize("command", [("replay",), ("timeline", "tool:crm/refund")])
+async def test_a_span_that_ends_before_it_begins_is_refused(there: Journey, command: tuple[str, ...]) -> None:
+    """As `diff` does, by position and by time, instead of finding nothing."""
+    for begin, end in (("9", "3"), ("1d", "2d"), ("2026-01-02", "2026-01-01"), ("now", "3"), ("9", "2020-01-01")):
+        code, out, err = await there.cli(*command, "--from", begin, "--to", end, "--json", by="audra")
+        assert (code, out, json.loads(err)["error"]["code"]) == (1, "", "invalid_input")
 
 
 async def test_at_a_terminal_it_is_paused_moved_and_ended(there: Journey) -> None:
