@@ -153,6 +153,7 @@ def properties(name: str, entry: Entry) -> list[Property]:
         else:
             items = value if isinstance(value, list | tuple) else (value,)
             found += [(f"{NAMESPACE}{field}", str(item)) for item in items]
+    found += [(f"{NAMESPACE}{field}", value) for field, value in entry.ending.told().items()]
     for relation, links in sorted(entry.relations.items()):
         for link in sorted(links, key=lambda link: link.to):
             alone = link.environment is None and not link.evidence

@@ -80,4 +80,4 @@ def _with_first(name: str, entry: Entry, said: object) -> Entry:
 
 def _entry(entry: Entry) -> Mapping[str, Any]:
     relations = {name: list(links) for name, links in entry.relations.items()}
-    return nested(entry.facts) | ({"relations": relations} if relations else {})
+    return nested(entry.facts) | entry.ending.told() | ({"relations": relations} if relations else {})

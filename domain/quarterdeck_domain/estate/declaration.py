@@ -1,12 +1,14 @@
 """What a declarative file says, and how it is read. An importer makes the same of what it found.
 
 A file says what should be true of the objects it names. A fact that it does not mention is left alone, `null` unsets
-one. For each type of relation that an object lists, the list is the whole of its declared relations of that type.
+one. For each type of relation that an object lists, the list is the whole of its declared relations of that type. Of
+what is deprecated it may say `successor` and `sunset`, the last day.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import msgspec
@@ -34,13 +36,27 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     evidence: str = ""
 
 
+class Ending(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What takes the place of something deprecated, and its last day, as far as that is said."""
+
+    successor: str | None = None
+    sunset: datetime | None = None
+
+    def told(self) -> dict[str, str]:
+        """Return it as files and bills have it."""
+        said = {} if self.successor is None else {"successor": self.successor}
+        return said if self.sunset is None else said | {"sunset": self.sunset.astimezone(UTC).isoformat()}
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """What a file says of one object: its facts, flat (None unsets), and its relations by type. `first` are facts that
-    an importer says only where nobody has said them yet: first guesses that people correct, and pins."""
+    an importer says only where nobody has said them yet: first guesses that people correct, and pins. `ending` goes
+    with the lifecycle `deprecated`."""
 
     facts: dict[str, Any]
     relations: dict[str, tuple[Link, ...]] = {}
     first: dict[str, Any] = {}
+    ending: Ending = Ending()
 
 
 class Declaration(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,14 +109,21 @@ def read_declaration(document: Any) -> Declaration:
 
 
 def _since(said: Any) -> datetime | None:
-    try:
-        begins = datetime.fromisoformat(said) if isinstance(said, str) else said
-    except ValueError:
-        begins = said
-    if begins is not None and not isinstance(begins, datetime):
-        raise InvalidInput("`valid_from` is a moment: write it like 2026-01-31T12:00:00Z", field="valid_from")
+    begins = _moment(said, "valid_from")
     check_validity(begins, None)
     return begins
+
+
+def _moment(said: Any, field: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(said) if isinstance(said, str) else said
+    except ValueError:
+        found = said
+    if found is not None and not isinstance(found, datetime):
+        raise InvalidInput(f"`{field}` is a moment: write it like 2026-01-31T12:00:00Z", field=field)
+    if found is not None and found.tzinfo is None:
+        raise InvalidInput(f"{field} has no time zone: write it like 2026-01-31T12:00:00Z", field=field)
+    return found
 
 
 def _entry(name: Any, said: Any) -> Entry:
@@ -112,7 +135,8 @@ def _entry(name: Any, said: Any) -> Entry:
         said = {}
     if not isinstance(said, dict) or not all(isinstance(key, str) for key in said):
         raise InvalidInput("what is said of an object is a mapping")
-    given = {key: value for key, value in said.items() if key != "relations"}
+    ending = _ending(name, said)
+    given = {key: value for key, value in said.items() if key not in {"relations", "successor", "sunset"}}
     attributes = given.get("attributes")
     unset: dict[str, None] = {key: None for key, value in given.items() if value is None}
     given = {key: value for key, value in given.items() if value is not None}
@@ -122,10 +146,20 @@ def _entry(name: Any, said: Any) -> Entry:
     checked = check_facts(kind, given)
     if unset.keys() & {"lifecycle"}:
         raise InvalidInput("lifecycle has always a value")
-    if checked.lifecycle not in {"draft", "live", "retired"}:
-        raise InvalidInput("a file may say that something is draft, live or retired; the rest are commands")
+    if ending != Ending() and checked.lifecycle != "deprecated":
+        raise InvalidInput("what has a `successor` or a `sunset` is on its way out: say `lifecycle: deprecated`")
     facts = unset | flat(given, checked)
-    return Entry(facts=facts, relations=_links(kind, said.get("relations")))
+    return Entry(facts=facts, relations=_links(kind, said.get("relations")), ending=ending)
+
+
+def _ending(name: str, said: Mapping[str, Any]) -> Ending:
+    successor, sunset = said.get("successor"), _moment(said.get("sunset"), "sunset")
+    if successor is not None:
+        if not isinstance(successor, str) or successor == name:
+            raise InvalidInput("`successor` names what takes its place, kind:name: another object")
+        split(successor)
+    check_validity(sunset, None)
+    return Ending(successor=successor, sunset=sunset)
 
 
 def _links(kind: str, said: Any) -> dict[str, tuple[Link, ...]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from quarterdeck_domain.estate.declaration import Declaration, digest_of
+from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.estate.declaration import MAX_PROBLEMS, Declaration, digest_of
 from quarterdeck_domain.estate.events import EstateApplied
 from quarterdeck_domain.estate.imports import followed, missing
 from quarterdeck_domain.estate.offers import hinted
@@ -43,8 +44,7 @@ def make_plan(wanted: Declaration, standing: Standing, run: str) -> Plan:
     held = held_by_source(standing)
     check_ends(wanted, standing, held)
     draft = Draft(wanted=wanted, standing=standing, run=run)
-    for name, entry in wanted.assets.items():
-        plan_asset(draft, name, entry)
+    _plan_assets(draft)
     plan_added(draft)
     gone = missing(wanted, standing) if wanted.whole else ()
     if wanted.whole:
@@ -52,6 +52,22 @@ def make_plan(wanted: Declaration, standing: Standing, run: str) -> Plan:
         plan_unsaid(draft)
     plan_links(draft, held)
     return Plan(steps=tuple(draft.steps), events=tuple(draft.events), digest=digest_of(draft.steps), gone=gone)
+
+
+def _plan_assets(draft: Draft) -> None:
+    """Plan every object; what is wrong with any of them is said at once."""
+    refused: list[InvalidInput] = []
+    for name, entry in draft.wanted.assets.items():
+        try:
+            plan_asset(draft, name, entry)
+        except InvalidInput as error:
+            refused.append(error)
+            if len(refused) == MAX_PROBLEMS:
+                break
+    if len(refused) == 1:
+        raise refused[0]
+    if refused:
+        raise InvalidInput(f"{len(refused)} problems", problems=[error.message for error in refused])
 
 
 def applied(plan: Plan, wanted: Declaration, run: str, digest: str) -> EstateApplied:

@@ -8,18 +8,18 @@ from typing import Any
 import msgspec
 
 from quarterdeck_domain.errors import InvalidInput
-from quarterdeck_domain.estate.declaration import Declaration, Entry
+from quarterdeck_domain.estate.declaration import Declaration, Ending, Entry
 from quarterdeck_domain.estate.drift import DIGEST, PINNED, PINNED_PARTS, find_drift, first_pin
 from quarterdeck_domain.estate.events import (
     AssetChanged,
     AssetQuarantined,
     AssetRegistered,
-    AssetRetired,
     DriftDetected,
 )
 from quarterdeck_domain.estate.imports import COMPARED, GONE
 from quarterdeck_domain.estate.offers import added, shut
 from quarterdeck_domain.estate.plan_draft import Draft, FieldChange, changes_of
+from quarterdeck_domain.estate.plan_states import plan_begun, plan_state
 from quarterdeck_domain.estate.standing import Standing, same
 
 
@@ -27,8 +27,8 @@ def plan_asset(draft: Draft, name: str, entry: Entry) -> None:
     """Register one object, or change what is said otherwise of it; note where it is not as it was pinned.
 
     Raises:
-        InvalidInput: a file says that something is retired which was never there, brings back what is quarantined or
-            retired, or moves a pin.
+        InvalidInput: a file says that something is retired which was never there, brings back what is out of use (see
+            `plan_states`), or moves a pin.
     """
     wanted, standing = draft.wanted, draft.standing
     before = standing.facts.get(name)
@@ -39,9 +39,9 @@ def plan_asset(draft: Draft, name: str, entry: Entry) -> None:
     if wanted.whole and before is not None and before.get(GONE) == wanted.source:
         said |= {GONE: None}  # it is back
     if before is None:
-        _plan_new(draft, name, said)
+        _plan_new(draft, name, said, entry.ending)
     else:
-        _plan_known(draft, name, before, said)
+        _plan_known(draft, name, before, plan_state(draft, name, before, said, entry.ending))
 
 
 def plan_added(draft: Draft) -> None:
@@ -63,7 +63,7 @@ def plan_gone(draft: Draft, gone: tuple[str, ...]) -> None:
             _change(draft, name, before, {GONE: source}, f"{source} no longer offers it")
 
 
-def _plan_new(draft: Draft, name: str, said: Mapping[str, Any]) -> None:
+def _plan_new(draft: Draft, name: str, said: Mapping[str, Any], ending: Ending) -> None:
     wanted = draft.wanted
     if wanted.confidence != "declared":
         said = {**first_pin(name, {}, said), **said}
@@ -79,6 +79,7 @@ def _plan_new(draft: Draft, name: str, said: Mapping[str, Any]) -> None:
         run=draft.run,
     )
     draft.add("register", name, event, changes_of({}, facts))
+    plan_begun(draft, name, facts["lifecycle"], ending)
 
 
 def _plan_known(draft: Draft, name: str, before: Mapping[str, Any], said: Mapping[str, Any]) -> None:
@@ -92,13 +93,6 @@ def _plan_known(draft: Draft, name: str, before: Mapping[str, Any], said: Mappin
         # Where it said otherwise before, that it agrees now is news, too.
         if not same(before.get(field), value) or wanted.source in contested.get(field, {})
     }
-    if changed.get("lifecycle") == "retired":
-        changed.pop("lifecycle")
-        draft.add("retire", name, AssetRetired(asset=name, reason=f"said by {wanted.source}", run=draft.run))
-    elif "lifecycle" in changed and before.get("lifecycle") in {"quarantined", "retired"}:
-        raise InvalidInput(
-            f"{name} is {before['lifecycle']}: a file cannot bring it back", asset=name, lifecycle=before["lifecycle"]
-        )
     if changed:
         _change(draft, name, before, changed)
     # A file says what should be; only what an importer found can differ from what was pinned.

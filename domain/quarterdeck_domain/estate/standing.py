@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from quarterdeck_domain.estate.declaration import Declaration, Link
+from quarterdeck_domain.estate.declaration import Declaration, Ending, Link
 
 Ends = tuple[str, str, str]
 """A relation: where it begins, its type, where it leads."""
@@ -28,6 +28,9 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """The import that an object came from first."""
     contested: Mapping[str, Mapping[str, Mapping[str, Any]]] = {}
     """By object and fact: what other sources say than the one whose word holds."""
+
+    endings: Mapping[str, Ending] = {}
+    """What is said of the end of those that have one."""
 
     def mine(self, wanted: Declaration, ends: Ends) -> bool:
         """Tell whether a declaration may change a relation: a file that people write may change any, an import only
