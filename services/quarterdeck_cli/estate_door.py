@@ -8,7 +8,7 @@ import stat
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
@@ -24,12 +24,12 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Document:
-    """A file to be applied: its name for people, its bytes, its format, and under which name it is known."""
+    """A file to be applied: its name for people, its bytes, and how it is to be read: its format, say, and under which
+    name it is known."""
 
     name: str
     content: bytes
-    form: str | None = None
-    source: str | None = None
+    how: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def media(self) -> str:
@@ -44,8 +44,9 @@ class Changed:
     message: str
 
 
-def read_file(name: str, *, json: bool, form: str | None = None, source: str | None = None) -> Document:
-    """Return a file, or standard input for `-`. What cannot be read, or is too long to be sent, ends the command."""
+def read_file(name: str, *, json: bool, how: Mapping[str, Any] | None = None) -> Document:
+    """Return a file, or standard input for `-`, that is to be read in some way; what is None is not said. What cannot
+    be read, or is too long to be sent, ends the command."""
     if name == STDIN:
         content = sys.stdin.buffer.read(MAX_BYTES + 1)
     else:
@@ -58,8 +59,13 @@ def read_file(name: str, *, json: bool, form: str | None = None, source: str | N
         except (OSError, ValueError) as error:
             _unreadable(name, getattr(error, "strerror", None) or str(error), json)
     if len(content) > MAX_BYTES:
-        _unreadable(name, f"it is longer than {MAX_BYTES} bytes", json)
-    return Document(name, content, form, source)
+        fail(
+            f"{name} is longer than {MAX_BYTES} bytes, and was not sent",
+            "give it in parts: of a bill, one for each application",
+            json=json,
+            kind="body_too_large",
+        )
+    return Document(name, content, how or {})
 
 
 def _unreadable(name: str, why: str, json: bool) -> NoReturn:
@@ -68,9 +74,7 @@ def _unreadable(name: str, why: str, json: bool) -> NoReturn:
 
 def plan(api: Api, document: Document) -> dict[str, Any]:
     """Return what applying a file would do. A file that cannot be applied ends the command, with all that is wrong."""
-    found: dict[str, Any] = api.send(
-        "/v1/estate/plan", document.content, document.media, form=document.form, source=document.source
-    )
+    found: dict[str, Any] = api.send("/v1/estate/plan", document.content, document.media, **document.how)
     return found
 
 
@@ -114,8 +118,7 @@ class Applying:
             sent.content,
             sent.media,
             self.key,
-            form=sent.form,
-            source=sent.source,
+            **sent.how,
             plan_digest=self.digest,
         ) as response:
             for line in response.iter_lines():

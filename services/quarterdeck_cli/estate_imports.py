@@ -7,7 +7,7 @@ planned, shown, agreed to and applied like any file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -29,11 +29,22 @@ FILES: Final = {
     "spdx": "an SPDX 3 bill with its AI profile",
 }
 """Files that the server reads, by the name of their format."""
+NAMED: Final = ("litellm", "openapi", "a2a")
+"""Formats in which a file calls things by a name that others have, too: a title, a route."""
+MIN_SECRET: Final = 8
+"""What is shorter is no secret, if nobody says that it is one."""
 DIALECTS: Final = ("openai", "anthropic")
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="The file; - reads standard input.", show_default=False)]
 Url = Annotated[str, typer.Argument(metavar="URL", help="Its address, as this machine reaches it.", show_default=False)]
 As = Annotated[str, typer.Option("--as", metavar="NAME", help="How the house calls the server.", show_default=False)]
+Called = Annotated[
+    str | None,
+    typer.Option("--as", metavar="NAME", help="How the house calls what it describes.", show_default=False),
+]
+Whole = Annotated[
+    bool, typer.Option("--whole", help="It is all that its --source or --as has: the rest is gone from there.")
+]
 Source = Annotated[
     str | None, typer.Option("--source", help="The name under which what it says is known.", show_default=False)
 ]
@@ -49,13 +60,33 @@ app = typer.Typer(
 
 
 def _verb(form: str, what: str) -> Callable[..., None]:
-    def read(file: File, choices: Choices, source: Source = None) -> bool:
-        document = read_file(file, json=choices.json, form=form, source=source)
+    def send(file: str, choices: Choices, source: str | None, name: str | None, quarantine: bool, whole: bool) -> bool:
+        if whole and source is None and name is None:
+            raise typer.BadParameter("say of what it is all: --source or --as", param_hint="--whole")
+        how = {"form": form, "source": source, "name": name}
+        how |= {"on_drift": "quarantine" if quarantine else None, "whole": "true" if whole else None}
+        document = read_file(file, json=choices.json, how=how)
         with Api(json=choices.json) as api:
             return carry_out(api, document, choices)
 
-    read.__doc__ = f"Import {what}."
-    return agreeing(read)
+    def read(
+        file: File, choices: Choices, source: Source = None, quarantine: Shut = False, whole: Whole = False
+    ) -> bool:
+        return send(file, choices, source, None, quarantine, whole)
+
+    def read_named(
+        file: File,
+        choices: Choices,
+        name: Called = None,
+        source: Source = None,
+        quarantine: Shut = False,
+        whole: Whole = False,
+    ) -> bool:
+        return send(file, choices, source, name, quarantine, whole)
+
+    verb = read_named if form in NAMED else read
+    verb.__doc__ = f"Import {what}."
+    return agreeing(verb)
 
 
 for _form, _what in FILES.items():
@@ -115,19 +146,23 @@ def mcp(
     quarantine: Shut = False,
 ) -> bool:
     """Import what an MCP server offers, over streamable HTTP, read from this machine. Nothing of it is called."""
-    headers = {} if token is None else {"Authorization": f"Bearer {variable(token, '--token-env')}"}
+    headers, secrets = {}, []
+    if token is not None:
+        secrets.append(variable(token, "--token-env"))
+        headers["Authorization"] = f"Bearer {secrets[0]}"
     for pair in header:
         called, equals, held = pair.partition("=")
         if not equals:
             raise typer.BadParameter(f"{pair!r} is not HEADER=VARIABLE", param_hint="--header-env")
         headers[called] = variable(held, "--header-env")
+        secrets += [word for word in headers[called].split() if len(word) >= MIN_SECRET]
 
     def read() -> Imported:
         from quarterdeck_connectors.mcp_server import import_mcp_server
 
         return run(lambda: import_mcp_server(url, name, headers=headers, internal=True, on_drift=_shut(quarantine)))
 
-    return _carry_out(name, read, choices, whole=True)
+    return _carry_out(name, read, choices, whole=True, secrets=secrets)
 
 
 @app.command()
@@ -157,14 +192,16 @@ def models(
             pages, dialect=spoken, provider=provider, source=source or f"models {provider}", endpoint=url
         )
 
-    return _carry_out(provider, read, choices, whole=True)
+    return _carry_out(provider, read, choices, whole=True, secrets=[] if key is None else [key])
 
 
 def _shut(quarantine: bool) -> Literal["note", "quarantine"]:
     return "quarantine" if quarantine else "note"
 
 
-def _carry_out(name: str, read: Callable[[], Imported], choices: Choices, *, whole: bool = False) -> bool:
+def _carry_out(
+    name: str, read: Callable[[], Imported], choices: Choices, *, whole: bool = False, secrets: Sequence[str] = ()
+) -> bool:
     """Read, plan, apply. With `whole`, what came from there before and is not there any more is noted as gone."""
     with Api(json=choices.json) as api:  # whoever is not signed in is told before anything is read
-        return carry_out(api, found_here(name, read, json=choices.json, whole=whole), choices)
+        return carry_out(api, found_here(name, read, json=choices.json, whole=whole, secrets=secrets), choices)

@@ -3,8 +3,9 @@ command line does without, and says what to install where they are missing."""
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import typer
@@ -21,28 +22,36 @@ FORM: Final = "imported"
 """The format in which what was read here is sent: it is no file that people write."""
 
 
-def found_here(name: str, read: Callable[[], Imported], *, json: bool, whole: bool = False) -> Document:
+def found_here(
+    name: str, read: Callable[[], Imported], *, json: bool, whole: bool = False, secrets: Sequence[str] = ()
+) -> Document:
     """Return what a source on this machine declares, ready to be sent. What cannot be read ends the command.
 
-    `whole` says that it is all there is in that source.
+    `whole` says that it is all there is in that source. `secrets` are what it is sent: nothing that repeats one is sent
+    on, and none is in what is said, whatever a source answers.
     """
     try:
+        from quarterdeck_connectors.hiding import refuse_repeated, without
         from quarterdeck_connectors.imported import write_imported
         from quarterdeck_domain.errors import QuarterdeckError
     except ImportError as error:
         _missing(error, json)
     try:
-        return Document(name, write_imported(read(), whole=whole), FORM)
+        found = read()
+        for secret in secrets:
+            refuse_repeated(found, secret)
+        return Document(name, write_imported(found, whole=whole), {"form": FORM})
     except ImportError as error:
         _missing(error, json)
     except QuarterdeckError as error:
-        problems, wrote = error.details.get("problems"), error.details.get("stderr")
+        told = functools.reduce(without, secrets, error)
+        problems, wrote = told.details.get("problems"), told.details.get("stderr")
         said = list(problems) if isinstance(problems, list | tuple) else []
         return fail(
-            f"{name} was not read: {error.message}",
+            f"{name} was not read: {told.message}",
             "mend what the message names; nothing was sent",
             json=json,
-            kind=error.code,
+            kind=told.code,
             problems=[*said, f"it wrote: {wrote}"] if wrote else said,
         )
 

@@ -15,8 +15,9 @@ from quarterdeck_connectors.cyclonedx_reading import read_cyclonedx
 from quarterdeck_connectors.destinations import Allowed, RefusedDestination, Target
 from quarterdeck_connectors.document_fetch import fetch_document
 from quarterdeck_connectors.draft import Imported
-from quarterdeck_connectors.errors import AddressNotAllowed, UnreadableSource
+from quarterdeck_connectors.errors import AddressNotAllowed
 from quarterdeck_connectors.files import read_estate
+from quarterdeck_connectors.hiding import refuse_repeated, without
 from quarterdeck_connectors.litellm import read_litellm
 from quarterdeck_connectors.models import read_models
 from quarterdeck_connectors.models_fetch import fetch_models
@@ -26,8 +27,6 @@ from quarterdeck_domain.errors import QuarterdeckError
 from quarterdeck_domain.estate.imports import trusted
 from quarterdeck_domain.estate.sources import Source
 from quarterdeck_importing.credentials import Credentials
-
-HIDDEN: Final = "[secret]"
 
 _DOCUMENTS: Final[Mapping[str, Callable[[bytes, str], Imported]]] = MappingProxyType(
     {
@@ -83,12 +82,12 @@ class Fetching:
             declaration = await asyncio.to_thread(trusted, found.declaration, source.said_by, source.environment)
             declaration = msgspec.structs.replace(declaration, on_drift=source.on_drift)
             found = Imported(declaration=declaration, notes=found.notes)
-            if secret is not None and await asyncio.to_thread(_repeats, found, secret):
-                raise UnreadableSource("it repeats the credential that it was sent: nothing of that is recorded")
+            if secret is not None:
+                await asyncio.to_thread(refuse_repeated, found, secret)
         except QuarterdeckError as error:
             if secret is None:
                 raise
-            raise _without(error, secret) from None
+            raise without(error, secret) from None
         return found
 
     async def _read(self, source: Source, secret: str | None, seconds: float) -> Imported:
@@ -114,21 +113,3 @@ class Fetching:
             return self._allowed.target(address)
         except RefusedDestination as error:
             raise AddressNotAllowed(str(error)) from None
-
-
-def _repeats(found: Imported, secret: str) -> bool:
-    """Tell whether a declaration has a secret in it, however its bytes are written in JSON."""
-    written = msgspec.json.encode(secret)[1:-1]
-    return written in msgspec.json.encode(found)
-
-
-def _without(error: QuarterdeckError, secret: str) -> QuarterdeckError:
-    """Return an error without a secret in its words: servers repeat what they were sent."""
-    cleaned = type(error)(
-        error.message.replace(secret, HIDDEN),
-        **{
-            name: value.replace(secret, HIDDEN) if isinstance(value, str) else value
-            for name, value in error.details.items()
-        },
-    )
-    return cleaned if secret not in repr(cleaned.details) else type(error)(cleaned.message)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from journey_house import Journey, journey
-from mcp_world import CURRENT, crm, serving
+from mcp_world import CURRENT, Raw, crm, raw, serving
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "estate"
 HELPERS = Path(__file__).resolve().parents[1] / "helpers"
@@ -121,6 +121,54 @@ async def test_a_server_that_this_machine_reaches(there: Journey) -> None:
         assert (await imported(there, "mcp", url, "--as", "crm"))["result"] is None
     code, _, err = await there.cli("estate", "import", "mcp", url, "--as", "crm", "--yes", by="otto")
     assert (code, "crm was not read: " in err) == (1, True)
+
+
+async def test_a_token_that_a_server_sends_back_is_not_printed(there: Journey) -> None:
+    """What is printed is kept by whoever runs it: in an error, in what a tool says of itself, in a header's word."""
+
+    async def rude(server: Raw) -> None:
+        error = {"code": -32000, "message": "no entry for Bearer hush-hush-hush", "data": "hush-hush-hush"}
+        await server.send(json.dumps({"jsonrpc": "2.0", "id": server.request.get("id"), "error": error}).encode())
+
+    async def chatty(server: Raw) -> None:
+        if server.method == "tools/list":
+            await server.result(
+                tools=[{"name": "t", "description": "hush-hush-hush", "inputSchema": {"type": "object"}}]
+            )
+        else:
+            await server.discover()
+
+    for answer, said in ((rude, "no entry for Bearer [secret]"), (chatty, "repeats the credential")):
+        for given in (("--token-env", "TOKEN"), ("--header-env", "Authorization=WHOLE")):
+            async with raw(answer) as url:
+                code, out, err = await there.cli(
+                    *("estate", "import", "mcp", url, "--as", "crm", "--yes", *given),
+                    by="otto",
+                    TOKEN="hush-hush-hush",
+                    WHOLE="Basic hush-hush-hush",
+                )
+            assert (code, said in err) == (1, True), err
+            assert "hush-hush" not in out + err
+
+
+async def test_two_documents_of_one_title_stay_apart(there: Journey, tmp_path: Path) -> None:
+    """With a name each; and read whole, what one has no more is noted as gone, with nothing of the other."""
+    for name in ("orders", "stock"):
+        paths = {f"/{name}": {"get": {}}, "/health": {"get": {}}}
+        document = {"openapi": "3.1.0", "info": {"title": "FastAPI"}, "paths": paths}
+        (tmp_path / f"{name}.json").write_text(json.dumps(document))
+        done = await imported(there, "openapi", str(tmp_path / f"{name}.json"), "--as", name, "--whole")
+        assert done["result"]["counts"]["register"] == 3
+        assert done["result"]["counts"]["unrelate"] == 0
+        del paths["/health"]
+        (tmp_path / f"{name}.json").write_text(json.dumps(document))
+    await imported(there, "openapi", str(tmp_path / "orders.json"), "--as", "orders", "--whole")
+    assert (await shown(there, "tool:orders/GET-/health"))["attributes"]["gone"] == "orders"
+    assert "gone" not in (await shown(there, "tool:stock/GET-/health"))["attributes"]
+    code, _, err = await there.cli(
+        "estate", "import", "openapi", str(tmp_path / "stock.json"), "--whole", "--yes", by="otto"
+    )
+    assert (code, "--source or --as" in err) == (2, True)
 
 
 @pytest.fixture

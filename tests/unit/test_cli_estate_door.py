@@ -82,6 +82,18 @@ async def test_a_source_that_is_away_is_not_the_server_being_away(server: Script
     assert len(server.to("/v1/estate/plan")) == 1
 
 
+async def test_a_file_that_is_too_long_is_said_to_be(server: Scripted, tmp_path: Path) -> None:
+    """A bill of a hundred megabytes is there, and is not what the server takes; nothing is sent."""
+    file = tmp_path / "bill.json"
+    with file.open("wb") as sparse:
+        sparse.truncate(100 * 2**20)
+    code, _, err = await apply(server, tmp_path, str(file), "--json")
+    error = json.loads(err.splitlines()[-1])["error"]
+    assert (code, error["code"]) == (1, "body_too_large")
+    assert "in parts" in error["hint"]
+    assert server.seen == []
+
+
 async def test_what_stays_unknown_is_said(server: Scripted, tmp_path: Path) -> None:
     """Nobody knows whether it was applied: exit code 3, and applying again does no harm."""
     server.on("POST", FIRST, DROP)

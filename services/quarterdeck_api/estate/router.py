@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import AwareDatetime
 from starlette.responses import Response, StreamingResponse
 
@@ -22,7 +22,7 @@ from quarterdeck_api.estate.bulk import Bulk, Turn
 from quarterdeck_api.estate.diff import diff
 from quarterdeck_api.estate.lines import NDJSON, lines_of
 from quarterdeck_api.estate.moments import as_of
-from quarterdeck_api.estate.sources import FORMATS, read
+from quarterdeck_api.estate.sources import FORMATS, How, read
 from quarterdeck_api.openapi import ref, responses
 from quarterdeck_api.problems import UnsupportedMediaType
 from quarterdeck_api.services import ServicesDep
@@ -77,6 +77,23 @@ Form = Annotated[str, Query(max_length=40, description="The format of the file: 
 Source = Annotated[
     str | None, Query(min_length=1, max_length=120, description="The name under which what it says is known.")
 ]
+
+
+def _how(
+    form: Form = "estate",
+    source: Source = None,
+    name: Annotated[
+        str | None, Query(min_length=1, max_length=60, description="How that is called which the file describes.")
+    ] = None,
+    on_drift: Annotated[
+        Literal["note", "quarantine"], Query(description="What becomes of what is not as it was pinned.")
+    ] = "note",
+    whole: Annotated[bool, Query(description="It is all that its source has: the rest is gone from there.")] = False,
+) -> How:
+    return How(form=form, source=source, name=name, on_drift=on_drift, whole=whole)
+
+
+Reading = Annotated[How, Depends(_how)]
 
 router: Final = APIRouter(prefix="/v1/estate", tags=["estate"])
 
@@ -156,12 +173,10 @@ def _billed(document: dict[str, Any], stamp: Stamp, form: Bill, root: str | None
     openapi_extra=_FILE,
     responses=responses(403, 413, 415, ok=ref(Planned)),
 )
-async def plan_file(
-    request: Request, caller: CallerDep, services: ServicesDep, form: Form = "estate", source: Source = None
-) -> Response:
+async def plan_file(request: Request, caller: CallerDep, services: ServicesDep, how: Reading) -> Response:
     """Return each step that applying the file would take, and the plan's digest. Nothing is recorded."""
     require(caller, *EDITORS)
-    turn, found = await _read(request, form, source)
+    turn, found = await _read(request, how)
     try:
         return _json(await plan(services, caller, found.declaration, found.notes))
     finally:
@@ -178,14 +193,13 @@ async def apply_file(
     request: Request,
     caller: CallerDep,
     services: ServicesDep,
-    form: Form = "estate",
-    source: Source = None,
+    how: Reading,
     plan_digest: Annotated[str | None, Query(max_length=120)] = None,
 ) -> Response:
     """Make everything true that the file says, all of it or nothing. With `plan_digest`, only if that is the plan."""
     require(caller, *EDITORS)
     key = idempotency_key(request.headers)
-    turn, found = await _read(request, form, source)
+    turn, found = await _read(request, how)
 
     async def work(progress: Progress) -> Done:
         try:
@@ -196,14 +210,14 @@ async def apply_file(
     return StreamingResponse(lines_of(work, "apply an estate file"), media_type=NDJSON)
 
 
-async def _read(request: Request, form: str, source: str | None) -> tuple[Turn, Imported]:
+async def _read(request: Request, how: How) -> tuple[Turn, Imported]:
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media not in MEDIA_TYPES:
         raise UnsupportedMediaType("send JSON or YAML", found=media[:80], expected=MEDIA_TYPES)
     bulk: Bulk = request.app.state.bulk
     turn = await bulk.read(request)
     try:
-        return turn, await asyncio.to_thread(read, form, turn.take(), source)
+        return turn, await asyncio.to_thread(read, turn.take(), how)
     except BaseException:
         turn.end()
         raise
