@@ -211,6 +211,50 @@ async def test_what_was_registered_and_related_late(here: GraphWorld) -> None:
         assert set(await here.codes(REACH, variables, by="admin")) == {"not_found"}
 
 
+async def test_what_is_said_late_ends_nothing(here: GraphWorld) -> None:
+    """That a relation held for a month of years ago, too, or will for one to come: it goes on holding, now, as known at
+    any time, for findings and blast radius; withdrawn, it ends, and with it what was to follow."""
+    calls = {"source": "agent:support", "relation": "calls", "target": "mcp_server:crm"}
+    await do(here, "relate_assets", **calls, evidence="a month", valid_from=AGO, valid_to="2020-07-01T00:00:00Z")
+    await do(here, "relate_assets", **calls, evidence="a day", valid_from=AHEAD, valid_to="2290-01-02T00:00:00Z")
+    year = {"valid_from": "2021-01-01T00:00:00Z", "valid_to": "2022-01-01T00:00:00Z"}
+    last = await do(here, "relate_assets", **calls, evidence="a year", **year)
+    await here.project()
+    query = """query($time: DateTime!, $known: Moment!) {
+        now { ...held } at(time: $time, knownAt: $known) { ...held } }
+        fragment held on Record { ways(from: "agent:support", to: "dataset:customers") { paths { relations { id } } }
+            reach(of: "agent:support", first: 9) { total } blastRadius(of: "dataset:customers") { total }
+            relations(first: 9, filter: {relation: ["calls"]}) { edges { node { evidence declared periods { from } } } } }"""
+    then = await time_of(here, last)
+    variables = {"time": then, "known": {"position": last}}
+    for record in (await here.ask(query, variables, by="admin")).values():
+        assert (len(record["ways"]["paths"]), record["reach"]["total"], record["blastRadius"]["total"]) == (1, 3, 3)
+        (edge,) = record["relations"]["edges"]
+        assert (edge["node"]["evidence"], edge["node"]["declared"]) == ("", True)
+        assert [period["from"][:4] for period in edge["node"]["periods"]] == ["2020", "2021", then[:4]]
+    told = """query($time: DateTime!, $known: Moment!) { at(time: $time, knownAt: $known) {
+        relations(first: 9, filter: {relation: ["calls"]}) { edges { node { evidence declared holds } } } } }"""
+    for time, evidence in (
+        ("2020-06-15", "a month"),
+        ("2020-08-01", None),
+        ("2021-06-01", "a year"),
+        ("2300-01-01", ""),
+    ):
+        of = {"time": f"{time}T00:00:00Z", "known": {"position": last}}
+        ((edge,),) = [found["relations"]["edges"] for found in (await here.ask(told, of, by="admin")).values()]
+        assert edge["node"]["declared"] == edge["node"]["holds"] == (evidence is not None), time
+        assert evidence in (None, edge["node"]["evidence"]), time
+    gone = await do(here, "unrelate_assets", **calls)
+    await here.project()
+    record = (await here.ask(query, {**variables, "known": {"position": gone}}, by="admin"))["now"]
+    assert (record["ways"]["paths"], record["reach"]["total"]) == ([], 0)
+    assert [period["from"][:4] for period in record["relations"]["edges"][0]["node"]["periods"]] == [
+        "2020",
+        "2021",
+        then[:4],
+    ]
+
+
 async def test_as_known_then_is_as_recorded(here: GraphWorld) -> None:
     """Where nothing is dated, a moment as known whenever later is the record of that moment; the rest is as known."""
     for position in range(await here.world.position() - 10, await here.world.position() + 1):

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
+from given import Log, acting, registered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quarterdeck_domain.errors import NotFound
+from quarterdeck_domain.estate.events import AssetRegistered
 from quarterdeck_domain.estate.periods import MAX_PERIODS, Period, declare, joined, telling, withdraw
+from quarterdeck_domain.estate.slices_relations import RelateAssets, UnrelateAssets
 
 DAYS = 12
 spans = st.tuples(st.integers(0, DAYS), st.none() | st.integers(1, DAYS))
@@ -104,3 +109,30 @@ def test_however_much_is_said_what_is_open_stays() -> None:
         assert telling(periods, day(10**5)) == Period(day(0), None, 0)
     assert said([(3, None)] * 9) == [Period(day(3), None, 8)]
     assert said([(3, 5)] * 9) == [Period(day(3), day(8), 8)]
+
+
+def test_nothing_new_is_said_by_saying_again_what_holds() -> None:
+    """Without dates, of what is open, whatever was said of other times since; and what was withdrawn as of later can be
+    withdrawn now."""
+    ends: dict[str, Any] = {"source": "agent:a", "relation": "calls", "target": "tool:b"}
+    admin = acting("ada")
+    log = Log(registered("ada", "administrator"))
+    for asset in ("agent:a", "tool:b"):
+        log.given(AssetRegistered(asset=asset, facts={"lifecycle": "live"}, source="x"))
+
+    def run(command: RelateAssets | UnrelateAssets) -> bool:
+        decision = log.decide(command)
+        log.given(*decision.events).wait(seconds=1)
+        return bool(decision.events)
+
+    assert run(RelateAssets(**ends, evidence="seen", valid_from=day(-9), actor=admin))
+    for dates in ((-99, -90), (90, 99)):
+        assert run(RelateAssets(**ends, valid_from=day(dates[0]), valid_to=day(dates[1]), actor=admin))
+        assert not run(RelateAssets(**ends, evidence="seen", actor=admin))
+    assert run(RelateAssets(**ends, evidence="heard", actor=admin))
+    assert not run(RelateAssets(**ends, evidence="heard", actor=admin))
+    assert run(UnrelateAssets(**ends, valid_to=day(200), actor=admin))
+    assert run(UnrelateAssets(**ends, valid_to=day(100), actor=admin))
+    assert run(UnrelateAssets(**ends, actor=admin))
+    log.refuses(UnrelateAssets(**ends, actor=admin), NotFound)
+    assert run(RelateAssets(**ends, evidence="heard", actor=admin))
