@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from quarterdeck_domain.causes import NOBODY as SOMEBODY
+from quarterdeck_domain.causes import NOTHING, SOME_DAY
 from quarterdeck_domain.estate.events import ACTS_AS
 from quarterdeck_domain.policy.values import Verdict
 from quarterdeck_graphql.causal import Missing, Slice
 from quarterdeck_policy.replaying import Outcome
-from quarterdeck_readmodels.estate import MARKS
+from quarterdeck_readmodels.estate import MARKS, stamp
 
 WHY: Final[Mapping[str, str]] = {
     "tenant.opened": "the tenant began",
@@ -125,6 +128,15 @@ _TOLD: Final = 8
 _SHOWN: Final = 4
 _CUT: Final = 80
 _SEALED: Final = "sealed:"
+_UNSAID: Final = "left unsaid"
+_KINDS: Final = {"key": "key", "grt": "grant", "apr": "approval", "eff": "effect", "dec": "decision", "bnd": "bundle"}
+_EXAMPLES: Final = (
+    (re.compile(SOMEBODY), "somebody else"),
+    *((re.compile(f"{prefix}_{NOTHING}"), f"another {kind}") for prefix, kind in _KINDS.items()),
+    (re.compile(rf"\b([a-z_]+):{NOTHING}"), r"another \1"),
+    (re.compile(re.escape(stamp(SOME_DAY).partition(".")[0]) + r"(\.0+)?(Z|\+00:00)"), "another time"),
+)
+"""What examples of what did not happen are made of, and what people are told instead."""
 
 
 def why(event_type: str) -> str:
@@ -153,8 +165,11 @@ def outcome(found: Any) -> str:
     if isinstance(found, Outcome):
         if found.verdict is None:
             return f"it could not be decided: {found.problem}"
-        reason = f": {found.verdict.reason}" if found.verdict.reason else ""
-        return f"{found.verdict.outcome.replace('_', ' ')}{reason}"
+        word, reason = found.verdict.outcome.replace("_", " "), found.verdict.reason
+        if found.verdict.outcome == "permit" and found.verdict.approval_path is not None:
+            # The reason is that of the policy that asks for an approval, and there was one.
+            return f"{word}, as it was approved" + (f"; what asked for that: {reason}" if reason else "")
+        return word + (f": {reason}" if reason else "")
     _, state = found
     if state is None:
         return "it would not be there"
@@ -178,24 +193,47 @@ def instead(found: Any, recorded: Any) -> str:
     if not changed:
         said = "somebody else would have said it, or at another time" if differ else "it would be the same"
         return said if sound else "no votes of people who could vote would stand behind it"
-    told = [f"{name} would be {_text(state[name])}, not {_text(recorded[1].get(name))}" for name in changed[:_SHOWN]]
+    told = [_change(name, state[name], recorded[1].get(name)) for name in changed[:_SHOWN]]
     more = f"; {len(changed) - _SHOWN} more would differ" if len(changed) > _SHOWN else ""
     return "; ".join(told) + more
 
 
+def _change(name: str, value: Any, was: Any) -> str:
+    """Return how a fact would differ, if what is only an example had happened."""
+    would, not_ = _example(value) if _says(value) else _UNSAID, _text(was) if _says(was) else _UNSAID
+    return f"{name} would be {would}, not {not_}"
+
+
+def _example(value: Any) -> str:
+    """Return what an example says as a person would: examples are of somebody, something, another time."""
+    if type(value) is int and value < 0:
+        return "another number"
+    return _text(_plain(str(value)))
+
+
+def _plain(text: str) -> str:
+    for pattern, word in _EXAMPLES:
+        text = pattern.sub(word, text)
+    return text
+
+
 def _verdict(found: Outcome, verdict: Verdict, recorded: Verdict) -> str:
     if (verdict.outcome, verdict.reason) != (recorded.outcome, recorded.reason):
-        return outcome(found)
+        return _plain(outcome(found))
     if verdict == recorded:
         return f"{verdict.outcome.replace('_', ' ')} as well, but by {found.bundle_id or 'no bundle'}"
     old, new = msgspec.to_builtins(recorded), msgspec.to_builtins(verdict)
-    told = [f"{name} would be {_listed(new[name])}, not {_listed(old[name])}" for name in new if new[name] != old[name]]
+    told = [
+        f"{name} would be {_plain(_listed(new[name]))}, not {_listed(old[name])}"
+        for name in new
+        if new[name] != old[name]
+    ]
     return f"{verdict.outcome.replace('_', ' ')} as well, but {'; '.join(told[:_SHOWN])}"
 
 
 def _listed(value: Any) -> str:
     if not isinstance(value, list | tuple):
-        return _text(value)
+        return _text(value) if _says(value) else "none"
     named = [item if isinstance(item, str) else _text(" ".join(map(str, _leaves(item)))) for item in value]
     return _text(", ".join(named)) if named else "none"
 

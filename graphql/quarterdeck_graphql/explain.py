@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import strawberry
@@ -19,7 +20,7 @@ from quarterdeck_domain.errors import InvalidInput, NotFound
 from quarterdeck_domain.estate.kinds import KINDS as ESTATE_KINDS
 from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_graphql.approvals import Approval, Effect, Grant, load_approval, load_grant
-from quarterdeck_graphql.at import Shown
+from quarterdeck_graphql.at import At, Shown
 from quarterdeck_graphql.context import Context
 from quarterdeck_graphql.decision_story import (
     DECIDED,
@@ -44,10 +45,15 @@ from quarterdeck_policy.decisions import verdict_of
 from quarterdeck_policy.errors import NotReplayable
 from quarterdeck_readmodels import approvals as approvals_rows
 from quarterdeck_readmodels import policy as policy_rows
+from quarterdeck_readmodels.estate import Asset, Relation
+from quarterdeck_readmodels.naming import Names, better
 from quarterdeck_readmodels.replaying import concerning, object_of
 from quarterdeck_readmodels.tables import Row
 
 _DECISION: Final = "dec_"
+_RELATION: Final = "relation:"
+_MOST: Final = 10_000
+"""Under so many names a relation is looked for that is called otherwise since mergers."""
 
 
 @strawberry.type(description="What policy said of one member of the chain that an action was asked through.")
@@ -248,6 +254,9 @@ async def _state(
     now = await record_at(context)
     then = now if position is None else await record_at(context, position=position)
     node = await node_at(then.at, object_id)
+    if node is None and object_id.startswith(_RELATION) and context.sees_all:
+        object_id = await _recorded(then.at, object_id.removeprefix(_RELATION))
+        node = await node_at(then.at, object_id)
     if not isinstance(node, Shown):
         return None
     # What is shown may lack the columns with which rows are worked out.
@@ -267,3 +276,21 @@ async def _state(
         estate=then,
         decision=None,
     )
+
+
+async def _recorded(at: At, name: str) -> str:
+    """Return the id under which a relation was recorded that is named by what its ends are called after mergers: of the
+    one that `ways` shows. The same id, if there is none."""
+    parts = name.split(" ")
+    if len(parts) != 3:
+        return _RELATION + name
+    async with at.record() as record:
+        names = Names(partial(record.many, Asset))
+        await names.see((parts[0], parts[2]))
+        sources, targets = await names.called([names.now(parts[0])]), await names.called([names.now(parts[2])])
+        ids = [f"{source} {parts[1]} {target}" for source in sources for target in targets][:_MOST]
+        found = await record.many(Relation, ids)
+    shown: Relation | None = None
+    for row in found.values():
+        shown = better(shown, names.moved(row))
+    return _RELATION + (name if shown is None else shown.id)

@@ -272,6 +272,32 @@ async def test_relations_and_drifts(here: GraphWorld) -> None:
     assert types(await explain(here, detected.drift_id)) == ["drift.detected", "drift.accepted"]
 
 
+async def test_a_relation_as_ways_shows_it_after_mergers(here: GraphWorld) -> None:
+    """By what its ends are called now, by the one or the other name and under its own id it is the same relation."""
+    for asset in ("tool:one", "tool:two", "dataset:one", "dataset:two"):
+        await command(here, "register_asset", {"asset": asset, "facts": {}})
+    await command(here, "relate_assets", {"source": "tool:two", "relation": "reads", "target": "dataset:two"})
+    declared = await here.world.position()
+    for kind in ("tool", "dataset"):
+        await command(here, "merge_assets", {"survivor": f"{kind}:one", "merged": f"{kind}:two"})
+    await here.project()
+    document = """{ now { ways(from: "tool:one", to: "dataset:one") {
+        paths { relations { id source relation target } } } } }"""
+    (path,) = (await here.ask(document, by="admin"))["now"]["ways"]["paths"]
+    (shown,) = path["relations"]
+    named = f"{shown['source']} {shown['relation']} {shown['target']}".replace("asset:", "")
+    assert named == "tool:one reads dataset:one"
+    for name in (named, f"relation:{named}", "tool:two reads dataset:one", "tool:two reads dataset:two", shown["id"]):
+        found = await explain(here, name)
+        assert found["id"] == found["node"]["id"] == shown["id"] == "relation:tool:two reads dataset:two"
+        assert [event["position"] for event in found["slice"]["events"]] == [declared]
+    # By then the one was not part of the other.
+    before = {"id": named, "at": {"position": declared}}
+    assert (await here.ask(EXPLAIN, before, by="admin"))["explain"] is None
+    for name in ("tool:one calls dataset:one", "tool:one reads", "tool:nine reads dataset:one"):
+        assert (await here.ask(EXPLAIN, {"id": name}, by="admin"))["explain"] is None
+
+
 async def test_a_decision_that_the_estate_forbids(here: GraphWorld) -> None:
     """What quarantine denies is forced by the quarantine, and rests on nobody's having released it."""
     await command(here, "register_asset", {"asset": "tool:refund", "facts": {}})

@@ -71,8 +71,9 @@ def _unlocked(known: Known) -> Iterable[Event]:
 
 
 def _merged(known: Known) -> Iterable[Event]:
-    yield AssetsMerged(survivor="application:" + NOTHING, merged=known["asset"])
-    yield AssetsMerged(survivor=known["asset"], merged="application:" + NOTHING)
+    another = f"{known['asset'].partition(':')[0]}:{NOTHING}"
+    yield AssetsMerged(survivor=another, merged=known["asset"])
+    yield AssetsMerged(survivor=known["asset"], merged=another)
 
 
 def _related(known: Known) -> dict[str, Any]:
