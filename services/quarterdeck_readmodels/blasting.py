@@ -195,7 +195,7 @@ async def _responders(spread: _Spread) -> tuple[Responder, ...]:
     counted: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for name, asset in assets.items():
         if asset.kind == "team":
-            counted.setdefault(("", asset.name), []).append((spread.steps(name), name))
+            counted.setdefault((asset.owner or "", asset.name), []).append((spread.steps(name), name))
             teams.setdefault(name, asset)
             continue
         whole = wholes.get(above.get(name, ""))

@@ -197,6 +197,18 @@ async def test_blast_radius_of_what_offers_and_of_an_agent(here: GraphWorld) -> 
     assert [group["nearest"][0]["asset"]["id"] for group in gate["groups"]] == ["asset:agent:support"]
 
 
+async def test_whoever_owns_a_team_is_to_call(here: GraphWorld) -> None:
+    """The radius of a team names who leads it, and how the team itself is reached."""
+    await here.world.api.command(
+        "change_asset", {"asset": "team:support", "set": {"owner": "lead"}}, by=(here.world.tenant, "admin")
+    )
+    await here.project()
+    found = (await here.ask(BLAST, {"of": "team:support", "hops": 1}, by="admin"))["now"]["blastRadius"]
+    (person,) = found["people"]
+    called = (person["owner"], person["team"], person["onCall"], person["channel"], person["nearest"])
+    assert called == ("lead", "support", "https://pager.example/support", "#support", "asset:team:support")
+
+
 async def test_what_is_in_quarantine_still_has_a_radius_and_carries_nothing_on(here: GraphWorld) -> None:
     """The commander has shut it already; what was shut does not spread it."""
     command, by = here.world.api.command, (here.world.tenant, "admin")
