@@ -8,10 +8,12 @@ from collections.abc import Sequence
 import strawberry
 
 from quarterdeck_domain.estate.reach import Closed
+from quarterdeck_domain.estate.relations import EXCEPTING, WATCHING
 from quarterdeck_graphql.at import At
-from quarterdeck_graphql.estate import Asset, Path, PathControl, known_kinds, moment_of, part_info, path_of, plain
+from quarterdeck_graphql.estate import Asset, known_kinds, moment_of, part_info, plain
 from quarterdeck_graphql.limits import PART
 from quarterdeck_graphql.node import PageInfo
+from quarterdeck_graphql.ways import Path, PathControl, must_hold, over_of, path_of
 from quarterdeck_readmodels.reaching import Part, around, check_hops
 
 
@@ -21,10 +23,19 @@ class Access:
     steps: int = strawberry.field(description="In how many steps at least.")
     tools: list[Asset] = strawberry.field(metadata=PART, description="The tools on its ways there, by name.")
     controls: list[PathControl] = strawberry.field(
-        metadata=PART, description="The controls of everything on its ways there."
+        metadata=PART,
+        description="The controls that can refuse of everything on its ways there, and the grants that these lead "
+        "through. One way may pass some of them, and another way others.",
+    )
+    watchers: list[PathControl] = strawberry.field(
+        metadata=PART, description="What monitors and evaluates what is on its ways there: none of these can refuse."
+    )
+    exceptions: list[PathControl] = strawberry.field(
+        metadata=PART, description="The exceptions that hold for what is on its ways there."
     )
     ungated: bool = strawberry.field(
-        description="Whether there is a way, however long, on which nobody has to consent."
+        description="Whether there is a way, however long, on which nobody has to consent: no object on it is gated, "
+        "or each that is has an exception that holds."
     )
     path: Path = strawberry.field(description="The shortest way.")
 
@@ -77,22 +88,23 @@ async def who_reaches(
 def _access(at: At, part: Part, start: str, end: str, steps: int) -> Access:
     graph = part.graph
     between = sorted({start, *graph.within(start)})  # everything in this part of the map leads to the end
-    gated = frozenset(
-        name for name in between if any(relation == "gated_by" for relation, _ in graph.controls.get(name, ()))
-    )
+    edges = [edge for name in between for edge in graph.out.get(name, ())]
+    gated = frozenset(name for name in between if _is_gated(part, name))
     path = graph.shortest(start, end)
     assert path is not None  # noqa: S101  what is within reach has a way
     return Access(
         asset=Asset.of(part.assets[start], at),
         steps=steps,
         tools=[Asset.of(part.assets[name], at) for name in between if part.assets[name].kind == "tool"],
-        controls=[
-            PathControl(
-                on=strawberry.ID(f"asset:{name}"), relation=relation, control=Asset.of(part.assets[control], at)
-            )
-            for name in between
-            for relation, control in sorted(graph.controls.get(name, ()))
-        ],
+        controls=must_hold(at, part, between, edges),
+        watchers=over_of(at, part, between, WATCHING),
+        exceptions=over_of(at, part, between, {EXCEPTING}),
         ungated=graph.shortest(start, end, Closed(nodes=gated)) is not None,
         path=path_of(at, part, path),
     )
+
+
+def _is_gated(part: Part, name: str) -> bool:
+    """Tell whether somebody has to consent to what an object does."""
+    types = {relation for relation, _ in part.graph.controls.get(name, ())}
+    return "gated_by" in types and EXCEPTING not in types

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import Enum
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import strawberry
@@ -16,14 +16,16 @@ from quarterdeck_domain.errors import InvalidInput, NotFound
 from quarterdeck_domain.estate.cuts import Cut
 from quarterdeck_domain.estate.opening import changes, fewest, undo
 from quarterdeck_domain.estate.reach import Closed, Edge
+from quarterdeck_domain.estate.relations import REFUSING, WATCHING
 from quarterdeck_graphql.at import At
 from quarterdeck_graphql.context import Context
 from quarterdeck_graphql.estate import MAX_PATHS, Relation, moment_of, plain
 from quarterdeck_graphql.events import TimelineEntry, show_entries
 from quarterdeck_graphql.joining import Asked, Ends, joined, names_of
 from quarterdeck_graphql.limits import PART
+from quarterdeck_graphql.loosened import EndedGrant, GrantedException, Loosened, LostControl, ended
 from quarterdeck_graphql.moments import Moment
-from quarterdeck_graphql.opening import Histories, phrase, recorded_as, told, was
+from quarterdeck_graphql.opening import Histories, phrase, recorded_as, told, valid_until, was
 from quarterdeck_graphql.record import Record
 from quarterdeck_graphql.spans import two_records
 from quarterdeck_ledger.entry import Entry
@@ -31,8 +33,11 @@ from quarterdeck_readmodels import estate as rows
 from quarterdeck_readmodels.bitemporal import holds
 from quarterdeck_readmodels.naming import Names
 from quarterdeck_readmodels.reached import between
-from quarterdeck_readmodels.reaching import Controls, Part, check_hops, controls_of, is_live
+from quarterdeck_readmodels.reaching import Controls, Part, check_hops, controls_of, is_live, stands
 from quarterdeck_readmodels.reader import Record as Rows
+
+MAX_SAID: Final = 5
+"""So many grants are named in a sentence."""
 
 
 @strawberry.enum(description="What became of the ways from one object to another.")
@@ -53,15 +58,6 @@ class OpeningChange:
     )
 
 
-@strawberry.type(description="A control of something on a way that was in force then and is not now.")
-class LostControl:
-    on: strawberry.ID = strawberry.field(description="The object that it controlled.")
-    relation: str = strawberry.field(description="How: `governed_by`, `gated_by`, …")
-    control: strawberry.ID = strawberry.field(description="The control.")
-    sentence: str = strawberry.field(description="What happened, by whom and when, in words.")
-    events: list[TimelineEntry] = strawberry.field(metadata=PART, description="What made it so.")
-
-
 @strawberry.type(description="A way that there is now.")
 class OpenedPath:
     relations: list[Relation] = strawberry.field(metadata=PART, description="Its relations, in order.")
@@ -69,7 +65,14 @@ class OpenedPath:
         metadata=PART, description="What of it took no part then, in order; none, if it was open then."
     )
     lost_controls: list[LostControl] = strawberry.field(
-        metadata=PART, description="The controls on it that were in force then and are not now."
+        metadata=PART,
+        description="The controls on it, each of which can refuse, that were in force then and are not now.",
+    )
+    lost_watchers: list[LostControl] = strawberry.field(
+        metadata=PART, description="What monitored or evaluated what it passes then and does not now."
+    )
+    exceptions: list[GrantedException] = strawberry.field(
+        metadata=PART, description="The exceptions for what it passes that hold now and did not then."
     )
 
 
@@ -95,6 +98,9 @@ class Opened:
         description="The fewest of all changes that every way of now needs: undone, there would be none. Null where a "
         "way needs none of them.",
     )
+    ended: list[EndedGrant] = strawberry.field(
+        metadata=PART, description="Where a way was closed: the grants on the ways of then whose time is over since."
+    )
     undo_exact: bool | None = strawberry.field(
         description="Whether no smaller set would do; otherwise none of these can be left out."
     )
@@ -108,6 +114,8 @@ class _Then(msgspec.Struct, frozen=True):
     joined: Mapping[Edge, tuple[str, ...]]
     """Relations that held then and are part of a way only since something was merged, and what."""
     controls: Controls
+    over: frozenset[str]
+    """Grants whose time was over."""
 
 
 class _Finder:
@@ -116,7 +124,7 @@ class _Finder:
     def __init__(self, at: At, then: _Then, now: Part, histories: Histories) -> None:
         self._at, self._then, self._now, self._histories = at, then, now, histories
         self._told: dict[str | Edge, OpeningChange] = {}
-        self._lost: dict[tuple[str, str, str], LostControl] = {}
+        self._loosened = Loosened(at, then.controls, now, histories)
 
     async def path(self, path: tuple[Edge, ...]) -> OpenedPath:
         """Return a way with what changed on it."""
@@ -124,7 +132,9 @@ class _Finder:
         return OpenedPath(
             relations=[Relation.of(self._now.relation(edge), self._at) for edge in path],
             changes=await self.changes(changes(path, self._then.fresh)),
-            lost_controls=[lost for name in passed for lost in await self._lost_of(name)],
+            lost_controls=await self._loosened.lost(passed, REFUSING),
+            lost_watchers=await self._loosened.lost(passed, WATCHING),
+            exceptions=await self._loosened.excepted(passed),
         )
 
     async def changes(self, found: Iterable[str | Edge]) -> list[OpeningChange]:
@@ -145,9 +155,10 @@ class _Finder:
                 entry = await self._histories.asset(name, live_now=True)
                 subject = f"asset:{name}"
             before = was(self._then.rows.get(name))
+            after = "" if item not in self._then.over else f", and is {valid_until(self._now.assets[name])}"
             self._told[item] = OpeningChange(
                 subject=strawberry.ID(subject),
-                sentence=f"{words}: {before}; {told(entry)}",
+                sentence=f"{words}: {before}; {told(entry)}{after}",
                 before=before,
                 events=await self._events(entry),
             )
@@ -164,25 +175,6 @@ class _Finder:
             before=before,
             events=await self._events(*(entry for _, entry in merges)),
         )
-
-    async def _lost_of(self, name: str) -> list[LostControl]:
-        before = self._then.controls.pairs.get(name, frozenset())
-        gone = sorted(before - self._now.graph.controls.get(name, frozenset()))
-        return [await self._lost_control(name, relation, control) for relation, control in gone]
-
-    async def _lost_control(self, name: str, relation: str, control: str) -> LostControl:
-        key = (name, relation, control)
-        if key not in self._lost:
-            ends = self._then.controls.relations[f"{name} {relation} {control}"].id
-            entry = await self._histories.control(ends, control)
-            self._lost[key] = LostControl(
-                on=strawberry.ID(f"asset:{name}"),
-                relation=relation,
-                control=strawberry.ID(f"asset:{control}"),
-                sentence=f"{phrase(ends)} no more; {told(entry, over=True)}",
-                events=await self._events(entry),
-            )
-        return self._lost[key]
 
     async def _events(self, *entries: Entry | None) -> list[TimelineEntry]:
         found = {entry.position: entry for entry in entries if entry is not None}
@@ -217,7 +209,8 @@ async def opened_between(
     then, now = await moment_of(earlier.at), await moment_of(later.at)
     async with earlier.at.record() as record:
         there = await record.many(rows.Asset, [source, target])
-        was_open = len(there) == len({source, target}) and await between(record, source, target, then) is not None
+        ways = await between(record, source, target, then) if len(there) == len({source, target}) else None
+        was_open = ways is not None
     async with later.at.record() as record:
         known_now = await record.many(rows.Asset, [source, target])
         for name in (source, target):
@@ -225,9 +218,10 @@ async def opened_between(
                 raise NotFound("there is no such object at either moment", asset=name)
         complete = len(known_now) == len({source, target})
         found = await between(record, source, target, now) if complete else None
+        over = [] if ways is None or found is not None else await ended(record, ways[0].graph, now)
     if found is None:
         verdict = Opening.CLOSED if was_open else Opening.SHUT
-        return _answer(earlier, later, verdict, source, target)
+        return _answer(earlier, later, verdict, source, target, over=over)
     part, end = found
     start, graph = part.start, part.graph
     verdict = Opening.OPEN_BEFORE if was_open else Opening.OPENED
@@ -267,10 +261,11 @@ async def _then(
     ends = Ends(Asked(part.start, names.now(asked[0])), Asked(end, names.now(asked[1])))
     relations = await record.many(rows.Relation, names_of(recorded, ends))
     held = {name: row for name, row in relations.items() if holds(row, moment)}
-    found = joined(recorded, held, names, ends, lambda name: is_live(names.known[name]))
+    found = joined(recorded, held, names, ends, lambda name: stands(names.known[name], moment))
     controls = await controls_of(record, sorted(passed - found.nodes), moment)
     known = {name: item for name, item in names.known.items() if item is not None}
-    return _Then({**known, **relations}, Closed(nodes=found.nodes, edges=found.edges), found.merged, controls)
+    over = frozenset(name for name in found.nodes if is_live(names.known[name]))
+    return _Then({**known, **relations}, Closed(nodes=found.nodes, edges=found.edges), found.merged, controls, over)
 
 
 def _items(best: Cut) -> list[str | Edge]:
@@ -288,29 +283,41 @@ def _answer(
     target: str,
     paths: list[OpenedPath] | None = None,
     few: list[OpeningChange] | None = None,
+    over: list[EndedGrant] | None = None,
 ) -> Opened:
     return Opened(
         since=earlier,
         until=later,
         verdict=verdict,
-        summary=_summary(verdict, source, target, paths or [], few or []),
+        summary=_summary(verdict, source, target, paths or [], few or [], over or []),
         paths=paths or [],
         more=False,
         beyond=False,
         fewest=few or [],
+        ended=over or [],
         undo=None,
         undo_exact=None,
     )
 
 
-def _summary(verdict: Opening, source: str, target: str, paths: list[OpenedPath], few: list[OpeningChange]) -> str:
+def _summary(
+    verdict: Opening,
+    source: str,
+    target: str,
+    paths: list[OpenedPath],
+    few: list[OpeningChange],
+    over: list[EndedGrant],
+) -> str:
     ends = f"from {source} to {target}"
     if verdict is Opening.SHUT:
         return f"There was no way {ends}, and there is none."
     if verdict is Opening.CLOSED:
-        return f"There was a way {ends}, and there is none any more."
+        gone = f" Its time is over: {'; '.join(item.sentence for item in over[:MAX_SAID])}." if over else ""
+        return f"There was a way {ends}, and there is none any more.{gone}"
     lost = {item.sentence for path in paths for item in path.lost_controls}
     gone = f" Controls that were lost on the way: {'; '.join(sorted(lost))}." if lost else ""
+    excepted = {item.sentence for path in paths for item in path.exceptions}
+    gone += f" Exceptions that were granted on the way: {'; '.join(sorted(excepted))}." if excepted else ""
     if verdict is Opening.OPENED:
         return f"There was no way {ends}. This opened one: {'; '.join(item.sentence for item in few)}.{gone}"
     new = sum(1 for path in paths if path.changes)

@@ -17,7 +17,7 @@ from quarterdeck_ledger.entry import Entry
 from quarterdeck_readmodels.bitemporal import holds
 from quarterdeck_readmodels.estate import Asset, Relation, stamp
 from quarterdeck_readmodels.naming import named
-from quarterdeck_readmodels.reaching import is_live
+from quarterdeck_readmodels.reaching import end_of_time, is_live, stands
 from quarterdeck_readmodels.reader import Record
 
 LOOKED_AT: Final = 20
@@ -62,10 +62,10 @@ class Histories:
         return await self._event(f"relation:{name}", RELATION_EVENTS, so)
 
     async def asset(self, name: str, *, live_now: bool) -> Entry | None:
-        """Return the event from which on an object was in use, or was not any more."""
+        """Return the event from which on an object took part, or did not any more."""
 
         async def so(record: Record) -> bool:
-            return is_live(await record.get(Asset, name)) == live_now
+            return stands(await record.get(Asset, name), self._moment) == live_now
 
         return await self._event(f"asset:{name}", ASSET_EVENTS, so)
 
@@ -85,6 +85,12 @@ class Histories:
         if row is None or not holds(row, self._moment):
             return await self.relation(relation, holds_now=False)
         return await self.asset(control, live_now=False)
+
+    async def exception(self, relation: str, exception: str) -> Entry | None:
+        """Return the event from which on something was excepted: it was related to the exception, or that began to
+        hold; the later of the two."""
+        found = (await self.relation(relation, holds_now=True), await self.asset(exception, live_now=True))
+        return max((entry for entry in found if entry is not None), key=lambda entry: entry.position, default=None)
 
     async def _event(self, tag: str, types: Iterable[str], so: Callable[[Record], Awaitable[bool]]) -> Entry | None:
         context = self._at.context
@@ -136,4 +142,12 @@ def was(row: Asset | Relation | None) -> str:
         return "did not hold"
     if row.merged_into is not None:
         return f"was part of {row.merged_into}"
+    if is_live(row):
+        return f"was {valid_until(row)}"
     return {"draft": "was a draft", "quarantined": "was in quarantine"}.get(row.lifecycle, f"was {row.lifecycle}")
+
+
+def valid_until(row: Asset) -> str:
+    """Return until when a grant or an exception is valid, in words."""
+    end = end_of_time(row)
+    return "valid without an end" if end is None else f"valid until {end:%Y-%m-%d %H:%M:%S} UTC"

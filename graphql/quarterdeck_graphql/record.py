@@ -12,7 +12,7 @@ import strawberry
 
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.estate.relations import RELATION_TYPES
-from quarterdeck_graphql import access, accesses, blast, estate, policy, sources
+from quarterdeck_graphql import access, accesses, blast, estate, policy, sources, ways
 from quarterdeck_graphql import approvals as approving
 from quarterdeck_graphql import findings as found
 from quarterdeck_graphql.at import At, Shown
@@ -314,8 +314,8 @@ class Record:
             int | None,
             strawberry.argument(description="Only ways of at most so many steps are shown, 1 to 12; left out: all."),
         ] = None,
-    ) -> estate.Ways:
-        return await estate.ways_between(self.at, from_, to, hops, first)
+    ) -> ways.Ways:
+        return await ways.ways_between(self.at, from_, to, hops, first)
 
 
 async def record_at(

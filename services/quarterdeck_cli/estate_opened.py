@@ -22,6 +22,7 @@ app = typer.Typer()
 
 _EVENTS: Final = "events { position type recordedAt actor { principal kind onBehalfOf } tags data }"
 _CHANGE: Final = f"{{ subject sentence before {_EVENTS} }}"
+_LOST: Final = f"{{ on relation control sentence {_EVENTS} }}"
 _OPENED: Final = f"""
 query Opened($from: ID!, $to: ID!, $since: Moment!, $until: Moment, $knownAt: Moment, $hops: Int, $first: Int!) {{
   opened(from: $from, to: $to, since: $since, until: $until, knownAt: $knownAt, hops: $hops, first: $first) {{
@@ -29,9 +30,10 @@ query Opened($from: ID!, $to: ID!, $since: Moment!, $until: Moment, $knownAt: Mo
     verdict summary more beyond undoExact
     paths {{
       relations {{ relation source target declared }}
-      changes {_CHANGE} lostControls {{ on relation control sentence {_EVENTS} }}
+      changes {_CHANGE} lostControls {_LOST} lostWatchers {_LOST}
+      exceptions {{ on exception expiresAt sentence {_EVENTS} }}
     }}
-    fewest {_CHANGE} undo {_CHANGE}
+    fewest {_CHANGE} undo {_CHANGE} ended {{ grant expiredAt sentence }}
   }}
 }}
 """
@@ -87,6 +89,7 @@ def opened_lines(found: Mapping[str, Any]) -> Iterator[Text]:
         headline.format(way) if headline else visible(found["summary"]),
         style="bold red" if found["verdict"] == "OPENED" else "bold",
     )
+    yield from (Text(f"  its time is over: {visible(item['sentence'])}") for item in found["ended"])
     if found["fewest"]:
         yield Text("the fewest changes that opened it", style="bold")
         yield from (Text(f"  {visible(item['sentence'])}") for item in found["fewest"])
@@ -98,6 +101,9 @@ def opened_lines(found: Mapping[str, Any]) -> Iterator[Text]:
         others = [item for item in path["changes"] if item["subject"] not in said]
         yield from (Text(f"    {visible(item['sentence'])}") for item in others)
         yield from (Text(f"    no more: {visible(item['sentence'])}", style="yellow") for item in path["lostControls"])
+        yield from (Text(f"    excepted: {visible(item['sentence'])}", style="yellow") for item in path["exceptions"])
+        watched = (visible(item["sentence"]) for item in path["lostWatchers"])
+        yield from (Text(f"    not watched: {words}", style="dim") for words in watched)
     if found["more"]:
         yield Text("  … and there may be other ways; --limit shows more", style="dim")
     if found["beyond"]:

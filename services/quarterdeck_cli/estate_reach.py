@@ -16,10 +16,12 @@ from quarterdeck_cli.output import AsJson, console, print_json, show_rows, visib
 app = typer.Typer()
 
 MAX_HOPS: Final = 12
-PATH: Final = """{ declared
-  relations { relation source target sentence declared observed environment }
-  controls { on relation control { id title lifecycle } } }"""
-WAYS: Final = f"{{ more beyond paths {PATH} cut {{ exact over considered steps {{ action subject closes }} }} }}"
+_CONTROL: Final = "{ on relation expiresAt control { id title lifecycle } }"
+PATH: Final = f"""{{ declared
+  relations {{ relation source target sentence declared observed environment }}
+  controls {_CONTROL} watchers {_CONTROL} exceptions {_CONTROL} }}"""
+_CUT: Final = "{ exact over considered steps { action subject closes } }"
+WAYS: Final = f"{{ more beyond paths {PATH} cut {_CUT} smallerCut {_CUT} }}"
 
 Hops = Annotated[
     int | None, typer.Option(min=1, max=MAX_HOPS, help="Over how many steps at most; any number.", show_default=False)
@@ -94,7 +96,7 @@ def reached_by(
     selection = f"""{{ position moment reachedBy(of: $of, first: $first, after: $after, kinds: $kinds, hops: $hops) {{
       total beyond accesses {{
       steps ungated asset {{ id title owner team lifecycle }} tools {{ id }}
-      controls {{ on relation control {{ id lifecycle }} }} path {PATH} }}
+      controls {_CONTROL} watchers {_CONTROL} exceptions {_CONTROL} path {PATH} }}
       pageInfo {{ hasNextPage endCursor }} }} }}"""
     types = {"of": "ID!", "kinds": "[String!]", "hops": "Int"}
     with Api(json=json) as api:

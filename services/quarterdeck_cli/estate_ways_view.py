@@ -1,4 +1,5 @@
-"""How ways look: each path step by step with the controls it passes, and under all of them what would close them."""
+"""How ways look: each path step by step with what must hold on it, who watches and what is excepted, and under all of
+them what would close them."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ def ways_lines(start: str, end: str, found: dict[str, Any], hops: int | None) ->
         yield Text("  … and there may be others; --limit shows more", style="dim")
     if paths and found["beyond"]:
         yield Text(f"  … and there may be longer ones than {many(hops or 0, 'step')}; leave out --hops", style="dim")
-    yield from _cut(found.get("cut"))
+    yield from _cut(found.get("cut"), "to close every way")
+    yield from _cut(found.get("smallerCut"), "or, taking objects out of use")
 
 
 def path_line(path: dict[str, Any]) -> str:
@@ -69,8 +71,11 @@ def access_lines(found: dict[str, Any], hops: int | None = None) -> Iterator[Tex
             yield Text("    on one way at least, nobody has to consent", style="bold red")
         if item["tools"]:
             yield Text(f"    through  {', '.join(visible(tool['id']) for tool in item['tools'])}")
-        controls = sorted({f"{control['relation']} {control['control']['id']}" for control in item["controls"]})
-        yield Text(f"    under    {', '.join(map(visible, controls)) or 'no control'}", style="cyan")
+        yield Text(f"    under    {_names(item['controls']) or 'no control'}", style="cyan")
+        if item["exceptions"]:
+            yield Text(f"    excepted {_names(item['exceptions'])}", style="yellow")
+        if item["watchers"]:
+            yield Text(f"    watched  {_names(item['watchers'])}", style="dim")
         steps = [f"{visible(step['relation'])} {visible(step['target'])}" for step in item["path"]["relations"]]
         yield Text(f"    shortest {', '.join(steps)}", style="dim")
     if found["total"] > len(found["accesses"]):
@@ -80,33 +85,49 @@ def access_lines(found: dict[str, Any], hops: int | None = None) -> Iterator[Tex
         yield Text(f"  … {longer}; leave out --hops to see them", style="bold red")
 
 
+def _names(found: list[dict[str, Any]]) -> str:
+    return ", ".join(sorted({_said(item) for item in found}))
+
+
+def _said(item: dict[str, Any]) -> str:
+    """Return what stands over something, in words: how, what, and until when."""
+    until = f", until {told(item['expiresAt'])}" if item.get("expiresAt") else ""
+    return f"{visible(item['relation'])} {visible(item['control']['id'])}{until}"
+
+
+_WORDS: Final = (
+    ("controls", "must hold", "cyan"),
+    ("exceptions", "excepted", "yellow"),
+    ("watchers", "watched", "dim"),
+)
+
+
 def _path(start: str, path: dict[str, Any]) -> Iterator[Text]:
     from rich.text import Text
 
-    controls: dict[str, list[str]] = {}
-    for item in path["controls"]:
-        state = str(item["control"].get("lifecycle") or "LIVE").lower()
-        said = f"{item['relation']} {item['control']['id']}" + ("" if state == "live" else f", which is {state}")
-        controls.setdefault(item["on"], []).append(said)
     yield Text(f"  {visible(start)}")
-    yield from _controls(controls.get(start, ()))
+    yield from _over(start, path)
     for item in path["relations"]:
         seen = "" if item["declared"] else "  (seen, never declared)"
         where = f"  (in {told(item['environment'])})" if item.get("environment") else ""
         yield Text(f"  └ {visible(item['relation'])} {visible(item['target'])}{where}{seen}")
-        yield from _controls(controls.get(item["target"], ()))
-    if not controls:
+        yield from _over(item["target"], path)
+    if not path["controls"]:
         yield Text("      nothing must hold on this way", style="bold red")
 
 
-def _controls(found: list[str] | tuple[str, ...]) -> Iterator[Text]:
+def _over(name: str, path: dict[str, Any]) -> Iterator[Text]:
     from rich.text import Text
 
-    for control in found:
-        yield Text(f"      must hold: {visible(control)}", style="cyan")
+    for field, words, style in _WORDS:
+        for item in path[field]:
+            if item["on"] == name:
+                state = str(item["control"].get("lifecycle") or "LIVE").lower()
+                which = "" if state == "live" else f", which is {visible(state)}"
+                yield Text(f"      {words}: {_said(item)}{which}", style=style)
 
 
-def _cut(cut: dict[str, Any] | None) -> Iterator[Text]:
+def _cut(cut: dict[str, Any] | None, words: str) -> Iterator[Text]:
     from rich.text import Text
 
     if cut is None:
@@ -118,7 +139,7 @@ def _cut(cut: dict[str, Any] | None) -> Iterator[Text]:
     if not cut["steps"]:
         yield Text("Nothing that could be done here would close it.", style="bold red")
         return
-    yield Text(f"to close every way: {len(cut['steps'])} of {cut['considered']} possible steps ({label})", style="bold")
+    yield Text(f"{words}: {len(cut['steps'])} of {cut['considered']} possible steps ({label})", style="bold")
     for step in cut["steps"]:
         done = _DO.get(step["action"], f"{visible(step['action'])} {{}}").replace("{}", visible(step["subject"]))
         closed = [visible(name) for name in step["closes"][:MAX_CLOSED]]

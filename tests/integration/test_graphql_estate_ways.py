@@ -92,7 +92,10 @@ async def test_a_merge_closes_no_way(here: GraphWorld) -> None:
         ("asset:tool:z-new", "asset:dataset:zd"),
     ]
     assert path["relations"][1]["id"] == "relation:tool_grant:zg permits tool:z-old"
-    assert path["controls"] == [{"on": "asset:tool:z-new", "control": {"id": "asset:approval_path:p"}}]
+    assert path["controls"] == [
+        {"on": "asset:agent:z", "control": {"id": "asset:tool_grant:zg"}},
+        {"on": "asset:tool:z-new", "control": {"id": "asset:approval_path:p"}},
+    ]
     (access,) = (await asked(here, REACHED_BY, of=end, first=10))["accesses"]
     assert (access["asset"]["id"], access["ungated"], access["steps"]) == ("asset:agent:z", False, 3)
     reach = await asked(here, REACH, of=start, first=10)
@@ -165,3 +168,177 @@ async def test_pages_together_are_everything(here: GraphWorld) -> None:
         REACHED_BY, {"of": "agent:p000", "first": 7, "after": first["pageInfo"]["endCursor"]}, by="admin"
     )
     assert refused["errors"][0]["extensions"]["code"] == "invalid_cursor"
+
+
+# -- Grants with an end, and exceptions -------------------------------------------------------------------------------
+
+PAST, LATER = "2026-01-01T00:00:00Z", "2126-01-01T00:00:00Z"
+GRANTED: dict[str, Any] = {
+    "agent:g": {"relations": {"holds": ["tool_grant:gg"]}},
+    "tool_grant:gg": {"attributes": {"expires_at": LATER}, "relations": {"permits": ["tool:g"]}},
+    "tool:g": {"relations": {"reads": ["dataset:gd"]}},
+    "dataset:gd": {"owner": "rota"},
+}
+G = {"from": "agent:g", "to": "dataset:gd"}
+OVER = "{ on relation expiresAt control { id } }"
+STANDING = f"""query($from: ID!, $to: ID!) {{ now {{ ways(from: $from, to: $to) {{ paths {{
+    controls {OVER} watchers {OVER} exceptions {OVER} }} cut {{ over steps {{ action subject }} }}
+    smallerCut {{ over steps {{ action subject }} }} }} }} }}"""
+WHO = f"""query($of: ID!) {{ now {{ reachedBy(of: $of, first: 9) {{ accesses {{ asset {{ id }} ungated
+    controls {OVER} watchers {OVER} exceptions {OVER} }} }} }} }}"""
+LOOSENED = """query($from: ID!, $to: ID!, $since: Moment!, $until: Moment) {
+    opened(from: $from, to: $to, since: $since, until: $until) { verdict summary
+    fewest { subject before sentence events { type } } undo { subject } ended { grant expiredAt sentence }
+    paths { changes { subject } lostControls { relation control } lostWatchers { relation sentence }
+      exceptions { on exception expiresAt sentence events { type } } } } }"""
+
+
+def over(found: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """Return what stands over objects."""
+    return [
+        (item["on"].removeprefix("asset:"), item["relation"], item["control"]["id"].removeprefix("asset:"))
+        for item in found
+    ]
+
+
+async def test_a_grant_must_hold_and_opens_nothing_when_its_time_is_over(here: GraphWorld) -> None:
+    """On the way it is said, with its end; once that has passed there is no way, no reach, and nobody who reaches."""
+    await apply(here, GRANTED)
+    (path,) = (await asked(here, STANDING, **G))["paths"]
+    assert over(path["controls"]) == [("agent:g", "holds", "tool_grant:gg")]
+    assert path["controls"][0]["expiresAt"] == "2126-01-01T00:00:00.000000Z"
+    (access,) = [
+        item for item in (await asked(here, WHO, of=G["to"]))["accesses"] if item["asset"]["id"] == "asset:agent:g"
+    ]
+    assert over(access["controls"]) == [("agent:g", "holds", "tool_grant:gg")]
+    (path,) = (await asked(here, STANDING, **{**G, "from": "tool_grant:gg"}))["paths"]
+    assert over(path["controls"]) == [("tool:g", "permits", "tool_grant:gg")]
+    open_then = {"position": await here.world.position()}
+    await do(here, "change_asset", asset="tool_grant:gg", set={"attributes": {"expires_at": PAST}})
+    for start in ("agent:g", "tool_grant:gg"):
+        found = await asked(here, STANDING, **{**G, "from": start})
+        assert (found["paths"], found["cut"]) == ([], None)
+        assert (await asked(here, REACH, of=start, first=9))["total"] == 0
+    accesses = (await asked(here, WHO, of=G["to"]))["accesses"]
+    assert accesses == []
+    closed = await asked(here, LOOSENED, **G, since=open_then)
+    assert closed["verdict"] == "CLOSED"
+    assert [(item["grant"], item["expiredAt"]) for item in closed["ended"]] == [
+        ("asset:tool_grant:gg", "2026-01-01T00:00:00.000000Z")
+    ]
+    assert "tool_grant:gg was valid until 2026-01-01 00:00:00 UTC" in closed["summary"]
+
+
+async def test_an_extension_is_what_opened_a_way(here: GraphWorld) -> None:
+    """Nothing but the end of a grant was changed: that is told, as how it was, and who did it."""
+    await apply(here, {**GRANTED, "tool_grant:gg": {**GRANTED["tool_grant:gg"], "attributes": {"expires_at": PAST}}})
+    since = {"position": await here.world.position()}
+    await do(here, "change_asset", asset="tool_grant:gg", set={"title": "a grant"})
+    assert (await asked(here, LOOSENED, **G, since=since))["verdict"] == "SHUT"
+    await do(here, "change_asset", asset="tool_grant:gg", set={"attributes": {"expires_at": LATER}})
+    await do(here, "change_asset", asset="tool_grant:gg", set={"title": "the grant"})
+    found = await asked(here, LOOSENED, **G, since=since)
+    assert found["verdict"] == "OPENED"
+    (change,) = found["fewest"]
+    assert (change["subject"], change["before"]) == ("asset:tool_grant:gg", "was valid until 2026-01-01 00:00:00 UTC")
+    assert [event["type"] for event in change["events"]] == ["asset.changed"]
+    assert change["sentence"].endswith("and is valid until 2126-01-01 00:00:00 UTC")
+    assert found["undo"] == [{"subject": "asset:tool_grant:gg"}]
+
+
+async def test_time_alone_closes_a_way(here: GraphWorld) -> None:
+    """Nothing was recorded in between: it is asked of before and after the end of a grant."""
+    since = "2025-01-01T00:00:00Z"
+    for name in GRANTED:
+        facts = {"attributes": {"expires_at": PAST}} if name == "tool_grant:gg" else {}
+        await do(here, "register_asset", asset=name, facts=facts, valid_from=since)
+    for name, entry in GRANTED.items():
+        for relation, (target,) in entry.get("relations", {}).items():
+            await do(here, "relate_assets", source=name, relation=relation, target=target, valid_from=since)
+    known = {"position": await here.world.position()}
+    document = LOOSENED.replace("$until: Moment)", "$until: Moment, $knownAt: Moment)").replace(
+        "until: $until)", "until: $until, knownAt: $knownAt)"
+    )
+    moments = {"since": {"time": "2025-06-01T00:00:00Z"}, "until": {"time": "2026-02-01T00:00:00Z"}}
+    found = await asked(here, document, **G, **moments, knownAt=known)
+    assert found["verdict"] == "CLOSED"
+    assert [item["sentence"] for item in found["ended"]] == ["tool_grant:gg was valid until 2026-01-01 00:00:00 UTC"]
+
+
+EXCEPTED: dict[str, Any] = {
+    "agent:e": {"relations": {"calls": ["tool:e"]}},
+    "tool:e": {
+        "relations": {
+            "writes": ["dataset:ed"],
+            "gated_by": ["approval_path:p"],
+            "monitored_by": ["monitoring_hook:m"],
+            "evaluated_by": ["evaluation_suite:s"],
+        }
+    },
+    "dataset:ed": None,
+    "approval_path:p": None,
+    "monitoring_hook:m": None,
+    "evaluation_suite:s": None,
+    "exception_window:x": {"attributes": {"reason": "a sale", "expires_at": LATER}},
+}
+E = {"from": "agent:e", "to": "dataset:ed"}
+
+
+async def test_an_exception_is_no_control_and_weakens_a_gate(here: GraphWorld) -> None:
+    """What can refuse must hold; who watches is told apart; an exception lets pass, until its time is over."""
+    await apply(here, EXCEPTED)
+    gated = [("tool:e", "gated_by", "approval_path:p")]
+    watched = [("tool:e", "evaluated_by", "evaluation_suite:s"), ("tool:e", "monitored_by", "monitoring_hook:m")]
+
+    async def shown() -> tuple[list[Any], list[Any], list[Any], bool]:
+        (path,) = (await asked(here, STANDING, **E))["paths"]
+        (access,) = (await asked(here, WHO, of=E["to"]))["accesses"]
+        told = [over(path[name]) for name in ("controls", "watchers", "exceptions")]
+        assert told == [over(access[name]) for name in ("controls", "watchers", "exceptions")]
+        return told[0], told[1], told[2], access["ungated"]
+
+    assert await shown() == (gated, watched, [], False)
+    ends = {"source": "tool:e", "relation": "excepted_by", "target": "exception_window:x"}
+    before = {"position": await here.world.position()}
+    await do(here, "relate_assets", **ends)
+    assert await shown() == (gated, watched, [("tool:e", "excepted_by", "exception_window:x")], True)
+    found = await asked(here, LOOSENED, **E, since=before)
+    (path,) = found["paths"]
+    (granted,) = path["exceptions"]
+    assert (granted["on"], granted["exception"]) == ("asset:tool:e", "asset:exception_window:x")
+    assert granted["expiresAt"] == "2126-01-01T00:00:00.000000Z"
+    assert [event["type"] for event in granted["events"]] == ["relation.declared"]
+    assert "Exceptions that were granted on the way: tool:e is excepted by exception_window:x" in found["summary"]
+    granted_then = {"position": await here.world.position()}
+    await do(here, "change_asset", asset="exception_window:x", set={"attributes": {"expires_at": PAST}})
+    assert await shown() == (gated, watched, [], False)
+    over_then = {"position": await here.world.position()}
+    await do(here, "change_asset", asset="exception_window:x", set={"attributes": {"expires_at": LATER}})
+    (path,) = (await asked(here, LOOSENED, **E, since=over_then))["paths"]
+    assert [event["type"] for item in path["exceptions"] for event in item["events"]] == ["asset.changed"]
+    await do(here, "unrelate_assets", **ends)
+    await do(here, "unrelate_assets", source="tool:e", relation="monitored_by", target="monitoring_hook:m")
+    (path,) = (await asked(here, LOOSENED, **E, since=granted_then))["paths"]
+    assert (path["lostControls"], path["exceptions"]) == ([], [])
+    assert [item["relation"] for item in path["lostWatchers"]] == ["monitored_by"]
+
+
+async def test_a_smaller_cut_stands_beside_that_of_controls(here: GraphWorld) -> None:
+    """Two gated tools of one server: both gates, or the server."""
+    tools = {f"tool:s{number}": f"approval_path:s{number}" for number in range(2)}
+    file: dict[str, Any] = {
+        tool: {"relations": {"reads": ["dataset:sd"], "gated_by": [gate]}} for tool, gate in tools.items()
+    }
+    file |= dict.fromkeys(tools.values()) | {"dataset:sd": None}
+    file |= {"agent:s": {"relations": {"calls": ["mcp_server:s"]}}}
+    file |= {"mcp_server:s": {"relations": {"exposes": list(tools)}}}
+    await apply(here, file)
+    found = await asked(here, STANDING, **{"from": "agent:s", "to": "dataset:sd"})
+    assert found["cut"] == {
+        "over": "CONTROLS",
+        "steps": [{"action": "enforce", "subject": gate} for gate in tools.values()],
+    }
+    assert found["smallerCut"] == {
+        "over": "EVERYTHING",
+        "steps": [{"action": "quarantine", "subject": "mcp_server:s"}],
+    }

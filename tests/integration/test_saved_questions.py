@@ -79,8 +79,9 @@ async def test_which_agents_can_reach(demo: DemoWorld) -> None:
     assert {(item["on"], item["relation"], item["control"]["id"]) for item in writer["controls"]} == {
         ("asset:tool:crm.find-customer", "governed_by", "asset:policy_bundle:core"),
         ("asset:dataset:customer-profiles", "governed_by", "asset:policy_bundle:core"),
-        ("asset:agent:campaign-writer", "excepted_by", "asset:exception_window:campaign-without-gate"),
+        ("asset:agent:campaign-writer", "holds", "asset:tool_grant:campaign-audience"),
     }
+    assert writer["exceptions"] == []  # its time is over
     assert [item["sentence"] for item in writer["path"]["relations"]] == [
         "agent:campaign-writer holds tool_grant:campaign-audience",
         "tool_grant:campaign-audience permits the use of tool:crm.find-customer",

@@ -87,7 +87,7 @@ def test_every_command_of_the_estate_has_a_verb_that_takes_all_it_takes() -> Non
 
 
 @pytest.mark.parametrize(
-    "action", ["register", "change", "retire", "relate", "unrelate", "drift", "quarantine", HOSTILE]
+    "action", ["register", "change", "retire", "relate", "unrelate", "drift", "quarantine", "contest", HOSTILE]
 )
 def test_a_plan_shows_strangers_text_as_text(action: str) -> None:
     """A line stays one line, and nothing moves the cursor or turns the writing."""
@@ -135,14 +135,15 @@ def test_an_object_and_ways_show_strangers_text_as_text() -> None:
     found |= {"registeredAt": HOSTILE, "changedAt": None, "tier": 1, "sunset": None}
     found["drifts"] = [dict.fromkeys(("id", "input", "fieldName", "expected", "found"), HOSTILE) | {"state": "OPEN"}]
     found["findings"] = [dict.fromkeys(("type", "message", "fix"), HOSTILE)]
-    path = {"declared": False, "relations": [relation], "controls": [{"on": HOSTILE, "relation": "r", "control": end}]}
+    over = [{"on": HOSTILE, "relation": HOSTILE, "control": end, "expiresAt": HOSTILE}]
+    path = {"declared": False, "relations": [relation], "controls": over, "watchers": over, "exceptions": over}
     cut = {
         "exact": True,
         "over": "CONTROLS",
         "considered": 3,
         "steps": [{"action": HOSTILE, "subject": HOSTILE, "closes": [HOSTILE]}],
     }
-    ways = {"paths": [path], "more": True, "beyond": True, "cut": cut}
+    ways = {"paths": [path], "more": True, "beyond": True, "cut": cut, "smallerCut": cut}
     for lines in (object_tree(found), ways_lines(HOSTILE, HOSTILE, ways, 6)):
         text = styleless(drawn(lines))
         assert not set(text) & HIDDEN

@@ -128,6 +128,10 @@ CONTROL: Final = frozenset(name for name, found in RELATION_TYPES.items() if fou
 """The types whose target controls what is at their source."""
 REFUSING: Final = frozenset({"governed_by", "gated_by", "guarded_by", "funded_by"})
 """Those of them whose target can refuse: who watches or judges later does not, and an exception lets pass."""
+WATCHING: Final = frozenset({"monitored_by", "evaluated_by"})
+"""Those of them whose target watches, or judges later."""
+EXCEPTING: Final = "excepted_by"
+"""The one of them whose target lets pass: while it holds, nobody has to consent to what its source does."""
 
 HIERARCHIES: Final = frozenset({"owned_by", "part_of", "derived_from", "version_of"})
 """The types of which no chain may come back to where it began."""
