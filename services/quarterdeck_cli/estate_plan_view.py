@@ -29,6 +29,7 @@ _MARKS: Final = {
     "unrelate": ("-", "withdraw ", "red"),
     "drift": ("!", "drift ", "magenta"),
     "quarantine": ("!", "quarantine ", "bold red"),
+    "contest": ("!", "said otherwise, and left as it is: ", "magenta"),
 }
 _VERBS: Final = {
     "register": "to register",
@@ -38,6 +39,7 @@ _VERBS: Final = {
     "unrelate": "to withdraw",
     "drift": "not as pinned",
     "quarantine": "to quarantine",
+    "contest": "said otherwise",
 }
 _DONE: Final = {
     "register": "registered",
@@ -47,6 +49,7 @@ _DONE: Final = {
     "unrelate": "withdrawn",
     "drift": "not as pinned",
     "quarantine": "quarantined",
+    "contest": "said otherwise",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import typer
@@ -196,13 +197,24 @@ def drift(
     wanted: dict[str, Any] = {} if everything else {"state": ["OPEN"]}
     if asset:
         wanted["asset"] = [plain(item) for item in asset]
-    node = "{ id assetId input fieldName expected found evidence quarantined state detectedAt }"
+    node = "{ id assetId input fieldName expected found evidence quarantined state detectedAt asset { lifecycle } }"
+    unnoted = {"type": ["DRIFTED"]} | ({"asset": wanted["asset"]} if asset else {})
     with Api(json=json) as api:
         asked = Asked(api, at, known_at, json=json)
         types = {"filter": "DriftFilter"}
         found = plainly(list(asked.pages("drifts", node, types, limit=limit, filter=wanted)))
+        pages = asked.pages(
+            "findings",
+            "{ assetId subject message fix }",
+            {"filter": "FindingFilter"},
+            limit=limit,
+            pin=False,
+            filter=unnoted,
+        )
+        # What is not as pinned although nobody has noted it: of such a finding no drift is the subject.
+        others = [item for item in plainly(list(pages)) if not item["subject"]]
     if json:
-        print_json({"drifts": found})
+        print_json({"drifts": found, "unnoted": others})
         return
     rows = [
         (
@@ -211,10 +223,20 @@ def drift(
             str(item["input"]).lower(),
             f"{item['fieldName']}: {item['expected']} -> {item['found']}",
             when(item["detectedAt"]),
-            f"{str(item['state']).lower()}{', in quarantine' if item['quarantined'] else ''}",
+            f"{str(item['state']).lower()}{', in quarantine' if _is_shut(item) else ''}",
         )
         for item in found
     ]
-    show_rows(("drift", "object", "input", "from -> to", "found", "state"), rows, "Everything is as it was pinned.")
+    if rows or not others:
+        show_rows(("drift", "object", "input", "from -> to", "found", "state"), rows, "Everything is as it was pinned.")
+    for item in others:
+        typer.echo(
+            f"{visible(item['assetId'])}: {visible(item['message'])}\n  nobody has noted it: {visible(item['fix'])}"
+        )
     if rows:
         typer.echo("\nHaving read it:  quarterdeck estate accept-drift OBJECT DRIFT -m …   or   quarantine OBJECT -m …")
+
+
+def _is_shut(drift: Mapping[str, Any]) -> bool:
+    """Tell whether an object that drifted is in quarantine now: it may have been released since, or put there later."""
+    return str((drift.get("asset") or {}).get("lifecycle")).lower() == "quarantined"

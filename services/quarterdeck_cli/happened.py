@@ -120,6 +120,9 @@ def said(event: Mapping[str, Any]) -> str:
     elif data.get("drift_id") and data.get("field"):
         change = f"{told(data.get('expected'), 24)} -> {told(data.get('found'), 24)}"
         parts.append(f"{word(data.get('input'))} {told(data['field'], 40)}: {change}")
+    if isinstance(claims := data.get("claims"), dict) and claims:
+        told_of = ", ".join(f"{visible(name)}={told(value, 40)}" for name, value in list(claims.items())[:6])
+        parts.append(f"says otherwise, which does not hold: {told_of}")
     if data.get("owner") or data.get("team"):
         parts.append(f"owner {told(data.get('owner'), 60)}, team {told(data.get('team'), 60)}")
     parts += [f"{name}: {told(data[name], 80)}" for name in _SAYS if isinstance(data.get(name), str) and data[name]]

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from quarterdeck_domain.estate.drift import DIGEST
 from quarterdeck_domain.estate.values import FIELDS, Dated, holding
-from quarterdeck_domain.estate.voices import COMMAND, WEIGHT, Voices, heard
+from quarterdeck_domain.estate.voices import COMMAND, WEIGHT, heard, kept, read
 from quarterdeck_readmodels.tables import Change, Fold, Row, Seen, tellable
 
 MAX_DATED: Final = 200
@@ -211,10 +212,13 @@ def _said(event: Seen, facts: Mapping[str, Any], **columns: Any) -> Callable[[Ma
     def after(before: Mapping[str, Any]) -> dict[str, Any]:
         since, plain, dated = dict(before["since"]), dict(before["plain"]), list(before["dated"])
         base: Mapping[str, Any] = before
-        said = Voices(before["voices"], before["contested"])
-        if begins is None and ends is None:
+        said = read(before["voices"], before["contested"])
+        if ends is None or stamp(ends) > stamp(event.recorded_at):
             whose = (event.data.get("source", COMMAND), event.data.get("confidence", "declared"))
-            said = heard(said, *whose, facts, {name: _value(before, name) for name in facts if name in since})
+            undated = {name: _value(before, name) for name in facts if name in since}
+            claims, dated_too = event.data.get("claims", {}), begins is not None or ends is not None
+            said = heard(said, *whose, facts, undated, claims, dated=dated_too)
+        if begins is None and ends is None:
             covered = {name for item in dated for name in item["facts"]}
             since |= {name: [stamp(event.recorded_at), event.position] for name in facts}
             plain |= {name: value for name, value in facts.items() if name in covered}
@@ -225,16 +229,16 @@ def _said(event: Seen, facts: Mapping[str, Any], **columns: Any) -> Callable[[Ma
             dated.append(item if ends is None else item | {"ends": stamp(ends)})
             columns["began"] = earliest(before["began"], begins or event.recorded_at)
         dated = dated[-MAX_DATED:]
-        kept = {"since": since, "plain": plain, "dated": dated, "changed_at": event.recorded_at}
-        kept |= {"voices": said.by, "contested": said.contested}
+        held = {"since": since, "plain": plain, "dated": dated, "changed_at": event.recorded_at}
+        held |= {"voices": kept(said), "contested": said.contested}
         if not dated:
-            return columns | _merged(before, facts) | kept
+            return columns | _merged(before, facts) | held
         here = stamp(event.recorded_at)
         later = any(item["begins"] > here or item.get("ends", "") > here for item in dated)
-        kept |= {"timed": DATED, "announced": ANNOUNCED if later else None}
-        told = facts_at(event.recorded_at, {**base, **kept})
+        held |= {"timed": DATED, "announced": ANNOUNCED if later else None}
+        told = facts_at(event.recorded_at, {**base, **held})
         every = dict.fromkeys((*since, *(name for item in dated for name in item["facts"])))
-        return columns | _merged(before, every | told) | kept
+        return columns | _merged(before, every | told) | held
 
     return after
 
@@ -269,11 +273,14 @@ def _registered(event: Seen) -> Iterable[Change]:
 
 def _changed(event: Seen) -> Iterable[Change]:
     data = event.data
-    told = _said(event, data["facts"], source=data["source"])
+    told = _said(event, data["facts"])
 
     def after(before: Mapping[str, Any]) -> dict[str, Any]:
-        # Who is declared stays so: what an import or a trace adds to that does not make it less.
-        return told(before) | {"confidence": max(before["confidence"], data["confidence"], key=WEIGHT.__getitem__)}
+        # Who is declared stays so: what an import or a trace adds to that does not make it less. Nor does a word that
+        # does not hold say where the object is known from.
+        if not data["facts"] or WEIGHT[data["confidence"]] < WEIGHT[before["confidence"]]:
+            return told(before)
+        return told(before) | {"source": data["source"], "confidence": data["confidence"]}
 
     yield Change(row=Asset, id=data["asset"], work=after)
 
@@ -309,8 +316,15 @@ def _quarantined(event: Seen) -> Iterable[Change]:
 
 
 def _released(event: Seen) -> Iterable[Change]:
-    facts = {"lifecycle": event.data["lifecycle"]}
-    yield Change(row=Asset, id=event.data["asset"], work=_said(event, facts))
+    told = _said(event, {"lifecycle": event.data["lifecycle"]})
+
+    def after(before: Mapping[str, Any]) -> dict[str, Any]:
+        found = told(before)
+        looked_at = _value(before, DIGEST) or ""
+        voices = read(found["voices"], found["contested"])._replace(released=looked_at)
+        return found | {"voices": kept(voices)}
+
+    yield Change(row=Asset, id=event.data["asset"], work=after)
 
 
 ROWS: Final = (Asset, Relation, Drift)

@@ -9,10 +9,12 @@ from typing import Any, Final
 import msgspec
 
 from quarterdeck_domain.estate.declaration import MAX_ASSETS, MAX_RELATIONS, Declaration, Ending, Link
+from quarterdeck_domain.estate.drift import OFFER, differs
 from quarterdeck_domain.estate.imports import survivor
 from quarterdeck_domain.estate.standing import Standing
 from quarterdeck_domain.estate.values import FIELDS
-from quarterdeck_readmodels.estate import Asset, Relation
+from quarterdeck_domain.estate.voices import Voices, read
+from quarterdeck_readmodels.estate import Asset, Drift, Relation
 from quarterdeck_readmodels.living import Live
 from quarterdeck_readmodels.reader import Record
 
@@ -26,7 +28,8 @@ async def standing(recorded: Record, wanted: Declaration, now: datetime) -> Stan
 
     That is what holds now; of relations, and of objects that are announced, what does from when on the file is to hold.
     """
-    record = Live(recorded, now, lean=True)
+    imported = wanted.confidence != "declared"
+    record = Live(recorded, now, lean=not imported)
     later = record.when(max(now, wanted.valid_from or now))
     known = _Known(record, later)
     await known.learn(
@@ -61,9 +64,32 @@ async def standing(recorded: Record, wanted: Declaration, now: datetime) -> Stan
         said_by=said_by,
         offered=frozenset(asset.id for asset in offered),
         offered_by=known.offered_by,
-        contested=known.contested,
         endings=known.endings,
+        voices=known.voices,
+        **(await _looked_at(recorded, known, wanted) if imported else {}),
     )
+
+
+async def _looked_at(record: Record, known: _Known, wanted: Declaration) -> dict[str, Any]:
+    """Return what was noted of what an import is about, and since when it is known and reviewed."""
+    rows = [known.rows[name] for name in wanted.assets.keys() | set(known.aliases.values()) if name in known.rows]
+    drifted = [row.id for row in rows if differs(known.facts[row.id], known.facts[row.id])]
+    offering = {row.id: row for row in rows if OFFER in row.since}
+    noted: dict[str, set[str]] = {}
+    reviewed = {name: datetime.fromisoformat(row.since[OFFER][0]) for name, row in offering.items()}
+    names = sorted({*drifted, *offering})
+    for start in range(0, len(names), _CHUNK):
+        for drift in await record.matching(Drift, "asset", names[start : start + _CHUNK], most=MAX_RELATIONS):
+            if drift.state == "open":
+                noted.setdefault(drift.asset, set()).add(drift.found)
+            elif drift.found == known.facts[drift.asset].get(OFFER):
+                # Whoever accepted what a server offered had looked at what it offered then.
+                reviewed[drift.asset] = drift.detected_at
+    return {
+        "noted": {name: frozenset(found) for name, found in noted.items()},
+        "registered": {row.id: row.registered_at for row in rows},
+        "reviewed": reviewed,
+    }
 
 
 class _Known:
@@ -76,7 +102,8 @@ class _Known:
         self.facts: dict[str, dict[str, Any]] = {}
         self.aliases: dict[str, str] = {}
         self.offered_by: dict[str, str] = {}
-        self.contested: dict[str, dict[str, Any]] = {}
+        self.voices: dict[str, Voices] = {}
+        self.rows: dict[str, Asset] = {}
         self.endings: dict[str, Ending] = {}
 
     async def take(self, assets: Iterable[Asset]) -> None:
@@ -92,8 +119,9 @@ class _Known:
         self._called[asset.id] = asset.aliases
         if asset.lifecycle == "deprecated":
             self.endings[asset.id] = Ending(successor=asset.successor, sunset=asset.sunset)
-        if asset.contested:
-            self.contested[asset.id] = asset.contested
+        self.rows[asset.id] = asset
+        if asset.voices or asset.contested:
+            self.voices[asset.id] = read(asset.voices, asset.contested)
         if asset.merged_into is not None:
             self.aliases[asset.id] = asset.merged_into
         if asset.offered_by is not None:
@@ -147,9 +175,9 @@ async def as_file(record: Record, source: str) -> dict[str, Any]:
             if merged_into is not None:
                 aliases[name] = merged_into
             elif said["lifecycle"] != "retired":
-                assets[name] = _entry(said, attributes)
                 if said["lifecycle"] == "deprecated":
                     endings[name] = Ending(successor=successor, sunset=sunset)
+                assets[name] = _entry(said, attributes)
     for name, ending in endings.items():
         successor = survivor(ending.successor or "", aliases)
         assets[name] |= Ending(successor=successor if successor in assets else None, sunset=ending.sunset).told()

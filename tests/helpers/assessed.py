@@ -14,7 +14,8 @@ from given import Log, acting, registered
 from quarterdeck_cli.estate_words import facts_of
 from quarterdeck_domain.catalogue import REGISTRY
 from quarterdeck_domain.estate import slices as say
-from quarterdeck_domain.estate.declaration import Declaration, read_declaration
+from quarterdeck_domain.estate.declaration import Declaration, Link, read_declaration
+from quarterdeck_domain.estate.drift import OFFER
 from quarterdeck_domain.estate.events import DriftDetected, RelationObserved
 from quarterdeck_domain.estate.finding_types import Finding
 from quarterdeck_domain.estate.findings import Assessment, assess
@@ -24,6 +25,7 @@ from quarterdeck_domain.estate.plan import make_plan
 from quarterdeck_domain.estate.slices_drift import AcceptDrift, DetectDrift
 from quarterdeck_domain.estate.slices_relations import RelateAssets, UnrelateAssets
 from quarterdeck_domain.estate.standing import Standing
+from quarterdeck_domain.estate.voices import read
 from quarterdeck_domain.events import Event
 from quarterdeck_domain.ids import make_id
 from quarterdeck_domain.slices import Slice
@@ -58,13 +60,36 @@ class Told:
         rows = self.rows()
         standing = Standing(
             facts={name: standing_facts(row) for name, row in rows[Asset].items()},
-            relations={},
+            relations={
+                (row.source, row.relation, row.target): Link(
+                    to=row.target, environment=row.environment, evidence=row.evidence
+                )
+                for row in rows[Relation].values()
+                if row.declared
+            },
+            said_by={(row.source, row.relation, row.target): row.said_by for row in rows[Relation].values()},
+            offered=frozenset(name for name, row in rows[Asset].items() if row.offered_by == wanted.source),
+            registered={name: row.registered_at for name, row in rows[Asset].items()},
+            reviewed=self._reviewed(rows),
             aliases={name: row.merged_into for name, row in rows[Asset].items() if row.merged_into},
-            contested={name: row.contested for name, row in rows[Asset].items() if row.contested},
+            voices={name: read(row.voices, row.contested) for name, row in rows[Asset].items()},
+            noted={
+                name: frozenset(row.found for row in rows[Drift].values() if row.asset == name and row.state == "open")
+                for name in rows[Asset]
+            },
             offered_by={name: row.offered_by for name, row in rows[Asset].items() if row.offered_by},
         )
         self.log.given(*make_plan(wanted, standing, "run_1").events, by=ANN)
         return self.wait(milliseconds=1)
+
+    def _reviewed(self, rows: Mapping[type[Row], Mapping[str, Any]]) -> dict[str, datetime]:
+        found = {
+            name: datetime.fromisoformat(row.since[OFFER][0]) for name, row in rows[Asset].items() if OFFER in row.since
+        }
+        for drift in rows[Drift].values():
+            if drift.state == "accepted" and drift.found == rows[Asset][drift.asset].attributes.get("offer"):
+                found[drift.asset] = drift.detected_at
+        return found
 
     def given(self, *events: Event) -> Told:
         """Record facts as they are."""

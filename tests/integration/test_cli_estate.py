@@ -303,7 +303,15 @@ async def test_accepting_a_drift_says_what_became_of_the_pin(filled: Journey) ->
         return await do("accept-drift", "tool:lookup", drift["id"], "-m", "read it")
 
     await do("register", "tool:lookup", "--set", f"attributes.digest={two}", "--set", f"attributes.pinned={one}")
-    await do("note-drift", "tool:lookup", *noted)
+    (unnoted,) = (await parsed(filled, "estate", "drift"))["unnoted"]
+    assert (unnoted["assetId"], "note-drift" in unnoted["fix"]) == ("tool:lookup", True)
+    shown = await do("drift")
+    assert "nobody has noted it" in shown
+    assert "Everything is as it was pinned" not in shown
+    await do("note-drift", "tool:lookup", *noted, "--quarantine")
+    assert "open, in quarantine" in " ".join((await do("drift")).split())
+    await do("release", "tool:lookup", "-m", "looking at it")
+    assert "in quarantine" not in " ".join((await do("drift")).split())
     await do("change", "tool:lookup", "--set", f"attributes.digest={one}")
     assert "the drift is closed, no pin had to move: tool:lookup" in await accepted()
     await do("change", "tool:lookup", "--set", f"attributes.digest={two}")

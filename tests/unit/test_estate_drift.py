@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from assessed import Told
 from given import Log, acting, named, registered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quarterdeck_connectors.draft import name_of
 from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_connectors.mcp_offer import Offer, to_declaration, tool_digests
 from quarterdeck_connectors.mcp_text import Looking
@@ -34,12 +34,15 @@ from quarterdeck_domain.estate.events import (
     DriftAccepted,
     DriftDetected,
 )
+from quarterdeck_domain.estate.naming import name_of
 from quarterdeck_domain.estate.plan import Plan, applied, make_plan
-from quarterdeck_domain.estate.slices import ChangeAsset, MergeAssets
+from quarterdeck_domain.estate.slices import ChangeAsset, MergeAssets, QuarantineAsset, ReleaseAsset
 from quarterdeck_domain.estate.slices_drift import AcceptDrift, DetectDrift
 from quarterdeck_domain.estate.standing import Standing
 from quarterdeck_domain.estate.values import check_facts
+from quarterdeck_domain.estate.voices import Voices
 from quarterdeck_domain.events import Event
+from quarterdeck_readmodels.estate import Asset
 
 TOOL = "tool:crm/refund"
 ANN = acting("ann")
@@ -65,8 +68,15 @@ def entry(facts: dict[str, Any]) -> Entry:
 def planned(facts: dict[str, Any], standing: dict[str, Any] | None, run: str = "run_1", **options: Any) -> Plan:
     """Return the plan of an import."""
     given_ = {"confidence": "imported", **options}
+    noted, voices = given_.pop("noted", frozenset()), given_.pop("voices", Voices())
     wanted = Declaration(source="mcp crm", assets={TOOL: entry(facts)}, **given_)
-    return make_plan(wanted, Standing(facts={} if standing is None else {TOOL: standing}, relations={}), run)
+    stands = Standing(
+        facts={} if standing is None else {TOOL: standing},
+        relations={},
+        noted={TOOL: noted},
+        voices={TOOL: voices},
+    )
+    return make_plan(wanted, stands, run)
 
 
 def after(standing: dict[str, Any] | None, events: tuple[Event, ...]) -> dict[str, Any]:
@@ -102,7 +112,7 @@ def test_first_sight_pins_and_a_later_change_does_not_move_the_pin() -> None:
     assert "~/.ssh" in drift.evidence
     assert (drift.quarantined, drift.run) == (False, "run_1")
     stands = after(stands, plan.events)
-    assert planned(new, stands, "run_2").events == ()
+    assert planned(new, stands, "run_2", noted={new[DIGEST]}).events == ()
     back = planned(old, stands, "run_3")
     assert [step.action for step in back.steps] == ["change"]
     again = planned(new, after(stands, back.events), "run_4")
@@ -125,6 +135,51 @@ def test_policy_quarantines_what_can_be_in_use(lifecycle: str) -> None:
         )
     told = applied(plan, Declaration(source="x", assets={}), "run_1", "d")
     assert (told.drifted, told.quarantined, len(plan.steps)) == (1, int(shut), len(plan.events))
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["noted before", "never noted"])
+def test_policy_quarantines_what_differs_from_its_pin_however_it_came_about(noted: bool) -> None:
+    """Found like this before, by a source that only noted it or in a bill: told once, and kept from being used."""
+    stands = after(None, planned(found("a"), None).events) | found("b")
+    known = {"noted": {found("b")[DIGEST]} if noted else set(), "on_drift": "quarantine"}
+    plan = planned(found("b"), stands, **known)
+    assert [step.action for step in plan.steps] == [*([] if noted else ["drift"]), "quarantine"]
+    assert (
+        planned(found("b"), stands | {"lifecycle": "quarantined"}, **known | {"noted": {found("b")[DIGEST]}}).steps
+        == ()
+    )
+    released = Voices(released=found("b")[DIGEST])
+    assert "quarantine" not in {step.action for step in planned(found("b"), stands, **known, voices=released).steps}
+    assert "quarantine" in {step.action for step in planned(found("c"), stands, **known, voices=released).steps}
+    other = Voices(released=found("c")[DIGEST])
+    assert "quarantine" in {step.action for step in planned(found("b"), stands, **known, voices=other).steps}
+
+
+def test_what_comes_with_another_pin_than_its_digest_is_drift_at_once() -> None:
+    """A bill of materials brings both; whoever imports it is told."""
+    pinned = Entry(facts=found("b"), first={PINNED: found("a")[DIGEST]})
+    wanted = Declaration(source="bill", assets={TOOL: pinned}, confidence="imported", on_drift="quarantine")
+    plan = make_plan(wanted, Standing(facts={}, relations={}), "run_1")
+    assert [step.action for step in plan.steps] == ["register", "drift", "quarantine"]
+
+
+def test_what_somebody_released_as_it_is_stays_released() -> None:
+    """With that very digest; until it is another."""
+    tool = {TOOL: entry(found("a"))}
+    told = Told().take(Declaration(source="mcp crm", assets=tool, confidence="imported"))
+    changed = Declaration(source="mcp crm", assets={TOOL: entry(found("b"))}, confidence="imported")
+    strict = msgspec.structs.replace(changed, on_drift="quarantine")
+    assert told.take(changed).rows()[Asset][TOOL].lifecycle == "live"
+    assert told.take(strict).rows()[Asset][TOOL].lifecycle == "quarantined"
+    told.when(ReleaseAsset(asset=TOOL, reason="read it", actor=ANN))
+    before = len(told.log.events)
+    assert told.take(strict).rows()[Asset][TOOL].lifecycle == "live"
+    assert len(told.log.events) == before
+    told.when(QuarantineAsset(asset=TOOL, reason="looking again", actor=ANN))
+    told.when(ReleaseAsset(asset=TOOL, reason="read it", actor=ANN))
+    assert told.take(strict).rows()[Asset][TOOL].lifecycle == "live"
+    again = msgspec.structs.replace(strict, assets={TOOL: entry(found("c"))})
+    assert told.take(again).rows()[Asset][TOOL].lifecycle == "quarantined"
 
 
 def test_what_people_corrected_is_not_taken_back() -> None:
@@ -160,8 +215,9 @@ def test_any_history_of_imports_keeps_its_pin(seen: list[tuple[str, str]]) -> No
     """The pin is what was seen first; there is a drift exactly when something new is seen that is not the pin."""
     stands: dict[str, Any] | None = None
     before = None
+    noted: set[str] = set()
     for count, look in enumerate(seen):
-        plan = planned(found(*look), stands, f"run_{count}")
+        plan = planned(found(*look), stands, f"run_{count}", noted=noted)
         drifts = [event for event in plan.events if isinstance(event, DriftDetected)]
         assert len(drifts) == (look not in (before, seen[0]))
         if drifts:
@@ -170,6 +226,7 @@ def test_any_history_of_imports_keeps_its_pin(seen: list[tuple[str, str]]) -> No
             ]
             assert drifts[0].field == ", ".join(differs)
         stands = after(stands, plan.events)
+        noted |= {drift.found for drift in drifts}
         assert stands[PINNED] == found(*seen[0])[DIGEST]
         before = look
 

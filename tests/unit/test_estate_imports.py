@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import msgspec
 import pytest
+from assessed import ANN, Told
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,9 +18,12 @@ from quarterdeck_domain.estate.declaration import Declaration, Entry, Link
 from quarterdeck_domain.estate.events import AssetChanged, RelationWithdrawn
 from quarterdeck_domain.estate.imports import survivor, trusted
 from quarterdeck_domain.estate.plan import make_plan
+from quarterdeck_domain.estate.slices import ReleaseAsset, RetireAsset
+from quarterdeck_domain.estate.slices_drift import AcceptDrift
 from quarterdeck_domain.estate.sources import check_address, due_after, phase_s
 from quarterdeck_domain.estate.standing import Standing
 from quarterdeck_domain.estate.values import check_facts
+from quarterdeck_readmodels.estate import Asset, Drift
 
 PIN, OTHER = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True)
@@ -106,6 +113,107 @@ def test_labels_have_names_that_our_json_can_hold() -> None:
             check_facts("tool", {"attributes": {"labels": {name: "x"}}})
     assert _key("größe").isascii()
     assert _key("größe") != _key("grüße")
+
+
+BOT = "agent:bot"
+
+
+@pytest.mark.parametrize("source", ["sup", "platform"])
+@pytest.mark.parametrize("known_as", ["a person's", "the import's own"])
+def test_an_import_ends_nothing_and_brings_nothing_back(source: str, known_as: str) -> None:
+    """What it calls retired it does not offer any more: that is noted where it came from there, and nothing else
+    becomes of it, whoever registered it."""
+    told = Told()
+    own = known_as == "the import's own"
+    told.apply({BOT: {"owner": "support-rota"}}, source, confidence="imported" if own else "declared", whole=own)
+    for lifecycle in ("retired", "draft"):
+        told.apply({BOT: {"lifecycle": lifecycle}}, source, confidence="imported", whole=True)
+        assert told.rows()[Asset][BOT].lifecycle == "live"
+    told.when(RetireAsset(asset=BOT, actor=ANN))
+    told.apply({BOT: {"lifecycle": "live"}}, source, confidence="imported", whole=True)
+    assert told.rows()[Asset][BOT].lifecycle == "retired"
+
+
+def test_what_a_source_calls_retired_is_gone_from_there() -> None:
+    """Its relations end, also those that lead to it; what was never here does not come."""
+    stands = Standing(
+        facts={"model:m": {"lifecycle": "live"}, "provider:p": {"lifecycle": "live"}},
+        relations={("model:m", "deployed_in", "provider:p"): Link(to="provider:p")},
+        said_by={("model:m", "deployed_in", "provider:p"): "sup"},
+        offered=frozenset({"model:m", "provider:p"}),
+    )
+    over = Entry(facts={"lifecycle": "retired"})
+    links = {"deployed_in": (Link(to="provider:p"), Link(to="provider:new"))}
+    assets = {"model:m": Entry(facts={}, relations=links), "provider:p": over, "provider:new": over}
+    plan = make_plan(trusted(Declaration(source="x", assets=assets), "sup", None), stands, "run")
+    assert plan.gone == ("provider:p",)
+    assert {(step.action, step.subject) for step in plan.steps} == {
+        ("change", "provider:p"),
+        ("unrelate", "model:m deployed_in provider:p"),
+    }
+
+
+def test_an_import_says_neither_who_acts_nor_whom_to_trust() -> None:
+    """Of new objects and known ones; what people said of it stays."""
+    said: dict[str, Any] = {
+        "agent:zz": {"attributes": {"principal": "prn_bot"}},
+        BOT: {"attributes": {"principal": "prn_other"}},
+        "mcp_server:s": {"attributes": {"trust": "trusted"}},
+    }
+    told = Told({BOT: {"attributes": {"principal": "prn_bot"}}}).apply(said, "sup", confidence="imported")
+    told.apply(said, "sup", confidence="imported")
+    rows = told.rows()[Asset]
+    assert {name: rows[name].attributes for name in said} == {
+        "agent:zz": {},
+        BOT: {"principal": "prn_bot"},
+        "mcp_server:s": {},
+    }
+
+
+def test_what_people_say_of_their_objects_is_not_an_imports_to_change() -> None:
+    """Somebody else's document takes no ownership and declassifies nothing; it is told of, with what people said."""
+    told = Told({"dataset:bulk": {"owner": "support-rota", "classification": "restricted"}})
+    claim = {"dataset:bulk": {"owner": "attacker", "classification": "public"}}
+    told.apply(claim, "sup", confidence="imported")
+    row = told.rows()[Asset]["dataset:bulk"]
+    assert (row.owner, row.classification) == ("support-rota", "restricted")
+    found = {item.subject: item for item in told.findings("contested")}
+    assert found.keys() == {"owner", "classification"}
+    assert found["owner"].message == "platform says that its owner is support-rota; sup says attacker"
+    assert found["classification"].fix.endswith("--set classification=restricted")
+    for item in found.values():
+        told.mend(item.fix)
+    assert not told.apply(claim, "sup", confidence="imported").findings("contested")
+    assert told.rows()[Asset]["dataset:bulk"].owner == "support-rota"
+
+
+def _offering(*names: str, on_drift: Any = "note") -> Declaration:
+    offer = "sha256:" + hashlib.sha256(" ".join(names).encode()).hexdigest()
+    found = offered(*names)
+    server = msgspec.structs.replace(found.assets["mcp_server:crm"], first={"attributes.offer": offer})
+    return msgspec.structs.replace(found, assets=found.assets | {"mcp_server:crm": server}, on_drift=on_drift)
+
+
+def test_a_tool_that_nobody_has_reviewed_is_shut_whoever_noted_it_first() -> None:
+    """An import that only notes makes nobody review it; a release with its digest does, and so does accepting the drift
+    of the server. It is told of once."""
+
+    def shut(told: Told) -> set[str]:
+        return {name for name, row in told.rows()[Asset].items() if row.lifecycle == "quarantined"}
+
+    told = Told().take(_offering("a")).take(_offering("a", "b"))
+    assert (shut(told), len(told.rows()[Drift])) == (set(), 1)
+    strict = _offering("a", "b", on_drift="quarantine")
+    assert shut(told.take(strict)) == {"tool:crm/b"}
+    told.when(ReleaseAsset(asset="tool:crm/b", reason="read it", actor=ANN))
+    assert shut(told.take(strict)) == set()
+    (drift,) = told.rows()[Drift].values()
+    told.take(_offering("a", "b", "c"))
+    accept = AcceptDrift(asset="mcp_server:crm", drift_id=drift.id, reason="read b", actor=ANN)
+    told.when(accept)
+    assert shut(told.take(_offering("a", "b", "c", on_drift="quarantine"))) == {"tool:crm/c"}
+    people = Told().take(_offering("a")).apply({"tool:crm/b": {}}).take(_offering("a", "b"))
+    assert shut(people.take(strict)) == set()
 
 
 @given(st.text(max_size=60))

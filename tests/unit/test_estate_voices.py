@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from quarterdeck_domain.estate.asset import AssetFold
 from quarterdeck_domain.estate.events import AssetChanged, AssetRegistered
 from quarterdeck_domain.estate.slices import ChangeAsset
-from quarterdeck_domain.estate.voices import Voices, heard
+from quarterdeck_domain.estate.voices import Voices, heard, read
 from quarterdeck_readmodels.estate import Asset
 
 DATA = "dataset:orders"
@@ -28,33 +29,145 @@ def contested(estate: Told) -> list[str]:
     return [item.message for item in estate.findings("contested")]
 
 
+def place(estate: Told) -> Any:
+    """Return where the data are said to be."""
+    return estate.rows()[Asset][DATA].attributes.get("location")
+
+
 def test_two_importers_that_disagree_are_told_of_with_both_words() -> None:
-    """Whichever wrote last; and once one of them agrees, they are not contested any more."""
+    """The word of the one that said it first holds, and is its to change; each other is heard once; and once it agrees
+    nothing is contested any more."""
     estate = says(says(Told(), "bom a", "s3://a"), "bom b", "s3://b")
-    assert contested(estate) == ["bom b says that its location is s3://b; bom a says s3://a"]
-    says(estate, "bom a", "s3://a")
     assert contested(estate) == ["bom a says that its location is s3://a; bom b says s3://b"]
     before = len(estate.log.events)
     for _ in range(5):
         says(says(estate, "bom b", "s3://b"), "bom a", "s3://a")
     assert len(estate.log.events) == before
-    assert contested(estate) == ["bom a says that its location is s3://a; bom b says s3://b"]
     says(estate, "bom b", "s3://a")
     assert contested(estate) == []
     assert len(estate.log.events) == before + 1
     says(estate, "bom b", "s3://a")
     assert len(estate.log.events) == before + 1
+    says(estate, "bom a", "s3://c")
+    assert place(estate) == "s3://c"
 
 
 def test_a_command_settles_it_until_a_source_says_otherwise_again() -> None:
-    """Also where it says what holds already; and repeating it is nothing new."""
+    """Also where it says what holds already; repeating it is nothing new, and nor is what it was said against."""
     estate = says(says(Told(), "bom a", "s3://a"), "bom b", "s3://b")
     settle = ChangeAsset(asset=DATA, set={"attributes": {"location": "s3://b"}}, actor=ANN)
     estate.when(settle)
     assert contested(estate) == []
     assert estate.log.decide(settle).events == ()
     says(estate, "bom a", "s3://a")
-    assert contested(estate) == ["bom a says that its location is s3://a; command says s3://b"]
+    assert contested(estate) == ["command says that its location is s3://b; bom a says s3://a"]
+    (finding,) = estate.findings("contested")
+    estate.mend(finding.fix)
+    assert (place(estate), contested(estate)) == ("s3://b", [])
+    before = len(estate.log.events)
+    says(estate, "bom a", "s3://a")
+    assert (len(estate.log.events), contested(estate)) == (before, [])
+    says(estate, "bom a", "s3://c")
+    assert contested(estate) == ["command says that its location is s3://b; bom a says s3://c"]
+
+
+def test_a_person_who_says_what_an_import_said_takes_its_word_over() -> None:
+    """Else the import would change it again; said twice, it is nothing new."""
+    estate = says(Told(), "bom a", "s3://a")
+    same = ChangeAsset(asset=DATA, set={"attributes": {"location": "s3://a"}}, actor=ANN)
+    assert len(estate.log.decide(same).events) == 1
+    estate.when(same)
+    assert estate.log.decide(same).events == ()
+    assert place(says(estate, "bom a", "s3://b")) == "s3://a"
+
+
+def test_what_people_have_unset_is_anybodys_again() -> None:
+    """That is how a person gives up a fact."""
+    estate = says(Told(), "bom a", "s3://a")
+    estate.when(ChangeAsset(asset=DATA, set={"attributes": {"location": "s3://mine"}}, actor=ANN))
+    assert place(says(estate, "bom a", "s3://b")) == "s3://mine"
+    estate.when(ChangeAsset(asset=DATA, set={}, unset=["attributes.location"], actor=ANN))
+    assert place(says(estate, "bom a", "s3://b")) == "s3://b"
+    assert contested(estate) == []
+
+
+def test_a_source_that_offers_something_no_longer_has_no_word_in_it() -> None:
+    """Else nobody but people could say anything of what came from there."""
+    estate = says(Told(), "bom a", "s3://a")
+    estate.given(AssetChanged(asset=DATA, facts={"attributes.gone": "bom a"}, source="bom a", confidence="imported"))
+    assert place(says(estate, "bom b", "s3://b")) == "s3://b"
+
+
+def test_what_is_said_of_another_time_is_a_persons_word_too() -> None:
+    """Announced, or in force since before it was recorded; not what is over."""
+    hour = timedelta(hours=1)
+    for begins, ends, kept in ((-hour, None, True), (hour, None, True), (-hour, hour, True), (-2 * hour, -hour, False)):
+        estate = says(Told(), "bom a", "s3://a")
+        now = estate.log.now
+        until = None if ends is None else now + ends
+        said = {"attributes": {"location": "s3://mine"}}
+        estate.when(ChangeAsset(asset=DATA, set=said, actor=ANN, valid_from=now + begins, valid_to=until))
+        before = place(estate)
+        assert (place(says(estate, "bom a", "s3://b")) == before) is kept
+    since = Told().apply({DATA: {"owner": "ann"}}, valid_from=Told().log.now - hour)
+    since.apply({DATA: {"owner": "mallory"}}, "bom a", confidence="imported")
+    assert since.rows()[Asset][DATA].owner == "ann"
+
+
+def test_where_an_object_is_known_from_is_told_of_one_word() -> None:
+    """Source and confidence are those of whoever counts most, and of these of the last."""
+    estate = says(Told().apply({DATA: {"owner": "ann"}}), "bom a", "s3://a")
+    row = estate.rows()[Asset][DATA]
+    assert (row.source, row.confidence) == ("platform", "declared")
+    estate = says(says(Told(), "traces", "s3://a", "observed"), "bom a", "s3://a2")
+    row = says(estate, "bom b", "s3://b").rows()[Asset][DATA]
+    assert (row.source, row.confidence) == ("bom a", "imported")
+
+
+_FACTS = {"owner": ["ann", "bob"], "team": ["red", "blue"], "classification": ["public", "restricted"]}
+_SAID = st.dictionaries(st.sampled_from([*_FACTS]), st.integers(0, 1), min_size=1).map(
+    lambda found: {name: _FACTS[name][place] for name, place in found.items()}
+)
+_SAYING = st.one_of(
+    st.tuples(st.sampled_from(["bom a", "bom b"]), _SAID),
+    st.tuples(st.just("file"), _SAID),
+    st.tuples(st.just("command"), _SAID),
+    st.tuples(st.just("unset"), st.sampled_from([*_FACTS])),
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(_SAYING, min_size=1, max_size=9))
+def test_after_a_persons_word_no_import_changes_that_fact(sayings: list[tuple[str, Any]]) -> None:
+    """Until a person says otherwise, or takes it back; and an import that says otherwise is told of as contesting it."""
+    estate = Told().given(
+        AssetRegistered(asset=DATA, facts={"lifecycle": "live"}, source="bom a", confidence="imported")
+    )
+    people: dict[str, Any] = {}
+    for source, said in sayings:
+        before = estate.rows()[Asset][DATA]
+        if source == "unset":
+            estate.when(ChangeAsset(asset=DATA, set={}, unset=[said], actor=ANN))
+            people.pop(said, None)
+        elif source == "command":
+            estate.when(ChangeAsset(asset=DATA, set=said, actor=ANN))
+            people |= said
+        elif source == "file":
+            estate.apply({DATA: said}, "file")
+            # What a file says that holds already is no news, and is whose word it was.
+            people |= {name: value for name, value in said.items() if getattr(before, name) != value}
+        else:
+            estate.apply({DATA: said}, source, confidence="imported")
+        row = estate.rows()[Asset][DATA]
+        for fact, value in people.items():
+            assert getattr(row, fact) == value
+            if source.startswith("bom") and said.get(fact, value) != value:
+                settled = read(row.voices, {}).settled.get(fact, {})
+                assert row.contested.get(fact, {}).get(source) == said[fact] or settled.get(source) == said[fact]
+        again = len(estate.log.events)
+        if source.startswith("bom"):
+            estate.apply({DATA: said}, source, confidence="imported")
+            assert len(estate.log.events) == again
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ class AssetFold:
         self.confidence = "observed"
         self._dated: list[Dated] = []
         self._plain: dict[str, Any] = {}
-        self._voices = Voices({}, {})
+        self._voices = Voices()
 
     def needs(self) -> Item:
         """Return the boundary item of every event this fold must see."""
@@ -88,8 +88,11 @@ class AssetFold:
         confidence = getattr(event.payload, "confidence", "declared")
         if isinstance(event.payload, AssetRegistered | AssetChanged):
             self.confidence = max(self.confidence, confidence, key=WEIGHT.__getitem__)
-        if getattr(event.payload, "valid_from", None) is None and ends is None:
-            self._voices = heard(self._voices, source, confidence, facts, self._plain)
+        dated = getattr(event.payload, "valid_from", None) is not None or ends is not None
+        if ends is None or ends > event.recorded_at:
+            claims = getattr(event.payload, "claims", {})
+            self._voices = heard(self._voices, source, confidence, facts, self._plain, claims, dated=dated)
+        if not dated:
             self._plain |= facts
         if isinstance(event.payload, AssetsMerged) and event.payload.merged == self.asset:
             self.merged_into = event.payload.survivor
@@ -107,6 +110,10 @@ class AssetFold:
     def contested(self) -> frozenset[str]:
         """The facts of which sources say different things."""
         return frozenset(self._voices.contested)
+
+    def of_people(self, fact: str) -> bool:
+        """Tell whether a fact is a person's word."""
+        return self._voices.of_people(fact)
 
     def require(self) -> None:
         """Refuse what was never registered, and what has become part of another.

@@ -7,7 +7,7 @@ An importer pins what it sees first (`pinned` becomes `digest`, see `plan.Entry.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, Final
 
 from quarterdeck_domain.checks import legible
@@ -19,6 +19,8 @@ DIGEST: Final = "attributes.digest"
 PINNED: Final = "attributes.pinned"
 PARTS: Final = "attributes.parts"
 PINNED_PARTS: Final = "attributes.pinned_parts"
+OFFER: Final = "attributes.offer"
+"""The pin of a server: the digest of the names of its tools as they were reviewed."""
 
 _NAMES: Final = uuid.UUID("5b1f7a4e-3f0b-5c7d-9a68-0c1d6f8e2b47")
 INPUTS: Final[Mapping[str, DriftInput]] = {
@@ -36,14 +38,23 @@ INPUTS: Final[Mapping[str, DriftInput]] = {
 _EXCERPT: Final = 200
 
 
-def find_drift(asset: str, before: Mapping[str, Any], found: Mapping[str, Any], run: str) -> DriftDetected | None:
-    """Return the drift of an object, or None: nothing is pinned, it is as pinned, or it was found like this before.
+def differs(before: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    """Tell whether what was found of an object is not what is pinned of it."""
+    pinned, digest = before.get(PINNED), found.get(DIGEST)
+    return bool(pinned and digest and digest != pinned)
+
+
+def find_drift(
+    asset: str, before: Mapping[str, Any], found: Mapping[str, Any], run: str, noted: Set[str] = frozenset()
+) -> DriftDetected | None:
+    """Return the drift of an object, or None: nothing is pinned, it is as pinned, or it was found like this before and
+    that is `noted`.
 
     `before` are the facts that stand, `found` those that were found now, both flat. `field` names the parts that are
     not as pinned; `expected` is the pinned digest and `found` the one that was found.
     """
     pinned, digest = before.get(PINNED), found.get(DIGEST)
-    if not pinned or not digest or digest == pinned or digest == before.get(DIGEST):
+    if not pinned or not digest or digest == pinned or (digest == before.get(DIGEST) and digest in noted):
         return None
     old, new = before.get(PINNED_PARTS) or {}, found.get(PARTS) or {}
     changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name)) if old else []

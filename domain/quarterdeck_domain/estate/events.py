@@ -52,7 +52,8 @@ class AssetRegistered(_WithFacts, frozen=True, kw_only=True):
 
 
 class AssetChanged(_WithFacts, frozen=True, kw_only=True):
-    """Something else is true of an object. What was unset is None in `facts`."""
+    """Something else is true of an object. What was unset is None in `facts`. `claims` are what the source says
+    otherwise than those whose word it is: they do not hold, and are contested; None where it does so no longer."""
 
     type = "asset.changed"
     tag_fields = {"asset": "asset", "run": "estate-run"}
@@ -65,6 +66,7 @@ class AssetChanged(_WithFacts, frozen=True, kw_only=True):
     valid_from: datetime | None = None
     valid_to: datetime | None = None
     run: str | None = None
+    claims: dict[str, Any] = {}
 
 
 class AssetOwnershipTransferred(Event, frozen=True, kw_only=True):

@@ -128,8 +128,8 @@ FINDING_TYPES: Final[Mapping[FindingType, FindingKind]] = MappingProxyType(
         "contested": _kind(
             "moderate",
             "Sources disagree",
-            "Two sources say different things of one fact; what was said last is shown, and not taken for settled.",
-            "`change` the fact: what a person says by command settles it until a source says otherwise again.",
+            "Two sources say different things of a fact; what a person said of it holds, or else what was said first.",
+            "`change` the fact: what a person says by command settles it until a source says something else again.",
         ),
         "alleged_use": _kind(
             "moderate",

@@ -4,24 +4,30 @@ A file that people write names objects as they are called now; a server goes on 
 import is read with aliases followed. And a registered source is read whole (`Declaration.whole`): what came from it
 first and is not in it any more is gone from there. Its relations end, and it is noted (`attributes.gone`), with a
 finding that says what to do; nothing is retired without somebody who says so.
+
+What an import may say is what it found. How an object lives, as which principal it acts and whether a server is trusted
+is for people to say: an import says no more than how a new object begins, and what it calls retired it does not offer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, Final
 
 import msgspec
 
 from quarterdeck_domain.estate.declaration import Declaration, Entry, Link
-from quarterdeck_domain.estate.drift import DIGEST, PARTS, PINNED, PINNED_PARTS
+from quarterdeck_domain.estate.drift import DIGEST, OFFER, PARTS, PINNED, PINNED_PARTS
 from quarterdeck_domain.estate.standing import Standing
 
 GONE: Final = "attributes.gone"
 """The source that an object came from and that offers it no longer."""
 CAUTIONS: Final = "attributes.cautions"
+_PRINCIPAL: Final = "attributes.principal"
+_TRUST: Final = "attributes.trust"
 COMPARED: Final = frozenset({DIGEST, PARTS, CAUTIONS})
 """What is said of an object under an alias too, so that a change of it is noticed."""
+_PINS: Final = (PINNED, PINNED_PARTS, OFFER)
 
 
 def survivor(name: str, aliases: Mapping[str, str]) -> str:
@@ -31,6 +37,38 @@ def survivor(name: str, aliases: Mapping[str, str]) -> str:
             break
         name = aliases[name]
     return name
+
+
+def modest(wanted: Declaration, standing: Standing) -> Declaration:
+    """Return what an import declares, as far as an import may."""
+    if wanted.confidence == "declared":
+        return wanted
+    over = {name for name, entry in wanted.assets.items() if entry.facts.get("lifecycle") == "retired"}
+    assets = {
+        name: _modest(entry, over, known=name in standing.facts)
+        for name, entry in wanted.assets.items()
+        if name not in over
+    }
+    return msgspec.structs.replace(wanted, assets=assets)
+
+
+def _modest(entry: Entry, over: Set[str], *, known: bool) -> Entry:
+    facts, first = (
+        {
+            field: value
+            for field, value in said.items()
+            if field != _PRINCIPAL
+            and not (field == _TRUST and value == "trusted")
+            and not (field == "lifecycle" and known)
+        }
+        for said in (entry.facts, entry.first)
+    )
+    relations = entry.relations
+    if over:
+        relations = {
+            relation: tuple(link for link in links if link.to not in over) for relation, links in relations.items()
+        }
+    return msgspec.structs.replace(entry, facts=facts, first=first, relations=relations)
 
 
 def followed(wanted: Declaration, standing: Standing) -> Declaration:
@@ -77,13 +115,14 @@ def trusted(wanted: Declaration, said_by: str, environment: str | None) -> Decla
         confidence="imported",
         valid_from=None,
         whole=True,
+        placed=True,
         assets={name: _without_pins(entry, environment) for name, entry in wanted.assets.items()},
     )
 
 
 def _without_pins(entry: Entry, environment: str | None) -> Entry:
-    pins = {field: entry.facts[field] for field in (PINNED, PINNED_PARTS) if entry.facts.get(field) is not None}
-    facts = {field: value for field, value in entry.facts.items() if field not in {PINNED, PINNED_PARTS, GONE}}
+    pins = {field: entry.facts[field] for field in _PINS if entry.facts.get(field) is not None}
+    facts = {field: value for field, value in entry.facts.items() if field not in {*_PINS, GONE}}
     first = pins | entry.first
     relations = entry.relations
     if environment is not None:

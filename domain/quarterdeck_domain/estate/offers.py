@@ -18,12 +18,12 @@ import msgspec
 
 from quarterdeck_domain.checks import legible
 from quarterdeck_domain.estate.declaration import Declaration
-from quarterdeck_domain.estate.drift import PINNED
+from quarterdeck_domain.estate.drift import DIGEST, OFFER, PINNED
 from quarterdeck_domain.estate.events import AssetQuarantined, DriftDetected
 from quarterdeck_domain.estate.standing import Standing
+from quarterdeck_domain.estate.voices import BASE, Voices
 from quarterdeck_domain.ids import make_id
 
-OFFER: Final = "attributes.offer"
 CAREFUL: Final[Mapping[str, Any]] = {"privileges": ("write",), "side_effect": "at_most_once"}
 """What is taken of a tool of which nobody has said more."""
 _HINTS: Final = "attributes.hints"
@@ -65,9 +65,11 @@ def _guess(hints: Any) -> dict[str, Any]:
 
 
 class Added(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server offers beyond what was reviewed: the drift, and the tools."""
+    """What a server offers beyond what was reviewed: the drift, where some of the tools were never told of, and the
+    tools."""
 
-    drift: DriftDetected
+    server: str
+    drift: DriftDetected | None
     tools: tuple[str, ...]
 
 
@@ -82,9 +84,13 @@ def added(wanted: Declaration, standing: Standing, run: str) -> Iterator[Added]:
             for tool in tools
             if not standing.facts.get(tool, {}).get(PINNED) and (server, "exposes", tool) not in standing.relations
         )
-        if fresh:
+        since = tuple(tool for tool in tools if tool not in fresh and _later(standing, server, tool))
+        if since and not fresh:
+            yield Added(server=server, drift=None, tools=since)
+        elif fresh:
             told = ", ".join(fresh[:_SHOWN]) + (f" and {len(fresh) - _SHOWN} others" if len(fresh) > _SHOWN else "")
             yield Added(
+                server=server,
                 drift=DriftDetected(
                     drift_id=make_id("drf", uuid.uuid5(_NAMES, f"{run} {server} {found}")),
                     asset=server,
@@ -95,14 +101,30 @@ def added(wanted: Declaration, standing: Standing, run: str) -> Iterator[Added]:
                     evidence=legible(f"offered now and not when it was reviewed: {told}", limit=_MOST),
                     run=run or None,
                 ),
-                tools=fresh,
+                tools=(*fresh, *since),
             )
 
 
-def shut(tool: str, server: str, before: Mapping[str, Any] | None) -> AssetQuarantined | None:
-    """Return what keeps a tool from being used until somebody has read it; None where it is out of use already."""
-    lifecycle = (before or {}).get("lifecycle") or "live"
-    if lifecycle in {"quarantined", "retired"}:
+def _later(standing: Standing, server: str, tool: str) -> bool:
+    """Tell whether a tool that no person has registered is known since after its server was reviewed: by an import that
+    only noted it, say."""
+    known, reviewed = standing.registered.get(tool), standing.reviewed.get(server)
+    if known is None or reviewed is None or known <= reviewed:
+        return False
+    return not standing.voices.get(tool, Voices()).of_people(BASE)
+
+
+def shut(tool: str, server: str, standing: Standing) -> AssetQuarantined | None:
+    """Return what keeps a tool from being used until somebody has read it; None where it is out of use already, or
+    somebody has, and released it."""
+    before = standing.facts.get(tool, {})
+    lifecycle = before.get("lifecycle") or "live"
+    if lifecycle in {"quarantined", "retired"} or released(standing, tool, before.get(DIGEST)):
         return None
     reason = legible(f"{server} did not offer it when it was reviewed", limit=500)
     return AssetQuarantined(asset=tool, reason=reason, previous_lifecycle=lifecycle)
+
+
+def released(standing: Standing, asset: str, digest: Any) -> bool:
+    """Tell whether somebody has released an object with this very digest: that is their word."""
+    return standing.voices.get(asset, Voices()).released == (digest or "")

@@ -7,7 +7,7 @@ import msgspec
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.estate.declaration import MAX_PROBLEMS, Declaration, digest_of
 from quarterdeck_domain.estate.events import EstateApplied
-from quarterdeck_domain.estate.imports import followed, missing
+from quarterdeck_domain.estate.imports import followed, missing, modest
 from quarterdeck_domain.estate.offers import hinted
 from quarterdeck_domain.estate.plan_assets import plan_added, plan_asset, plan_gone
 from quarterdeck_domain.estate.plan_draft import Draft, Step
@@ -40,7 +40,7 @@ def make_plan(wanted: Declaration, standing: Standing, run: str) -> Plan:
         InvalidInput: a relation leads to nothing, to something retired, or in a circle; an object was merged into
             another; `problems` lists what is wrong. Or what is said of an object cannot be done to it.
     """
-    wanted = hinted(followed(wanted, standing), standing)
+    wanted = hinted(followed(modest(wanted, standing), standing), standing)
     held = held_by_source(standing)
     check_ends(wanted, standing, held)
     draft = Draft(wanted=wanted, standing=standing, run=run)

@@ -9,18 +9,20 @@ import msgspec
 
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.estate.declaration import Declaration, Ending, Entry
-from quarterdeck_domain.estate.drift import DIGEST, PINNED, PINNED_PARTS, find_drift, first_pin
+from quarterdeck_domain.estate.drift import DIGEST, PINNED, PINNED_PARTS, differs, find_drift, first_pin
 from quarterdeck_domain.estate.events import (
     AssetChanged,
     AssetQuarantined,
     AssetRegistered,
     DriftDetected,
 )
-from quarterdeck_domain.estate.imports import COMPARED, GONE
-from quarterdeck_domain.estate.offers import added, shut
+from quarterdeck_domain.estate.hearing import holding_of
+from quarterdeck_domain.estate.imports import GONE
+from quarterdeck_domain.estate.offers import added, released, shut
 from quarterdeck_domain.estate.plan_draft import Draft, FieldChange, changes_of
 from quarterdeck_domain.estate.plan_states import plan_begun, plan_state
-from quarterdeck_domain.estate.standing import Standing, same
+from quarterdeck_domain.estate.standing import same
+from quarterdeck_domain.estate.voices import Voices
 
 
 def plan_asset(draft: Draft, name: str, entry: Entry) -> None:
@@ -35,23 +37,31 @@ def plan_asset(draft: Draft, name: str, entry: Entry) -> None:
     first = {field: value for field, value in entry.first.items() if same((before or {}).get(field), None)}
     if PINNED not in first:
         first.pop(PINNED_PARTS, None)
-    said = first | _kept_pin(wanted, name, before or {}, _unsaid(wanted, standing, name, entry.facts))
+    holds, claims = holding_of(wanted, standing, name, entry.facts)
+    said = first | _kept_pin(wanted, name, before or {}, holds)
     if wanted.whole and before is not None and before.get(GONE) == wanted.source:
         said |= {GONE: None}  # it is back
     if before is None:
         _plan_new(draft, name, said, entry.ending)
     else:
         _plan_known(draft, name, before, plan_state(draft, name, before, said, entry.ending))
+        if claims:
+            _contest(draft, name, before, claims)
+    # A file says what should be; only what an importer found can differ from what was pinned.
+    if wanted.confidence != "declared" and said.get(DIGEST):
+        _plan_drift(draft, name, said, {**entry.facts, DIGEST: said[DIGEST]})
 
 
 def plan_added(draft: Draft) -> None:
     """Note what servers offer beyond what was reviewed; where policy says so, it waits in quarantine."""
+    done = {step.subject for step in draft.steps if step.action == "quarantine"}
     for found in added(draft.wanted, draft.standing, draft.run):
-        drift = found.drift
-        draft.add("drift", drift.asset, drift, _difference(drift))
+        if found.drift is not None:
+            draft.add("drift", found.server, found.drift, _difference(found.drift))
         for tool in found.tools if draft.wanted.on_drift == "quarantine" else ():
-            if kept := shut(tool, drift.asset, draft.standing.facts.get(tool)):
+            if tool not in done and (kept := shut(tool, found.server, draft.standing)):
                 draft.add("quarantine", tool, kept)
+                done.add(tool)
 
 
 def plan_gone(draft: Draft, gone: tuple[str, ...]) -> None:
@@ -86,7 +96,7 @@ def _plan_known(draft: Draft, name: str, before: Mapping[str, Any], said: Mappin
     wanted = draft.wanted
     pin = {} if wanted.confidence == "declared" else first_pin(name, before, said)
     said = {**pin, **said}
-    contested = draft.standing.contested.get(name, {})
+    contested = draft.standing.voices.get(name, Voices()).contested
     changed = {
         field: value
         for field, value in said.items()
@@ -95,9 +105,6 @@ def _plan_known(draft: Draft, name: str, before: Mapping[str, Any], said: Mappin
     }
     if changed:
         _change(draft, name, before, changed)
-    # A file says what should be; only what an importer found can differ from what was pinned.
-    if wanted.confidence != "declared" and (drift := find_drift(name, {**before, **pin}, said, draft.run)):
-        _plan_drift(draft, before, drift)
 
 
 def _change(draft: Draft, name: str, before: Mapping[str, Any], facts: Mapping[str, Any], reason: str = "") -> None:
@@ -113,37 +120,41 @@ def _change(draft: Draft, name: str, before: Mapping[str, Any], facts: Mapping[s
     draft.add("change", name, event, changes_of(before, facts))
 
 
-def _plan_drift(draft: Draft, before: Mapping[str, Any], drift: DriftDetected) -> None:
-    lifecycle = before.get("lifecycle") or "live"
-    shuts = draft.wanted.on_drift == "quarantine" and lifecycle not in {"quarantined", "retired"}
-    draft.add("drift", drift.asset, msgspec.structs.replace(drift, quarantined=shuts), _difference(drift))
+def _contest(draft: Draft, name: str, before: Mapping[str, Any], claims: Mapping[str, Any]) -> None:
+    wanted = draft.wanted
+    event = AssetChanged(
+        asset=name, facts={}, source=wanted.source, confidence=wanted.confidence, run=draft.run, claims=dict(claims)
+    )
+    told = {field: before.get(field) if value is None else value for field, value in claims.items()}
+    draft.add("contest", name, event, changes_of(before, told))
+
+
+def _plan_drift(draft: Draft, name: str, said: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Note what is not as it was pinned, once; where policy says so it waits in quarantine, however it came about,
+    unless somebody has released it as it is."""
+    standing, wanted = draft.standing, draft.wanted
+    there = standing.facts.get(name)
+    before = {**said, **first_pin(name, {}, said)} if there is None else {**first_pin(name, there, said), **there}
+    if not differs(before, found):
+        return
+    digest, lifecycle = found[DIGEST], before.get("lifecycle") or "live"
+    seen = there is not None and digest == before.get(DIGEST)
+    shuts = (
+        wanted.on_drift == "quarantine"
+        and lifecycle not in {"quarantined", "retired"}
+        and not (seen and released(standing, name, digest))
+    )
+    drift = find_drift(name, before, found, draft.run, standing.noted.get(name, frozenset()))
+    if drift is not None:
+        draft.add("drift", name, msgspec.structs.replace(drift, quarantined=shuts), _difference(drift))
     if shuts:
-        reason = f"its {drift.field} is not as it was pinned, says {draft.wanted.source}"
-        kept = AssetQuarantined(asset=drift.asset, reason=reason, previous_lifecycle=lifecycle)
-        draft.add("quarantine", drift.asset, kept)
+        field = "digest" if drift is None else drift.field
+        reason = f"its {field} is not as it was pinned, says {wanted.source}"
+        draft.add("quarantine", name, AssetQuarantined(asset=name, reason=reason, previous_lifecycle=lifecycle))
 
 
 def _difference(drift: DriftDetected) -> tuple[FieldChange, ...]:
     return (FieldChange(field=drift.field, before=drift.expected, after=drift.found),)
-
-
-def _unsaid(wanted: Declaration, standing: Standing, name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an import says of an object that is not known to be its word. Where sources differ, each is heard
-    once, and the word holds of the one that the object came from first: else they would undo each other's for ever."""
-    contested = standing.contested.get(name, {})
-    if wanted.confidence == "declared" or standing.offered_by.get(name) == wanted.source:
-        return dict(facts)
-    before = standing.facts.get(name, {})
-    heard = {
-        field
-        for field, value in facts.items()
-        if not same(before.get(field), value)
-        and wanted.source in contested.get(field, {})
-        and same(contested[field][wanted.source], value)
-    }
-    if DIGEST in heard:
-        heard |= COMPARED
-    return {field: value for field, value in facts.items() if field not in heard}
 
 
 def _kept_pin(wanted: Declaration, name: str, before: Mapping[str, Any], facts: dict[str, Any]) -> dict[str, Any]:

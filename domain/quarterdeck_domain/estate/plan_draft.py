@@ -11,7 +11,7 @@ from quarterdeck_domain.estate.declaration import Declaration
 from quarterdeck_domain.estate.standing import Standing
 from quarterdeck_domain.events import Event
 
-Action = Literal["register", "change", "retire", "relate", "unrelate", "drift", "quarantine"]
+Action = Literal["register", "change", "retire", "relate", "unrelate", "drift", "quarantine", "contest"]
 
 
 class FieldChange(msgspec.Struct, frozen=True, kw_only=True):

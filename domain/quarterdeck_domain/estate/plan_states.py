@@ -2,7 +2,7 @@
 
 Who writes a file may take something out of use by it (`deprecated`, `quarantined`, `retired`), and nothing brings back
 by a file what a person took out of use: an old file would do so without anybody having looked. What an import says of
-the lifecycle counts where the object is new; of known ones it says no more than whether they are drafts.
+the lifecycle counts where the object is new; of known ones it says nothing (`imports.modest`).
 """
 
 from __future__ import annotations

@@ -132,8 +132,9 @@ class ChangeAsset(_OnAsset):
                 asset=self.asset.asset,
                 field=pins[0],
             )
-        # To say what is said already is news where sources disagree, or where nobody had declared the object.
-        settles = not self.asset.contested.isdisjoint(self.changes) or self.asset.confidence == "observed"
+        # To say what is said already is news where sources disagree, or where it was nobody's word but a source's.
+        mine = all(self.asset.of_people(name) for name, value in self.changes.items() if value is not None)
+        settles = not self.asset.contested.isdisjoint(self.changes) or not mine or self.asset.confidence == "observed"
         if not dated and not settles and all(facts.get(name) == value for name, value in self.changes.items()):
             return Decision()
         return _one(

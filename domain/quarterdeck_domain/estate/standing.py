@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from quarterdeck_domain.estate.declaration import Declaration, Ending, Link
+from quarterdeck_domain.estate.voices import Voices
 
 Ends = tuple[str, str, str]
 """A relation: where it begins, its type, where it leads."""
@@ -26,9 +28,14 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """What came from a source first that is read whole; also those that it does not name now."""
     offered_by: Mapping[str, str] = {}
     """The import that an object came from first."""
-    contested: Mapping[str, Mapping[str, Mapping[str, Any]]] = {}
-    """By object and fact: what other sources say than the one whose word holds."""
-
+    voices: Mapping[str, Voices] = {}
+    """Whose word the facts of an object are, and what others say of them."""
+    noted: Mapping[str, frozenset[str]] = {}
+    """What objects that are not as pinned were found to be, as far as it is noted and nobody has accepted it."""
+    registered: Mapping[str, datetime] = {}
+    """Since when objects are known."""
+    reviewed: Mapping[str, datetime] = {}
+    """Since when servers offered what was reviewed of them; see `offers`."""
     endings: Mapping[str, Ending] = {}
     """What is said of the end of those that have one."""
 
