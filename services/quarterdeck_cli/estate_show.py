@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from quarterdeck_cli.estate_words import told, word
+from quarterdeck_cli.estate_words import told, told_lines, word
 from quarterdeck_cli.output import cell_len, when
 from quarterdeck_cli.text import visible
 
@@ -38,9 +38,11 @@ def object_tree(found: dict[str, Any]) -> Iterator[Text]:
     if found.get("title"):
         heading.append(f"  {visible(found['title'])}", style="")
     yield heading
-    yield from _pairs([(label, told(found[name])) for name, label in _FACTS if found.get(name) not in (None, [], "")])
+    yield from _pairs(
+        [(label, told_lines(found[name])) for name, label in _FACTS if found.get(name) not in (None, [], "")]
+    )
     attributes = found.get("attributes") or {}
-    yield from _pairs([(visible(name), told(value)) for name, value in sorted(attributes.items()) if value])
+    yield from _pairs([(visible(name), [told(value)]) for name, value in sorted(attributes.items()) if value])
     known = f"  known from {visible(found['source'])} ({word(found['confidence'])}), {_since(found)}"
     yield Text(known, style="dim")
     yield Text("who answers", style="bold")
@@ -56,15 +58,17 @@ def _since(found: dict[str, Any]) -> str:
     return f"registered {when(found['registeredAt'])}, changed {when(found['changedAt'])}"
 
 
-def _pairs(pairs: Sequence[tuple[str, str]]) -> Iterator[Text]:
+def _pairs(pairs: Sequence[tuple[str, Sequence[str]]]) -> Iterator[Text]:
     from rich.text import Text
 
     width = max((cell_len(name) for name, _ in pairs), default=0)
     for name, value in pairs:
-        line = Text("  ")
-        line.append(name + " " * (width - cell_len(name)), style="dim")
-        line.append(f"  {value}")
-        yield line
+        for place, part in enumerate(value):
+            called = "" if place else name
+            line = Text("  ")
+            line.append(called + " " * (width - cell_len(called)), style="dim")
+            line.append(f"  {part}")
+            yield line
 
 
 def _accountable(found: dict[str, Any]) -> Iterator[str]:

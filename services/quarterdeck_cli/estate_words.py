@@ -13,7 +13,8 @@ from quarterdeck_cli.text import visible
 PREFIXES: Final = ("asset:", "relation:")
 NOTHING: Final = "(nothing)"
 MAX_SHOWN: Final = 160
-"""How much of one value is shown where nobody asked for all of it."""
+MAX_LINES: Final = 8
+"""How much of one value is shown where nobody asked for all of it, in characters and in lines."""
 IDS: Final = frozenset(
     {
         "id",
@@ -71,6 +72,17 @@ def told(value: Any, limit: int | None = MAX_SHOWN) -> str:
     else:
         text = visible(jsonlib.dumps(value, ensure_ascii=False, sort_keys=True))
     return text if limit is None or len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
+
+
+def told_lines(value: Any) -> list[str]:
+    """Return a fact as lines for people: prose has those that it was written in, as far as it is not too long."""
+    if not isinstance(value, str) or "\n" not in value.strip():
+        return [told(value.strip() if isinstance(value, str) else value)]
+    found = value.strip()[:MAX_SHOWN].split("\n")
+    shown = [told(line) for line in found[:MAX_LINES]]
+    if len(value.strip()) > MAX_SHOWN or len(found) > MAX_LINES:
+        shown[-1] += f"… ({len(value)} characters)"
+    return shown
 
 
 def many(count: Any, what: str) -> str:

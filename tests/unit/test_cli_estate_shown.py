@@ -24,7 +24,7 @@ from quarterdeck_cli import estate_changes
 from quarterdeck_cli.estate_plan_view import MAX_STEPS, counted, plan_lines
 from quarterdeck_cli.estate_show import object_tree
 from quarterdeck_cli.estate_ways_view import ways_lines
-from quarterdeck_cli.estate_words import facts_of, plainly, told
+from quarterdeck_cli.estate_words import facts_of, plainly, told, told_lines
 from quarterdeck_cli.estate_yaml import as_yaml
 from quarterdeck_cli.moments import read_moment
 from quarterdeck_connectors.a2a import read_card
@@ -155,6 +155,24 @@ def test_a_long_value_is_cut_and_says_so() -> None:
     assert told("x" * 1_000) == f"{'x' * 160}… (1000 characters)"
     assert told("x" * 1_000, None) == "x" * 1_000
     assert (told([]), told(None), told(["a", "b"])) == ("(nothing)", "(nothing)", "a, b")
+
+
+def test_prose_is_shown_in_the_lines_that_it_was_written_in() -> None:
+    """The last line end says nothing; each line stands below the first, and many do not fill the screen either."""
+    found: dict[str, Any] = {"id": "tool:t", "lifecycle": "LIVE", "description": "multi\nline\u202e\n", "tier": 1}
+    found |= {
+        "source": "x",
+        "confidence": "DECLARED",
+        "registeredAt": None,
+        "changedAt": None,
+        "attributes": {"n": "a\nb"},
+    }
+    text = styleless(drawn(object_tree(found))).splitlines()
+    assert text[1:5] == ["  description  multi", "               line\\u202e", "  tier         1", "  n  a\\u000ab"]
+    assert told_lines("one line\n") == ["one line"]
+    assert told_lines("x\n" * 50)[-1] == "x… (100 characters)"
+    assert len(told_lines("x\n" * 50)) == 8
+    assert told_lines(["a", "b"]) == ["a, b"]
 
 
 # -- Words -------------------------------------------------------------------------------------------------------------
