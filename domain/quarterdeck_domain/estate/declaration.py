@@ -70,6 +70,8 @@ class Declaration(msgspec.Struct, frozen=True, kw_only=True):
     on_drift: Literal["note", "quarantine"] = "note"
     whole: bool = False
     """Whether it is all that its source says: what came from there and is not in it is gone from there."""
+    placed: bool = False
+    """Whether an import says where everything runs, nowhere in particular too; else that stays as it said before."""
 
 
 def read_declaration(document: Any) -> Declaration:

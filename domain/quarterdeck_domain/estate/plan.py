@@ -13,6 +13,7 @@ from quarterdeck_domain.estate.plan_assets import plan_added, plan_asset, plan_g
 from quarterdeck_domain.estate.plan_draft import Draft, Step
 from quarterdeck_domain.estate.plan_relations import check_ends, held_by_source, plan_links, plan_unsaid
 from quarterdeck_domain.estate.standing import Standing
+from quarterdeck_domain.estate.unsaid import with_unsaid
 from quarterdeck_domain.events import Event
 
 
@@ -40,7 +41,7 @@ def make_plan(wanted: Declaration, standing: Standing, run: str) -> Plan:
         InvalidInput: a relation leads to nothing, to something retired, or in a circle; an object was merged into
             another; `problems` lists what is wrong. Or what is said of an object cannot be done to it.
     """
-    wanted = hinted(followed(modest(wanted, standing), standing), standing)
+    wanted = with_unsaid(hinted(followed(modest(wanted, standing), standing), standing), standing)
     held = held_by_source(standing)
     check_ends(wanted, standing, held)
     draft = Draft(wanted=wanted, standing=standing, run=run)

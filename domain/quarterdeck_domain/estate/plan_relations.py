@@ -13,6 +13,7 @@ from quarterdeck_domain.estate.imports import survivor
 from quarterdeck_domain.estate.plan_draft import Draft
 from quarterdeck_domain.estate.relations import find_circle, hierarchy
 from quarterdeck_domain.estate.standing import Ends, Standing
+from quarterdeck_domain.estate.unsaid import where_it_was
 from quarterdeck_domain.estate.values import relation_id
 
 Held = Mapping[tuple[str, str], Mapping[str, list[Ends]]]
@@ -116,6 +117,7 @@ def _plan_list(draft: Draft, name: str, relation: str, links: tuple[Link, ...], 
     for link in links:
         exact = (name, relation, link.to)
         before = [exact] if exact in standing.relations else [] if imported else held.get(link.to, [])
+        link = where_it_was(wanted, standing, link, exact)
         if any(msgspec.structs.replace(standing.relations[ends], to=link.to) == link for ends in before):
             continue
         if not before or any(standing.mine(wanted, ends) for ends in before):
