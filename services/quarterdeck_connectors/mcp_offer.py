@@ -15,6 +15,7 @@ Resource, ResourceTemplate, Prompt; RFC 8785 (canonical form).
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -25,7 +26,7 @@ from quarterdeck_connectors.draft import Draft, Imported, block, line
 from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_connectors.mcp_text import Looking
 from quarterdeck_domain.checks import legible
-from quarterdeck_domain.estate.naming import name_of, place_of, resource_name
+from quarterdeck_domain.estate.naming import apart, name_of, place_of, resource_name
 from quarterdeck_domain.estate.offers import CAREFUL
 
 Item = Mapping[str, Any]
@@ -62,21 +63,21 @@ def to_declaration(
     """Return what an offer declares. `server` is how the house calls it; its tools are called `server/tool`.
 
     Raises:
-        UnreadableSource: two tools have one name, or something cannot be digested; says which.
+        UnreadableSource: something cannot be digested; says which.
         InvalidInput: `server` is no name.
     """
     if not _SERVER.fullmatch(server):
         raise UnreadableSource("a server is named by 1 to 60 visible ASCII characters without `/`, such as `crm`")
     reading = _Reading(offer, server)
     reading.read_server(endpoint, transport)
-    for item in offer.tools:
-        reading.read_tool(item)
-    for item in offer.resources:
-        reading.read_resource(item, "uri")
-    for item in offer.templates:
-        reading.read_resource(item, "uriTemplate")
-    for item in offer.prompts:
-        reading.read_prompt(item)
+    for named in reading.named("tool", [(str(tool["name"]), tool) for tool in offer.tools]):
+        reading.read_tool(named)
+    places = [(str(item["uri"]), item) for item in offer.resources]
+    places += [(str(item["uriTemplate"]), item) for item in offer.templates]
+    for named in reading.named("dataset", places):
+        reading.read_resource(named)
+    for named in reading.named("prompt", [(str(item["name"]), item) for item in offer.prompts]):
+        reading.read_prompt(named)
     return reading.imported(on_drift)
 
 
@@ -92,6 +93,29 @@ def tool_digests(tool: Item) -> tuple[str, dict[str, str]]:
     return _digest(whole, tool), {name: _digest(value, tool) for name, value in sorted(parts.items())}
 
 
+def _digests_of(named: Named) -> tuple[str, dict[str, str]]:
+    """Return the digests of a tool: of all that are offered by its name, where they are not one."""
+    every = [tool_digests(tool) for tool in named.items]
+    if len({digest for digest, _ in every}) == 1:
+        return every[0]
+    parts = {name: digest_of_json(sorted({part[name] for _, part in every})) for name in every[0][1]}
+    return digest_of_json(sorted({digest for digest, _ in every})), parts
+
+
+class Named(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server offers by one name: one thing, or several, of which nobody can tell which one would be used."""
+
+    called: str
+    """What the server calls it."""
+    name: str
+    """What it is called here."""
+    items: tuple[Item, ...]
+
+    def alike(self) -> bool:
+        """Tell whether what is offered by the name is always the same."""
+        return len({_digest(_some(item, (*_OFFERED, *_SCHEMAS, "annotations")), item) for item in self.items}) == 1
+
+
 class _Reading:
     """One offer on its way to a declaration. Unset facts and first guesses are added where all else is checked."""
 
@@ -101,7 +125,29 @@ class _Reading:
         self.draft = Draft(f"mcp {server}")
         self.root = ""
         self.looking = Looking()
-        self.named: set[str] = set()
+
+    def named(self, kind: str, offered: Sequence[tuple[str, Item]]) -> Iterable[Named]:
+        """Yield what is offered of a kind, by name. Of things whose names would become the same here, the one that is
+        called so keeps the name, and the others have one of their own; what is offered by one name is one thing."""
+        by_name: dict[str, list[Item]] = {}
+        for called, item in offered:
+            by_name.setdefault(called, []).append(item)
+        names = {called: name_of(self._called(kind, called)) for called in by_name}
+        shared = Counter(names.values())
+        one: dict[str, str] = {}
+        found: dict[str, list[Item]] = {}
+        for called, items in by_name.items():
+            name, whole = names[called], f"{self.server}/{called}"
+            own = name if shared[name] == 1 or name == whole else apart(whole)
+            one.setdefault(own, called)
+            found.setdefault(own, []).extend(items)
+        for name, items in found.items():
+            if len(items) > 1:
+                self.draft.note(f"it offers the {kind} {one[name]!r} {len(items)} times: it is taken for one")
+            yield Named(called=one[name], name=name, items=tuple(items))
+
+    def _called(self, kind: str, called: str) -> str:
+        return f"{self.server}/{resource_name(called) if kind == 'dataset' else called}"
 
     def read_server(self, endpoint: str, transport: str) -> None:
         """Say what the server is, and what digest everything has that it offers."""
@@ -134,10 +180,11 @@ class _Reading:
         )
         self.draft.lists(self.root, "exposes")
 
-    def read_tool(self, tool: Item) -> None:
+    def read_tool(self, named: Named) -> None:
         """Say what a tool is: its digests, its hints, and the careful first guess of what it may do."""
-        digest, parts = tool_digests(tool)
-        annotations = tool.get("annotations") or {}
+        tool = named.items[0]
+        digest, parts = _digests_of(named)
+        annotations = (tool.get("annotations") or {}) if named.alike() else {}
         title = line(tool.get("title")) or line(annotations.get("title")) or self._own_name(tool)
         facts = {"title": title, "description": block(tool.get("description"))}
         attributes = {
@@ -145,7 +192,7 @@ class _Reading:
             or None,
             "digest": digest,
             "parts": parts,
-            "cautions": list(self.looking.cautions(_texts(tool))) or None,
+            "cautions": self._cautions(named),
         }
         first = {
             "pinned": digest,
@@ -153,38 +200,37 @@ class _Reading:
             "privileges": list(CAREFUL["privileges"]),
             "side_effect": CAREFUL["side_effect"],
         }
-        self._add("tool", str(tool["name"]), str(tool["name"]), facts, attributes, first)
+        self._add("tool", named, facts, attributes, first)
 
-    def read_resource(self, item: Item, key: str) -> None:
+    def read_resource(self, named: Named) -> None:
         """Say what a resource, or a template of resources, is. Where it lies loses what may be a secret."""
-        uri = str(item[key])
-        called = resource_name(uri)
+        item = named.items[0]
         title = line(item.get("title")) or line(item.get("name"))
         facts = {"title": title, "description": block(item.get("description"))}
-        attributes = {"location": line(place_of(uri)), "cautions": list(self.looking.cautions(_texts(item))) or None}
-        self._add("dataset", uri, called, facts, attributes)
+        attributes = {"location": line(place_of(named.called)), "cautions": self._cautions(named)}
+        self._add("dataset", named, facts, attributes)
 
-    def read_prompt(self, item: Item) -> None:
+    def read_prompt(self, named: Named) -> None:
         """Say what a prompt is. Its text is not asked for: it may depend on what is filled in."""
+        item = named.items[0]
         title = line(item.get("title")) or self._own_name(item)
         facts = {"title": title, "description": block(item.get("description"))}
-        attributes = {"cautions": list(self.looking.cautions(_texts(item))) or None}
-        self._add("prompt", str(item["name"]), str(item["name"]), facts, attributes)
+        self._add("prompt", named, facts, {"cautions": self._cautions(named)})
+
+    def _cautions(self, named: Named) -> list[str] | None:
+        """Return what looks wrong: first of all, that other things are offered by the name as well."""
+        texts = [text for item in named.items for text in _texts(item)]
+        unlike = [] if named.alike() else [f"{len(named.items)} that are not alike are offered by this name"]
+        return [*unlike, *self.looking.cautions(texts)] or None
 
     def _own_name(self, item: Item) -> str:
         """Return what the server calls a thing, where its name here cannot say that."""
         called = f"{self.server}/{item['name']}"
         return line(item["name"]) if name_of(called) != called else ""
 
-    def _add(
-        self, kind: str, given: str, called: str, facts: Item, attributes: Item, first: Item | None = None
-    ) -> None:
-        if (same := f"{kind} {given}") in self.named:
-            raise UnreadableSource(
-                f"it offers the {kind} {legible(given, limit=120)!r} twice: nobody can tell which one would be used"
-            )
-        self.named.add(same)
-        asset = self.draft.add(kind, f"{self.server}/{called}", facts, attributes, first)
+    def _add(self, kind: str, named: Named, facts: Item, attributes: Item, first: Item | None = None) -> None:
+        called = self._called(kind, named.called)
+        asset = self.draft.add(kind, called if name_of(called) == named.name else named.name, facts, attributes, first)
         self.draft.relate(self.root, "exposes", asset, evidence=f"listed by {self.server}")
 
     def imported(self, on_drift: Literal["note", "quarantine"]) -> Imported:

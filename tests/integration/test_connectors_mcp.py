@@ -32,6 +32,7 @@ from quarterdeck_connectors.mcp_server import LIMITS, Limits, import_mcp_server
 from quarterdeck_connectors.mcp_stdio import import_mcp_program
 from quarterdeck_domain.estate.declaration import Declaration, read_declaration
 from quarterdeck_domain.estate.events import AssetRegistered
+from quarterdeck_domain.estate.naming import apart, names_for
 from quarterdeck_domain.events import Actor
 from quarterdeck_ledger.facts import new_events
 from quarterdeck_ledger.interface import Context
@@ -471,15 +472,56 @@ async def test_numbers_of_schemas_are_digested_as_the_standard_says() -> None:
         await digest("1e999")
 
 
-async def test_two_tools_with_one_name_are_refused() -> None:
-    """Nobody can tell which one would be called."""
+async def test_two_tools_with_one_name_are_one_that_is_not_what_it_was() -> None:
+    """Nobody can tell which one would be called: a server does not end its supervision by offering two."""
+
+    async def alone(server: Raw) -> None:
+        await tools(server, TOOL)
+
+    async def same(server: Raw) -> None:
+        await tools(server, TOOL, TOOL)
 
     async def twins(server: Raw) -> None:
         await tools(server, TOOL, TOOL | {"description": "other"})
 
-    async with raw(twins) as url:
-        with pytest.raises(UnreadableSource, match="twice"):
-            await read(url)
+    facts = []
+    for offered in (alone, same, twins):
+        async with raw(offered) as url:
+            found = await read(url)
+        (name,) = (name for name in found.declaration.assets if name.startswith("tool:"))
+        facts.append(found.declaration.assets[name].facts)
+        assert any("times: it is taken for one" in note for note in found.notes) == (offered is not alone)
+    assert facts[0]["attributes.digest"] == facts[1]["attributes.digest"] != facts[2]["attributes.digest"]
+    assert facts[0]["attributes.cautions"] is facts[1]["attributes.cautions"] is None
+    assert "2 that are not alike are offered by this name" in facts[2]["attributes.cautions"]
+
+
+async def test_tools_whose_names_become_the_same_are_told_apart() -> None:
+    """The one that is called so keeps its name and digest, whatever comes beside it; and each is found by its own."""
+
+    def named(name: str) -> dict[str, Any]:
+        return TOOL | {"name": name, "description": f"what {name!r} does"}
+
+    async def offered(*names: str) -> dict[str, Any]:
+        async def script(server: Raw) -> None:
+            await tools(server, *map(named, names))
+
+        async with raw(script) as url:
+            assets = (await read(url)).declaration.assets
+        return {asset.partition("/")[2]: entry for asset, entry in assets.items() if asset.startswith("tool:")}
+
+    alone = await offered("send-mail")
+    names = ("send mail", "send-mail", "send\tmail", "send-mail ", apart("crm/send mail").partition("/")[2])
+    found = await offered(*names)
+    assert found["send-mail"] == alone["send-mail"]
+    assert len(found) == 4  # one has taken the name of another's, and they are one that is not as it was
+    for name, entry in found.items():
+        assert name == "send-mail" or name.startswith("send-mail~")
+        assert ("not alike" in str(entry.facts["attributes.cautions"])) == (
+            len(name) > 20 and "send mail" in str(entry.facts["description"])
+        )
+    for name in names:
+        assert any(known.partition("/")[2] in found for known in names_for("tool", f"crm/{name}"))
 
 
 async def test_a_schema_without_a_bottom_is_refused() -> None:

@@ -18,6 +18,7 @@ TAGGED: Final = re.compile(r"[!-~]{1,200}")
 MAX_WITH_ADDRESS: Final = 1_000
 """How long a text may be that is looked through for addresses where somebody asks for it by name."""
 _SUFFIX: Final = 9
+_APART: Final = 32
 _UNNAMED: Final = "unnamed"
 _PLAIN: Final = re.compile(r"(?!-)[!-?A-~]{1,200}(?<!-)")
 _ADDRESS: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}")
@@ -40,6 +41,11 @@ def seen_name_of(called: str) -> str:
     return name_of(without_addresses(called))
 
 
+def apart(called: str) -> str:
+    """Return the name of what would be called the same as another thing beside it: one of its own."""
+    return f"{name_of(called)[: MAX_NAME - _APART - 1]}~{_digest(called, _APART)}"
+
+
 def names_for(kind: str, called: str) -> tuple[str, ...]:
     """Return every name that an object of a kind may have which somebody calls so. The last is without what may be a
     secret or a person's address."""
@@ -53,6 +59,8 @@ def _names_for(kind: str, called: str) -> Iterator[str]:
     if TAGGED.fullmatch(called):
         yield called
     yield name_of(called)
+    if name_of(called) != called:
+        yield apart(called)
     if "@" in called and len(called) <= MAX_WITH_ADDRESS:
         yield seen_name_of(called)
     if kind == "dataset":
