@@ -30,6 +30,7 @@ from quarterdeck_api.estate.router import STRUCTS as ESTATE_STRUCTS
 from quarterdeck_api.limits import BodyLimit, Deadline, LastResort, RequestTrace, SecurityHeaders
 from quarterdeck_api.log.router import STRUCTS as LOG_STRUCTS
 from quarterdeck_api.outages import Outages
+from quarterdeck_api.query import KNOWN_QUERY
 from quarterdeck_api.services import Services
 
 STRUCTS: Final[tuple[type[msgspec.Struct], ...]] = (
@@ -60,7 +61,9 @@ def create_app(services: Services) -> FastAPI:
     problems.install(app, app.state.outages)
     openapi.install(app, STRUCTS)
     for room in (health, sign_in, commands, log, authzen, arap, grants, approvals, estate, import_door, traces):
-        app.include_router(room.router)
+        # Others' protocols say themselves what is ignored.
+        own = room in (commands, log, grants, approvals, estate, import_door)
+        app.include_router(room.router, dependencies=[KNOWN_QUERY] if own else [])
     graphql_mount.mount(app)
     # The last added is the outermost.
     larger = dict.fromkeys(PATHS, MAX_FILE_BYTES) | {traces.PATH: traces.MAX_BODY_BYTES}

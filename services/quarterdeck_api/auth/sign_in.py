@@ -25,6 +25,7 @@ from quarterdeck_api.commands.execute import SECRET_BYTES, parse_body
 from quarterdeck_api.commands.idempotency import fresh_id
 from quarterdeck_api.openapi import json_body, ref, responses
 from quarterdeck_api.problems import UnsupportedMediaType, status_of
+from quarterdeck_api.query import KNOWN_QUERY
 from quarterdeck_api.services import Services, ServicesDep
 from quarterdeck_domain.access.credentials import credential_text, hash_secret, present
 from quarterdeck_domain.access.events import ApiKeyIssued, SignInLinkIssued
@@ -174,7 +175,7 @@ async def sign_out(caller: CallerDep, services: ServicesDep) -> Response:
     return response
 
 
-@router.get("/v1/me", summary="Who you are here", responses=responses(ok=ref(Me)))
+@router.get("/v1/me", summary="Who you are here", dependencies=[KNOWN_QUERY], responses=responses(ok=ref(Me)))
 async def me(caller: CallerDep, services: ServicesDep) -> Response:
     """Return the caller as it is recognised."""
     worth = await services.authenticator.worth(caller)
