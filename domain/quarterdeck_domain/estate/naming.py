@@ -58,9 +58,9 @@ def names_for(kind: str, called: str) -> tuple[str, ...]:
 def _names_for(kind: str, called: str) -> Iterator[str]:
     if TAGGED.fullmatch(called):
         yield called
-    yield name_of(called)
     if name_of(called) != called:
         yield apart(called)
+    yield name_of(called)
     if "@" in called and len(called) <= MAX_WITH_ADDRESS:
         yield seen_name_of(called)
     if kind == "dataset":
