@@ -150,6 +150,30 @@ def test_an_object_and_ways_show_strangers_text_as_text() -> None:
         assert not any(line.startswith("+ agent:y") for line in text.splitlines())
 
 
+def test_what_must_hold_on_a_way() -> None:
+    """A grant is among it, until when; who watches, and what is excepted, are no controls. A smaller cut stands below."""
+
+    def over(relation: str, name: str, until: str | None = None) -> list[dict[str, Any]]:
+        control = {"id": name, "lifecycle": "LIVE"}
+        return [{"on": "agent:a", "relation": relation, "control": control, "expiresAt": until}]
+
+    step = {"relation": "holds", "target": "tool_grant:g", "declared": True, "environment": None}
+    watched, excepted = over("monitored_by", "monitoring_hook:m"), over("excepted_by", "exception_window:x", "2027")
+    path = {"declared": True, "relations": [step], "watchers": watched, "exceptions": excepted}
+    held = path | {"controls": over("holds", "tool_grant:g", "2027-01-01T00:00:00.000000Z")}
+    cut = {"exact": True, "over": "CONTROLS", "considered": 2}
+    cut |= {"steps": [{"action": "revoke", "subject": "tool_grant:g", "closes": []}]}
+    beside = cut | {"over": "EVERYTHING", "steps": [{"action": "quarantine", "subject": "tool:t", "closes": []}]}
+    ways = {"paths": [held, path | {"controls": []}], "more": False, "beyond": False, "cut": cut, "smallerCut": beside}
+    text = styleless(drawn(ways_lines("agent:a", "tool_grant:g", ways, None)))
+    assert "must hold: holds tool_grant:g, until 2027-01-01T00:00:00.000000Z\n" in text
+    assert text.count("nothing must hold on this way") == 1
+    assert text.count("watched: monitored_by monitoring_hook:m\n") == 2
+    assert text.count("excepted: excepted_by exception_window:x, until 2027\n") == 2
+    assert "to close every way: 1 of 2 possible steps (no smaller set of controls and grants does)" in text
+    assert "or, taking objects out of use: 1 of 2 possible steps (no smaller set does)" in text
+
+
 def test_a_long_value_is_cut_and_says_so() -> None:
     """Nobody's description fills the screen; nothing is called nothing."""
     assert told("x" * 1_000) == f"{'x' * 160}… (1000 characters)"
