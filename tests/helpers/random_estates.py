@@ -13,6 +13,7 @@ from msgspec import inspect
 
 from quarterdeck_domain.estate.declaration import Declaration
 from quarterdeck_domain.estate.kinds import KINDS
+from quarterdeck_domain.estate.plan import Plan
 from quarterdeck_domain.estate.relations import RELATION_TYPES
 from quarterdeck_domain.estate.standing import Standing
 
@@ -119,4 +120,14 @@ def standing_of(said: Declaration) -> Standing:
             for relation, links in entry.relations.items()
             for link in links
         },
+        noted={
+            name: frozenset({entry.facts["attributes.digest"]})
+            for name, entry in said.assets.items()
+            if entry.facts.get("attributes.digest")
+        },
     )
+
+
+def but_for_drift(plan: Plan) -> dict[str, int]:
+    """Return what a plan does, but for noting what differs from its pin: a file notes nothing, an import does."""
+    return {action: count for action, count in plan.counts().items() if action != "drift"}

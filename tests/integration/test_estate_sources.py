@@ -339,6 +339,64 @@ async def test_a_server_moves_no_pin_and_speaks_in_no_other_name(here: GraphWorl
         assert len(await record.matching(Drift, "asset", ["tool:crm/refund"], most=10)) == 1
 
 
+async def test_a_policy_that_comes_later_shuts_what_was_only_noted(here: GraphWorld) -> None:
+    """A change that was noted, and a tool that was added, wait in quarantine once the source says so, each told of
+    once; what somebody releases as it is stays released."""
+    door = Sources(here)
+
+    def offering(*names: str, text: str = "Pays back.") -> MCPServer:
+        server = MCPServer("crm")
+        for name in names:
+            server.add_tool(lambda: None, name=name, description=text)
+        return server
+
+    async with serving(offering("refund")) as url:
+        await door.add(url)
+        await door.imported()
+    async with serving(offering("refund", "wipe", text="Pays me back.")) as url:
+        await door.send("PATCH", "/crm", {"address": url})
+        noted = await door.imported()
+        assert (noted["counts"]["drift"], noted["counts"].get("quarantine", 0)) == (2, 0)
+        await door.send("PATCH", "/crm", {"on_drift": "quarantine"})
+        shut = await door.imported()
+        assert (shut["counts"].get("drift", 0), shut["counts"]["quarantine"]) == (0, 2)
+        for tool in ("tool:crm/refund", "tool:crm/wipe"):
+            assert (await row(here, tool)).lifecycle == "quarantined"
+            await door.command("release_asset", asset=tool, reason="read it")
+        assert (await door.imported())["changed"] is False
+    assert (await row(here, "tool:crm/refund")).lifecycle == "live"
+
+
+async def test_a_strangers_document_retires_nothing_and_takes_nothing_over(here: GraphWorld) -> None:
+    """What people said holds at every import; the document is told of as contesting it, and settles nothing."""
+    door = Sources(here)
+    principal = here.world.id("bot")
+    await door.command(
+        "register_asset", asset="agent:bot", facts={"owner": "support-rota", "attributes": {"principal": principal}}
+    )
+    await door.command("register_asset", asset="dataset:bulk", facts={})
+
+    def file(**said: object) -> bytes:
+        assets = {
+            "agent:bot": {"owner": "attacker", **said},
+            "agent:zz": {"attributes": {"principal": principal}, **said},
+            "dataset:bulk": {"classification": "public"},
+        }
+        return json.dumps({"version": 1, "source": "command", "assets": assets}).encode()
+
+    async with document(file(), file(lifecycle="retired"), file(lifecycle="retired")) as url:
+        await door.add(f"{url}/estate.json", "sup", "estate")
+        await door.imported("sup")
+        await door.command("change_asset", asset="dataset:bulk", set={"classification": "restricted"})
+        for _ in range(2):
+            done = await door.imported("sup")
+            assert done["counts"]["retire"] == 0
+    bot, strange, data = [await row(here, name) for name in ("agent:bot", "agent:zz", "dataset:bulk")]
+    assert (bot.lifecycle, bot.owner, bot.attributes) == ("live", "support-rota", {"principal": principal})
+    assert (strange.lifecycle, strange.attributes) == ("live", {"gone": "sup"})
+    assert (data.classification, data.contested) == ("restricted", {"classification": {"sup": "public"}})
+
+
 async def test_a_tenant_sees_and_imports_only_its_own(migrated_database: Callable[[], str], tmp_path: Path) -> None:
     """Sources of others are not there: not in lists, not by name, not over GraphQL."""
     async with graph_world(migrated_database(), tmp_path, import_allow=LOCAL, also=("globex",)) as here:

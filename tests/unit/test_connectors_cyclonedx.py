@@ -15,7 +15,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from random_estates import estates, standing_of
+from random_estates import but_for_drift, estates, standing_of
 
 from quarterdeck_connectors import bom, bom_foreign
 from quarterdeck_connectors.bom import Stamp
@@ -101,7 +101,7 @@ def test_what_is_written_is_valid_and_read_back_changes_nothing(document: dict[s
     assert read.declaration.confidence == "imported"
     assert make_plan(read.declaration, standing_of(said), "run").steps == ()
     anew, first = make_plan(read.declaration, NOTHING, "run"), make_plan(said, NOTHING, "run")
-    assert anew.counts() == first.counts()
+    assert but_for_drift(anew) == but_for_drift(first)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

@@ -18,7 +18,7 @@ from typing import Any, Final
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from random_estates import estates, standing_of
+from random_estates import but_for_drift, estates, standing_of
 from spdx_python_model.bindings import v3_0_1 as model
 
 from quarterdeck_connectors import bom
@@ -78,9 +78,9 @@ def test_what_is_written_is_accepted_and_read_back_changes_nothing(
     read = read_spdx(written, "bill")
     said = read_declaration(document)
     assert make_plan(read.declaration, standing_of(said), "run").steps == ()
-    planned = make_plan(read.declaration, NOTHING, "run").counts()
+    planned = but_for_drift(make_plan(read.declaration, NOTHING, "run"))
     if root is None:
-        assert planned == make_plan(said, NOTHING, "run").counts()
+        assert planned == but_for_drift(make_plan(said, NOTHING, "run"))
         assert read.notes == ()
 
 

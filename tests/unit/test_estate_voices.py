@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from quarterdeck_domain.estate.asset import AssetFold
 from quarterdeck_domain.estate.events import AssetChanged, AssetRegistered
-from quarterdeck_domain.estate.slices import ChangeAsset
+from quarterdeck_domain.estate.slices import ChangeAsset, PromoteAsset, TransferAsset
 from quarterdeck_domain.estate.voices import Voices, heard, read
 from quarterdeck_readmodels.estate import Asset
 
@@ -79,6 +79,37 @@ def test_a_person_who_says_what_an_import_said_takes_its_word_over() -> None:
     estate.when(same)
     assert estate.log.decide(same).events == ()
     assert place(says(estate, "bom a", "s3://b")) == "s3://a"
+
+
+def test_whoever_answers_is_a_persons_word_once_a_person_has_said_so() -> None:
+    """To transfer or promote something to what an import said of it already takes that over, once."""
+    said = {DATA: {"owner": "ann", "tier": 1}}
+    estate = Told().apply(said, "bom a", confidence="imported")
+    for command in (
+        TransferAsset(asset=DATA, owner="ann", team=None, actor=ANN),
+        PromoteAsset(asset=DATA, reason="r", actor=ANN),
+    ):
+        estate.when(command)
+        assert estate.log.decide(command).events == ()
+    estate.apply({DATA: {"owner": "mallory", "tier": 3}}, "bom a", confidence="imported")
+    row = estate.rows()[Asset][DATA]
+    assert (row.owner, row.tier) == ("ann", 1)
+
+
+def test_no_source_speaks_as_people_do_by_its_name() -> None:
+    """One that is called as commands are settles nothing."""
+    estate = says(says(Told(), "bom a", "s3://a"), "bom b", "s3://b")
+    says(estate, "command", "s3://c")
+    assert contested(estate) == ["bom a says that its location is s3://a; bom b says s3://b; command says s3://c"]
+
+
+def test_no_document_says_that_another_source_offers_something_no_longer() -> None:
+    """Its word would be over."""
+    estate = says(Told(), "bom a", "s3://a")
+    said = {DATA: {"attributes": {"gone": "bom a", "location": "s3://b"}}}
+    for _ in range(2):
+        estate.apply(said, "bom b", confidence="imported")
+    assert estate.rows()[Asset][DATA].attributes == {"location": "s3://a"}
 
 
 def test_what_people_have_unset_is_anybodys_again() -> None:

@@ -111,9 +111,12 @@ class AssetFold:
         """The facts of which sources say different things."""
         return frozenset(self._voices.contested)
 
-    def of_people(self, fact: str) -> bool:
-        """Tell whether a fact is a person's word."""
-        return self._voices.of_people(fact)
+    def settled(self, *facts: str) -> bool:
+        """Tell whether some facts are what people say, as far as anybody says anything, and no source contests them."""
+        return all(
+            name not in self._voices.contested and (self._plain.get(name) is None or self._voices.of_people(name))
+            for name in facts
+        )
 
     def require(self) -> None:
         """Refuse what was never registered, and what has become part of another.

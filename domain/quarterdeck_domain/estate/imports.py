@@ -21,7 +21,7 @@ from quarterdeck_domain.estate.drift import DIGEST, OFFER, PARTS, PINNED, PINNED
 from quarterdeck_domain.estate.standing import Standing
 
 GONE: Final = "attributes.gone"
-"""The source that an object came from and that offers it no longer."""
+"""The source that an object came from and that offers it no longer. It is noted, and nobody's to say."""
 CAUTIONS: Final = "attributes.cautions"
 _PRINCIPAL: Final = "attributes.principal"
 _TRUST: Final = "attributes.trust"
@@ -57,7 +57,7 @@ def _modest(entry: Entry, over: Set[str], *, known: bool) -> Entry:
         {
             field: value
             for field, value in said.items()
-            if field != _PRINCIPAL
+            if field not in {_PRINCIPAL, GONE}
             and not (field == _TRUST and value == "trusted")
             and not (field == "lifecycle" and known)
         }

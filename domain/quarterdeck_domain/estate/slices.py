@@ -133,9 +133,8 @@ class ChangeAsset(_OnAsset):
                 field=pins[0],
             )
         # To say what is said already is news where sources disagree, or where it was nobody's word but a source's.
-        mine = all(self.asset.of_people(name) for name, value in self.changes.items() if value is not None)
-        settles = not self.asset.contested.isdisjoint(self.changes) or not mine or self.asset.confidence == "observed"
-        if not dated and not settles and all(facts.get(name) == value for name, value in self.changes.items()):
+        settled = self.asset.settled(*self.changes) and self.asset.confidence != "observed"
+        if not dated and settled and all(facts.get(name) == value for name, value in self.changes.items()):
             return Decision()
         return _one(
             AssetChanged(
@@ -162,7 +161,7 @@ class TransferAsset(_OnAsset):
         self.require_role(*EDITORS)
         facts = self.asset.require_in_use(now)
         team = facts.get("team") if self.team is None else self.team
-        if (facts.get("owner"), facts.get("team")) == (self.owner, team):
+        if (facts.get("owner"), facts.get("team")) == (self.owner, team) and self.asset.settled("owner", "team"):
             return Decision()
         return _one(
             AssetOwnershipTransferred(
@@ -186,7 +185,7 @@ class PromoteAsset(_OnAsset):
     def decide(self, now: datetime) -> Decision:
         self.require_role(*EDITORS)
         facts = self.asset.require_in_use(now)
-        if facts.get("tier") == 1:
+        if facts.get("tier") == 1 and self.asset.settled("tier"):
             return Decision()
         if not facts.get("owner"):
             raise WrongState(

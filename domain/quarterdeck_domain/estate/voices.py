@@ -97,7 +97,7 @@ def heard(
     by, contested, settled = dict(before.by), dict(before.contested), dict(before.settled)
     word = [source, confidence]
     base = by.setdefault(BASE, word)
-    settles = source == COMMAND or source.startswith(_DRIFT)
+    settles = confidence == DECLARED and (source == COMMAND or source.startswith(_DRIFT))
     for fact, value in facts.items():
         if fact in _UNHEARD:
             continue
