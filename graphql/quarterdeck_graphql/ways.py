@@ -102,7 +102,7 @@ class Ways:
     )
     smaller_cut: Cut | None = strawberry.field(
         description="Beside a `cut` of controls and grants: a smaller one that takes objects out of use, or withdraws "
-        "relations; null where none was found."
+        "relations; null where none was found, or so much lies between that none is sought."
     )
 
 

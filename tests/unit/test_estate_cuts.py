@@ -327,3 +327,16 @@ def test_nothing_between() -> None:
     graph = Graph([edge("tool:b", "tool:a")])
     assert on_paths(graph, "tool:a", "tool:b") == frozenset()
     assert cut(graph, "tool:a", "tool:b", []).candidates == ()
+
+
+def test_beside_very_much_no_smaller_one_is_sought(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would take as long again."""
+    edges = [edge("agent:a", "mcp_server:s")]
+    for number in range(3):
+        edges += [edge("mcp_server:s", f"tool_grant:{number}"), edge(f"tool_grant:{number}", "dataset:d")]
+    graph = Graph(edges)
+    found = least(graph, "agent:a", "dataset:d")
+    assert [item.action for item in found.candidates] == ["revoke"] * 3
+    assert smaller(graph, "agent:a", "dataset:d", found) is not None
+    monkeypatch.setattr(cuts, "MAX_BESIDE", 3)
+    assert smaller(graph, "agent:a", "dataset:d", found) is None

@@ -23,6 +23,8 @@ from quarterdeck_domain.estate.relations import REFUSING
 
 MAX_EXACT: Final = 20
 """Up to so many candidates the cut is the smallest there is; beyond, it is minimal: nothing in it can be left out."""
+MAX_BESIDE: Final = 5_000
+"""Of so many candidates, at most, a smaller cut is sought beside one of controls."""
 MAX_PRUNED: Final = 100_000
 """So many relations are looked at, at most, for objects that no way passes without coming by another one twice."""
 
@@ -108,10 +110,14 @@ def least(graph: Graph, start: str, end: str) -> Cut:
 
 def smaller(graph: Graph, start: str, end: str, than: Cut) -> Cut | None:
     """Return, beside a cut of controls and grants, one of fewer candidates that takes objects out of use or withdraws
-    relations; None if none was found. Where it is not `exact`, there may be one all the same."""
+    relations; None if none was found: there is none, if the candidates are no more than `MAX_EXACT`. Of more than
+    `MAX_BESIDE`, none is sought."""
     if than.over == "everything" or len(than.candidates) < 2:
         return None
-    found = cut(graph, start, end, candidates(graph, start, end))
+    every = candidates(graph, start, end)
+    if len(every) > MAX_BESIDE:
+        return None
+    found = cut(graph, start, end, every)
     return found if len(found.candidates) < len(than.candidates) else None
 
 
