@@ -5,7 +5,7 @@ loses user, password and query. `os.environ/NAME` is a reference to what is not 
 is known by the variable's name.
 
 A deployment's name is made of what it is (model, address, region), not of its place in the file: moving lines about
-changes nothing.
+changes nothing. The models behind a route are pinned as they are first seen: another one there is drift of its model.
 
 Source: docs.litellm.ai, "Config.yaml", "Load Balancing", "Fallbacks", "Guardrails - Quick Start", "MCP" (2026-10).
 """
@@ -21,6 +21,7 @@ from quarterdeck_connectors.draft import Draft, Imported, address, line, lines, 
 from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_connectors.files import read_document
 from quarterdeck_connectors.models import add_model
+from quarterdeck_domain.estate.naming import name_of
 
 _IDENTIFYING: Final = (
     "model",
@@ -54,6 +55,8 @@ _FALLBACKS: Final[Mapping[str, str]] = {
     "content_policy_fallbacks": "fallback when the content is refused",
 }
 _CALLBACKS: Final = ("callbacks", "success_callback", "failure_callback")
+_LONGEST: Final = 100
+_MOST: Final = 10
 _YES: Final = (True, "true", "True", "yes", "Yes", "on", "On")
 """LiteLLM reads YAML 1.1, where all of these say yes."""
 
@@ -87,6 +90,8 @@ class _Reading:
         self._routes: dict[str, str] = {}
         self._targets: dict[str, list[str]] = {}
         self._choices: dict[str, list[str]] = {}
+        self._behind: dict[str, set[str]] = {}
+        """The models and routes that each route sends calls to, as the file names them."""
         self._guardrails: dict[str, str] = {}
         self._fallbacks: dict[str, dict[str, str]] = {}
         """Of each route, by name, the routes that stand in for it, and when."""
@@ -131,6 +136,7 @@ class _Reading:
         if provider is not None:
             self._draft.relate(deployment, "deployed_in", self._draft.add("provider", provider))
         base = info.get("base_model")
+        self._behind.setdefault(called, set()).add(_behind(provider, plain, base))
         self._read_model(where, deployment, provider, base if isinstance(base, str) and base.strip() else plain, base)
         for guard in lines(params.get("guardrails")):
             if guard in self._guardrails:
@@ -187,6 +193,7 @@ class _Reading:
             for other in others:
                 if other in self._routes and other != called:
                     self._targets[called].append(self._routes[other])
+                    self._behind.setdefault(called, set()).add(f"route {other}")
                 elif other != called:
                     self._draft.note(f"{called!r} chooses {other!r}, which is not in model_list")
             if not others:
@@ -202,6 +209,7 @@ class _Reading:
             elif alias.strip():
                 self._route(alias)
                 self._targets[alias].append(self._routes[meant])
+                self._behind.setdefault(alias, set()).add(f"route {meant}")
 
     def _read_fallbacks(self) -> None:
         for settings in (self._router, self._settings):
@@ -230,11 +238,19 @@ class _Reading:
         for other, evidence in self._fallbacks.get(called, {}).items():
             self._draft.relate(route, "uses", self._routes[other], evidence=evidence)
         strategy = line(self._router.get("routing_strategy")) or "simple-shuffle"
+        digest, parts = _pin(self._behind.get(called, set()))
         others = [self._routes[other] for other in self._fallbacks.get(called, {})]
         self._draft.add(
             "route",
             self._below + called,
-            attributes={"targets": self._targets[called][:200], "fallbacks": others[:200], "strategy": strategy},
+            attributes={
+                "targets": self._targets[called][:200],
+                "fallbacks": others[:200],
+                "strategy": strategy,
+                "digest": digest,
+                "parts": parts,
+            },
+            first={"pinned": digest, "pinned_parts": parts},
         )
         for guard in always:
             self._draft.relate(route, "guarded_by", guard)
@@ -291,6 +307,23 @@ class _Reading:
 def _place(value: object) -> str:
     """Return an address, or the reference to where one is kept; empty if it is neither."""
     return line(value) if isinstance(value, str) and _KEPT.fullmatch(value) else address(value)
+
+
+def _behind(provider: str | None, plain: str, base: object) -> str:
+    """Return which model an entry leads to. An Azure deployment is named at will, and may say the model besides."""
+    said = f"{provider}/{plain}" if provider else plain
+    if not isinstance(base, str) or not base.strip():
+        return f"model {said}"
+    return f"model {base}" if provider == "azure" else f"model {said} ({base})"
+
+
+def _pin(behind: Iterable[str]) -> tuple[str | None, dict[str, str] | None]:
+    """Return the digest of what a route sends calls to, and of each part of that: a model that is swapped is drift."""
+    named = sorted(behind)
+    if not named:
+        return None, None
+    parts = {name_of(line(each))[:_LONGEST].replace("-", " ", 1): digest_of_json(each) for each in named}
+    return digest_of_json(named), parts if len(named) == len(parts) <= _MOST else {"models": digest_of_json(named)}
 
 
 def _is_said(value: object) -> bool:

@@ -6,7 +6,13 @@ from typing import Any
 
 from quarterdeck_connectors.draft import Imported
 from quarterdeck_domain.estate.declaration import Declaration, Link
-from quarterdeck_domain.estate.events import AssetChanged, AssetRegistered, RelationDeclared, RelationWithdrawn
+from quarterdeck_domain.estate.events import (
+    AssetChanged,
+    AssetRegistered,
+    DriftDetected,
+    RelationDeclared,
+    RelationWithdrawn,
+)
 from quarterdeck_domain.estate.plan import Plan, make_plan
 from quarterdeck_domain.estate.standing import Standing
 
@@ -17,6 +23,7 @@ def after(plan: Plan, before: Standing = NOTHING) -> Standing:
     """Return what stands after a plan."""
     facts: dict[str, dict[str, Any]] = {name: dict(said) for name, said in before.facts.items()}
     relations, said_by = dict(before.relations), dict(before.said_by)
+    noted = dict(before.noted)
     for event in plan.events:
         if isinstance(event, AssetRegistered):
             facts[event.asset] = dict(event.facts)
@@ -29,9 +36,11 @@ def after(plan: Plan, before: Standing = NOTHING) -> Standing:
             relations[ends], said_by[ends] = link, event.said_by
         elif isinstance(event, RelationWithdrawn):
             del relations[event.source, event.relation, event.target]
+        elif isinstance(event, DriftDetected) and before is not NOTHING:
+            noted[event.asset] = noted.get(event.asset, frozenset()) | {event.found}
         else:  # nothing else may come of an import into an empty estate
             raise AssertionError(event)
-    return Standing(facts=facts, relations=relations, said_by=said_by)
+    return Standing(facts=facts, relations=relations, said_by=said_by, noted=noted)
 
 
 def settles(found: Imported | Declaration) -> Standing:

@@ -20,7 +20,9 @@ from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_connectors.litellm import read_litellm
 from quarterdeck_domain.checks import optional_line
 from quarterdeck_domain.estate.declaration import digest_of
+from quarterdeck_domain.estate.events import AssetQuarantined, DriftDetected
 from quarterdeck_domain.estate.plan import make_plan
+from quarterdeck_domain.estate.standing import Standing
 
 SAMPLE = (Path(__file__).resolve().parents[1] / "vectors" / "estate" / "litellm.yaml").read_bytes()
 
@@ -121,6 +123,37 @@ def test_a_router_that_chooses_leads_to_other_routes() -> None:
     settles(found)
 
 
+@pytest.mark.parametrize("info", ["", "    model_info: {id: d1}\n"])
+def test_another_model_behind_a_route_is_drift_of_its_model(info: str) -> None:
+    """Whatever its deployments are called: noted or kept from being used as any other drift; more of the same is none."""
+
+    def route(*models: str) -> Imported:
+        entries = "".join(f"  - model_name: chat\n    litellm_params: {{model: {model}}}\n{info}" for model in models)
+        alias = "router_settings: {model_group_alias: {best: chat}}\n"
+        return read_litellm(f"model_list:\n{entries}{alias}".encode())
+
+    def planned(before: Imported, after: Imported) -> list[Any]:
+        stands = Standing(
+            facts={name: {**entry.first, **entry.facts} for name, entry in before.declaration.assets.items()},
+            relations={},
+            offered_by=dict.fromkeys(before.declaration.assets, before.declaration.source),
+        )
+        wanted = msgspec.structs.replace(after.declaration, on_drift="quarantine")
+        return [
+            event
+            for event in make_plan(wanted, stands, "run_1").events
+            if isinstance(event, (DriftDetected, AssetQuarantined))
+        ]
+
+    one = route("openai/gpt-4o")
+    assert planned(one, one) == planned(one, route("openai/gpt-4o", "openai/gpt-4o")) == []
+    drift, shut = planned(one, route("openai/gpt-3.5-turbo"))
+    assert (drift.asset, drift.input, drift.quarantined) == ("route:chat", "model", True)
+    assert drift.field == "model openai/gpt-3.5-turbo, model openai/gpt-4o"
+    assert shut.asset == "route:chat"
+    assert [event.asset for event in planned(one, route("openai/gpt-4o", "openai/o3"))] == ["route:chat"] * 2
+
+
 def test_two_proxies_stay_apart() -> None:
     """What is called the same in two proxies is two things, below each proxy's name; models and providers are shared."""
     east, west = (set(read_litellm(SAMPLE, proxy=name).declaration.assets) for name in ("east", "west"))
@@ -190,13 +223,15 @@ def test_a_second_import_changes_nothing(sample: Imported) -> None:
 
 
 def test_what_is_gone_from_the_file_is_unrelated(sample: Imported) -> None:
-    """A deployment that the file no longer has is no longer used by its route; nothing else changes."""
+    """A deployment that the file no longer has is no longer used by its route; if nothing says that another has its model,
+    that is drift of the route. Nothing else changes."""
     standing = settles(sample)
     document = yaml.safe_load(SAMPLE)
     del document["model_list"][1]
     plan = make_plan(read_litellm(yaml.safe_dump(document).encode()).declaration, standing, "run_2")
     assert [(step.action, step.subject.split("/")[0]) for step in plan.steps] == [
         ("change", "route:gpt-4o"),
+        ("drift", "route:gpt-4o"),
         ("unrelate", "route:gpt-4o uses deployment:gpt-4o"),
     ]
     assert (

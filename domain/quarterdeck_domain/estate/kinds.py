@@ -121,6 +121,12 @@ class Route(Kind, frozen=True, kw_only=True):
     targets: Texts = ()
     strategy: Text | None = None
     fallbacks: Texts = ()
+    digest: Digest | None = None
+    """Of the models that it sends calls to, as its configuration names them; not of fallbacks."""
+    pinned: Digest | None = None
+    parts: Parts = {}
+    """By model, so that what came and went can be named."""
+    pinned_parts: Parts = {}
 
 
 class Prompt(Kind, frozen=True, kw_only=True):
