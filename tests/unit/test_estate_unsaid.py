@@ -69,10 +69,12 @@ def test_what_others_said_stays() -> None:
     says(estate, "bom b", classification="internal")
     estate.when(ChangeAsset(asset=DATA, set={"attributes": {"location": "s3://b"}}, actor=ANN))
     estate.apply({DATA: {"team": "data"}}, "bom a")  # a file that people write, under the same name
+    says(estate, "bom a", "observed", risk="low")  # and a trace
     says(estate, "bom a")
     found = row(estate)
     assert (found.title, found.purpose, found.lifecycle) == (None, None, "live")
-    assert (found.classification, found.team, found.attributes) == ("internal", "data", {"location": "s3://b"})
+    assert (found.classification, found.team, found.risk) == ("internal", "data", "low")
+    assert found.attributes == {"location": "s3://b"}
 
 
 def test_a_claim_that_is_said_no_more_is_taken_back() -> None:

@@ -15,6 +15,7 @@ from quarterdeck_domain.estate.declaration import Declaration, Entry, Link
 from quarterdeck_domain.estate.drift import DIGEST, OFFER, PARTS, PINNED, PINNED_PARTS
 from quarterdeck_domain.estate.imports import GONE
 from quarterdeck_domain.estate.standing import Ends, Standing
+from quarterdeck_domain.estate.voices import BASE, Voices
 
 _KEPT: Final = frozenset({"lifecycle", DIGEST, OFFER, PARTS, PINNED, PINNED_PARTS, GONE})
 _PLACE: Final = "environments"
@@ -41,7 +42,12 @@ def _with_unsaid(wanted: Declaration, standing: Standing, name: str, entry: Entr
     voices = standing.voices.get(name)
     if voices is None:
         return entry
-    own = {field for field in standing.facts.get(name, ()) if voices.of_source(field, wanted.source)}
+    own = {field for field in standing.facts.get(name, ()) if _is_word_of(wanted, voices, field)}
     own |= {field for field, claims in voices.contested.items() if wanted.source in claims}
     own -= entry.facts.keys() | entry.first.keys() | _KEPT | (set() if wanted.placed else {_PLACE})
     return msgspec.structs.replace(entry, facts=dict.fromkeys(sorted(own)) | entry.facts) if own else entry
+
+
+def _is_word_of(wanted: Declaration, voices: Voices, field: str) -> bool:
+    word = voices.by.get(field) or voices.by.get(BASE) or ()
+    return (*word,) == (wanted.source, wanted.confidence)
