@@ -642,6 +642,69 @@ async def test_an_exposure_ends_when_the_last_of_its_periods_does(house: House) 
     assert (await house.decide(ask())).outcome == "permit"
 
 
+OF_SERVERS = st.lists(
+    st.sampled_from(
+        [
+            *(event(tool) for tool in ("tool:a/x", "tool:b/x", "tool:c/x") for event in (quarantined, released)),
+            *(
+                exposes(server, tool)
+                for server in ("mcp_server:a", "mcp_server:b")
+                for tool in ("tool:a/x", "tool:c/x")
+            ),
+            RelationWithdrawn(source="mcp_server:b", relation="exposes", target="tool:a/x"),
+            RelationWithdrawn(source="mcp_server:a", relation="exposes", target="tool:c/x"),
+            AssetsMerged(survivor="mcp_server:b", merged="mcp_server:a"),
+            AssetsMerged(survivor="tool:c/x", merged="tool:a/x"),
+        ]
+    ),
+    max_size=8,
+    unique_by=repr,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(OF_SERVERS, st.sampled_from(["a", "b"]))
+def test_a_tool_of_a_server_is_what_a_naive_fold_takes_it_for(events: list[Event], server: str) -> None:
+    """Called after any name of its server, or exposed by any of them, and whatever it was merged into."""
+
+    async def run() -> None:
+        house = House()
+        await house.enforce(PERMIT)
+        await house.note(
+            *(registered(f"tool:{name}/x") for name in "abc"), *(registered(f"mcp_server:{s}") for s in "ab")
+        )
+        shut: set[str] = set()
+        exposed: set[tuple[str, str]] = set()
+        same, one = {server}, False
+        for event in (None, *events):
+            if event is not None:
+                await house.note(event)
+            match event:
+                case AssetQuarantined(asset=asset):
+                    shut.add(asset)
+                case AssetReleased(asset=asset):
+                    shut.discard(asset)
+                case RelationDeclared(source=source, target=target):
+                    exposed.add((source, target))
+                case RelationWithdrawn(source=source, target=target):
+                    exposed.discard((source, target))
+                case AssetsMerged(survivor="mcp_server:b"):
+                    same = {"a", "b"}
+                case AssetsMerged():
+                    one = True
+                case _:
+                    pass
+            meant = {f"tool:{name}/x" for name in same}
+            meant |= {tool for source, tool in exposed if source.partition(":")[2] in same}
+            if one:
+                # What is exposed by an old name is exposed by the new one; who asks for that gets the same.
+                meant = {"tool:c/x" if tool == "tool:a/x" else tool for tool in meant}
+            asked = await house.decide(ask("order:1", context={"mcp_server": server, "tool": "x"}))
+            assert {bar.asset for bar in asked.barred} == meant & shut
+
+    asyncio.run(run())
+
+
 def test_no_bundle_is_read_wrongly_for_the_entities_it_names() -> None:
     text = BundleText(
         policies='@id("a") permit(principal, action, resource) when { A::B::"x\\u{41}".lifecycle == "live" };'
