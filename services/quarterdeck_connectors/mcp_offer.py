@@ -26,6 +26,7 @@ from quarterdeck_connectors.draft import Draft, Imported, block, line
 from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_connectors.mcp_text import Looking
 from quarterdeck_domain.checks import legible
+from quarterdeck_domain.estate.imports import CAUTIONS
 from quarterdeck_domain.estate.naming import apart, name_of, place_of, resource_name
 from quarterdeck_domain.estate.offers import CAREFUL
 
@@ -234,20 +235,14 @@ class _Reading:
         self.draft.relate(self.root, "exposes", asset, evidence=f"listed by {self.server}")
 
     def imported(self, on_drift: Literal["note", "quarantine"]) -> Imported:
-        """Return all of it. What a server no longer says of its tools is unset."""
+        """Return all of it; where there is nothing to warn of any more, that is said."""
         made = self.draft.imported()
         entries = {
-            name: msgspec.structs.replace(entry, facts=_unset(name) | entry.facts)
+            name: msgspec.structs.replace(entry, facts={CAUTIONS: None} | entry.facts)
             for name, entry in made.declaration.assets.items()
         }
         declaration = msgspec.structs.replace(made.declaration, assets=entries, on_drift=on_drift)
         return msgspec.structs.replace(made, declaration=declaration)
-
-
-def _unset(asset: str) -> dict[str, None]:
-    # What a tool's server does not say any more is not said; where it never described a thing, people may have.
-    of_tools = ("title", "description", "attributes.hints") if asset.startswith("tool:") else ()
-    return dict.fromkeys((*of_tools, "attributes.cautions"))
 
 
 def _is_said(annotations: Item, name: str) -> bool:
