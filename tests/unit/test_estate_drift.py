@@ -578,17 +578,6 @@ def test_no_more_is_looked_at_than_the_bounds_allow_and_that_is_said() -> None:
     assert told in Looking().cautions(("a " * 30_000, "<system>"))
 
 
-def test_what_a_server_does_not_say_of_a_tool_any_more_is_unset() -> None:
-    """And what people wrote of a resource that its server never described stays."""
-    tool = {"name": "t", "inputSchema": {}}
-    offer = Offer(protocol_version="2026-07-28", tools=(tool,), resources=({"uri": "a://b", "name": "n"},))
-    made = to_declaration(offer, server="s", endpoint="e", transport="stdio").declaration.assets
-    said = made["tool:s/t"].facts
-    unset = {name for name, value in said.items() if value is None}
-    assert unset == {"title", "description", "attributes.hints", "attributes.cautions"}
-    assert "description" not in made["dataset:s/a://b"].facts
-
-
 def test_nothing_that_answers_requests_can_start_a_program() -> None:
     """Only the command line may import what runs commands."""
     root = Path(__file__).parents[2]
