@@ -31,6 +31,7 @@ class FindingWord(Enum):
     EXPIRED = _type("expired")
     UNGOVERNED = _type("ungoverned")
     FORGED = _type("forged")
+    UNREAD = _type("unread")
     CONTESTED = _type("contested")
     ALLEGED_USE = _type("alleged_use")
     UNDECLARED_RELATION = _type("undeclared_relation")

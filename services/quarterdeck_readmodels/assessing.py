@@ -12,7 +12,7 @@ import contextlib
 import gc
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from functools import partial
@@ -21,9 +21,9 @@ from typing import Final
 import msgspec
 
 from quarterdeck_domain.estate.findings import Assessment, assess
-from quarterdeck_domain.estate.landscape import Clock
+from quarterdeck_domain.estate.landscape import Clock, Unread
 from quarterdeck_readmodels.estate import Asset, Drift, Relation
-from quarterdeck_readmodels.mapping import read
+from quarterdeck_readmodels.mapping import read, unread
 from quarterdeck_readmodels.reader import Reader, Record
 
 MAX_KEPT: Final = 16
@@ -44,6 +44,8 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     assessment: Assessment
     moment: datetime
     until: datetime | None
+    unread: Sequence[Unread] = ()
+    """The sources whose last import had failed: that changes without a word of the estate."""
 
     def holds(self, moment: datetime) -> bool:
         """Tell whether it is true of another moment as well, at the same position."""
@@ -98,8 +100,10 @@ class Assessor:
     async def _read(self, record: Record, moment: datetime) -> Kept:
         clock = Clock(moment)
         with self._uncollected():
-            assessment = await asyncio.to_thread(assess, await read(record, clock))
-        return Kept(assessment=assessment, moment=moment, until=clock.until)
+            landscape = await read(record, clock)
+            landscape.unread = await unread(record)
+            assessment = await asyncio.to_thread(assess, landscape)
+        return Kept(assessment=assessment, moment=moment, until=clock.until, unread=landscape.unread)
 
     async def _unchanged(self, record: Record, tenant: str, position: int, moment: datetime) -> Kept | None:
         """Return the assessment of an earlier position, if nothing of the estate was recorded since."""
@@ -114,7 +118,7 @@ class Assessor:
         for row in (Asset, Relation, Drift):
             if place < position and await record.diff(row, place, first=1):
                 return None
-        return kept
+        return kept if place == position or tuple(kept.unread) == await unread(record) else None
 
     @contextlib.contextmanager
     def _uncollected(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from quarterdeck_domain.estate.landscape import Clock, Landscape, Noted, Object, Tie
+from quarterdeck_domain.estate.landscape import Clock, Landscape, Noted, Object, Tie, Unread
 from quarterdeck_domain.estate.merging import with_moved
 from quarterdeck_domain.estate.values import FIELDS
 from quarterdeck_readmodels.bitemporal import asset_then
@@ -18,6 +18,7 @@ from quarterdeck_readmodels.estate import DATED, Asset, Drift, Relation
 from quarterdeck_readmodels.living import Live
 from quarterdeck_readmodels.reader import MAX_PAGE, Record
 from quarterdeck_readmodels.schema import CURRENT
+from quarterdeck_readmodels.sources import Source
 from quarterdeck_readmodels.tables import Row
 
 _FETCH: Final = 10_000
@@ -71,6 +72,21 @@ async def read(record: Record, clock: Clock) -> Landscape:
     await _bulk(record, Relation, _TIE, take_ties)
     noted = [_noted(row) for row in await _pages(record, Drift)]
     return await asyncio.to_thread(_landscape, objects, ties, clock, noted)
+
+
+async def unread(record: Record) -> tuple[Unread, ...]:
+    """Return the sources whose last import failed, by name."""
+    found = [row for row in await _pages(record, Source) if row.state == "active" and row.last_outcome == "failed"]
+    return tuple(
+        Unread(
+            source_id=row.id,
+            kind=row.kind,
+            on_drift=row.on_drift,
+            failures=row.failures,
+            message=row.last_message or row.last_error or "",
+        )
+        for row in sorted(found, key=lambda row: str(row.id))
+    )
 
 
 def landscape_of(

@@ -73,11 +73,6 @@ async def giant(server: Raw) -> None:
     await tools(server, TOOL | {"description": "x" * 33 * 2**20})
 
 
-async def twins(server: Raw) -> None:
-    """Offer two tools of one name."""
-    await tools(server, TOOL, TOOL | {"description": "Other."})
-
-
 async def deep(server: Raw) -> None:
     """Nest a schema beyond any use."""
     schema: dict[str, Any] = {"type": "object"}
@@ -126,7 +121,7 @@ async def shop(server: Raw) -> None:
 
 HOSTILE = {
     "source_away": (drip, silent),
-    "unreadable_source": (endless, round_and_round, many, giant, twins, deep, bomb, elsewhere, futuristic, shop),
+    "unreadable_source": (endless, round_and_round, many, giant, deep, bomb, elsewhere, futuristic, shop),
 }
 
 
@@ -155,6 +150,9 @@ async def test_a_hostile_server_ends_in_a_typed_error_and_a_record_of_it(
     assert (failed.payload.error, failed.payload.trigger) == (told["type"].rpartition(":")[2], "request")
     shown = await door.one()
     assert (shown["last_outcome"], shown["last_error"], shown["failures"]) == ("failed", failed.payload.error, 1)
+    (found,) = await unread(here)
+    assert (found["severity"], found["subject"], found["asset"]) == ("HIGH", "crm", None)
+    assert failed.payload.message[:40] in found["message"]
 
     async def good(server: Raw) -> None:
         await tools(server, TOOL)
@@ -163,6 +161,15 @@ async def test_a_hostile_server_ends_in_a_typed_error_and_a_record_of_it(
         await door.send("PATCH", "/crm", {"address": url})
         assert (await door.imported())["objects"] == 2
     assert (await door.one())["failures"] == 0
+    assert await unread(here) == []
+
+
+async def unread(here: GraphWorld) -> list[dict[str, Any]]:
+    """Return what is found of sources that cannot be read."""
+    await here.project()
+    found = "edges { node { severity subject message asset { id } } }"
+    answer = await here.ask(f"{{ now {{ findings(first: 9, filter: {{type: [UNREAD]}}) {{ {found} }} }} }}", by="admin")
+    return [edge["node"] for edge in answer["now"]["findings"]["edges"]]
 
 
 async def test_text_that_deceives_is_written_out_and_named(here: GraphWorld) -> None:

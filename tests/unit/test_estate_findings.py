@@ -24,6 +24,7 @@ from quarterdeck_cli.people import app as people_app
 from quarterdeck_domain.estate.finding_types import FINDING_TYPES, SEVERITIES, Finding, command
 from quarterdeck_domain.estate.findings import TIER_ONE_DEPENDANTS, assess
 from quarterdeck_domain.estate.findings_sources import same_name
+from quarterdeck_domain.estate.landscape import Unread
 from quarterdeck_domain.estate.slices import DeprecateAsset
 
 WHOLE = {"owner": "rota", "team": "support", "purpose": "answers customers", "environments": ["prod"]}
@@ -569,7 +570,24 @@ def test_a_fix_is_quoted_as_a_shell_takes_it() -> None:
 
 def test_every_type_of_finding_has_a_case() -> None:
     """Whoever adds one adds a case."""
-    assert {type_ for _, type_, _ in CASES.values()} == set(FINDING_TYPES)
+    assert {type_ for _, type_, _ in CASES.values()} == set(FINDING_TYPES) - {"unread"}
+
+
+def test_a_source_that_cannot_be_read_is_a_finding() -> None:
+    """Of the server that it is, if that is known here; and the command that reads it again."""
+    landscape = told().landscape()
+    how = {"kind": "mcp", "on_drift": "quarantine", "failures": 3}
+    landscape.unread = (
+        Unread(source_id="crm", message="rename one\nof them", **how),
+        Unread(source_id="new", message="it is away", **{**how, "on_drift": "note", "failures": 1}),
+    )
+    crm, new = (item for item in assess(landscape).findings if item.type == "unread")
+    assert (crm.asset, crm.severity, new.asset) == ("mcp_server:crm", "high", "source:new")
+    assert crm.message.startswith(
+        "each of the last 3 imports of the source crm failed: rename one of them; what is not"
+    )
+    assert new.message == "the last import of the source new failed: it is away"
+    assert new.fix == "quarterdeck estate sources run new"
 
 
 def test_the_order_is_that_of_severity_and_stable() -> None:

@@ -24,6 +24,7 @@ FindingType = Literal[
     "expired",
     "ungoverned",
     "forged",
+    "unread",
     "contested",
     "alleged_use",
     "undeclared_relation",
@@ -124,6 +125,12 @@ FINDING_TYPES: Final[Mapping[FindingType, FindingKind]] = MappingProxyType(
             "A key of another principal said in a trace that it did something, and speaks for nobody else.",
             "Look at whose key that is. `deactivate` that principal; or make whoever collects for others an operator. "
             "What it is said to have done proves nothing against it.",
+        ),
+        "unread": _kind(
+            "high",
+            "Its source cannot be read",
+            "The last import of a source failed: what changes there goes unseen, and what is not as pinned is used on.",
+            "Mend the source by what its last run says, then `sources run` it; or `sources remove` it.",
         ),
         "contested": _kind(
             "moderate",

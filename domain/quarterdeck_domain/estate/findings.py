@@ -16,7 +16,7 @@ from quarterdeck_domain.estate.coverage import ASKED, Completeness, Coverage, co
 from quarterdeck_domain.estate.finding_types import Finding, FindingType, command
 from quarterdeck_domain.estate.findings_grants import beyond, ended, surplus
 from quarterdeck_domain.estate.findings_senders import forged
-from quarterdeck_domain.estate.findings_sources import contested, drifted, duplicates, suspicious
+from quarterdeck_domain.estate.findings_sources import contested, drifted, duplicates, suspicious, unread
 from quarterdeck_domain.estate.landscape import Landscape
 from quarterdeck_domain.estate.relation_drift import ending, forbidden, to_retired, undeclared, unseen
 from quarterdeck_domain.estate.relations import RELATION_TYPES
@@ -64,6 +64,7 @@ def findings(landscape: Landscape, complete: Completeness) -> Iterator[Finding]:
     yield from contested(landscape)
     yield from drifted(landscape)
     yield from suspicious(landscape)
+    yield from unread(landscape)
     outside = list(beyond(landscape, complete.scope))
     yield from outside
     yield from surplus(landscape, complete.scope)

@@ -43,6 +43,8 @@ _DIGESTED: Final = frozenset(
 )
 """The kinds of which two with one digest are one thing. Tools and servers are not: the same may run in two places."""
 _MOST: Final = 200
+_OFFERS: Final[Mapping[str, str]] = {"mcp": "mcp_server", "models": "provider"}
+"""The object that a source of a kind is, where it is one."""
 
 
 def same_name(name: str) -> str:
@@ -192,6 +194,23 @@ def _noted(found: Object, group: list[Noted], *, alone: bool) -> Finding:
         f"{_told(drift.found)}{earlier}",
         mend=fix,
     )
+
+
+def unread(landscape: Landscape) -> Iterator[Finding]:
+    """Yield the sources that could not be read when they were last. Told of what is imported from there, if that is one
+    object; else of `source:` and the source's name."""
+    for source in landscape.unread:
+        named = f"{_OFFERS.get(source.kind, 'source')}:{source.source_id}"
+        asset = named if named in landscape.objects else f"source:{source.source_id}"
+        last = "the last import" if source.failures == 1 else f"each of the last {source.failures} imports"
+        kept = "; what is not as pinned there is not kept from being used" if source.on_drift == "quarantine" else ""
+        yield Finding(
+            type="unread",
+            asset=asset,
+            subject=source.source_id,
+            message=f"{last} of the source {source.source_id} failed: {_told(source.message)}{kept}",
+            mend=command("sources", "run", source.source_id),
+        )
 
 
 def suspicious(landscape: Landscape) -> Iterator[Finding]:

@@ -86,6 +86,16 @@ class Noted(msgspec.Struct, frozen=True, kw_only=True):
     detected: datetime
 
 
+class Unread(msgspec.Struct, frozen=True, kw_only=True):
+    """A source whose last import failed."""
+
+    source_id: str
+    kind: str
+    on_drift: str
+    failures: int
+    message: str
+
+
 class Clock:
     """A moment, and until when whatever was found with it stays true while nothing is recorded."""
 
@@ -111,6 +121,8 @@ class Landscape:
         self.objects = objects
         self.clock = clock
         self.drifts = drifts
+        self.unread: Sequence[Unread] = ()
+        """The sources whose last import failed."""
         self.in_use = frozenset(
             name for name, found in objects.items() if found.merged_into is None and found.lifecycle in LIVE
         )
