@@ -16,6 +16,7 @@ from quarterdeck_domain.estate.values import FIELDS, Dated, holding
 from quarterdeck_domain.estate.voices import COMMAND, WEIGHT, heard, kept, read
 from quarterdeck_readmodels.tables import Change, Fold, Row, Seen, tellable
 
+_KEPT: Final = frozenset({"draft", "live"})
 MAX_DATED: Final = 200
 """How many dated facts of one object are kept: the latest."""
 DATED: Final = "dated"
@@ -273,7 +274,9 @@ def _registered(event: Seen) -> Iterable[Change]:
 
 def _changed(event: Seen) -> Iterable[Change]:
     data = event.data
-    told = _said(event, data["facts"])
+    # What is kept after all has no end.
+    kept: dict[str, Any] = {"successor": None, "sunset": None} if data["facts"].get("lifecycle") in _KEPT else {}
+    told = _said(event, data["facts"], **kept)
 
     def after(before: Mapping[str, Any]) -> dict[str, Any]:
         # Who is declared stays so: what an import or a trace adds to that does not make it less. Nor does a word that

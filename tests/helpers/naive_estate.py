@@ -116,6 +116,8 @@ def _asset(asset: str, said: list[RecordedEvent]) -> dict[str, Any]:
             case estate.AssetRegistered() as e:
                 row |= {"source": e.source, "confidence": e.confidence, "valid_from": e.valid_from}
             case estate.AssetChanged() as e:
+                if e.facts.get("lifecycle") in ("draft", "live"):
+                    row |= {"successor": None, "sunset": None}
                 row["source"] = e.source
                 if e.confidence == "declared" or row["confidence"] == "observed":
                     row["confidence"] = e.confidence

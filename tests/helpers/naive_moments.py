@@ -143,6 +143,8 @@ def _asset(asset: str, said: list[RecordedEvent], moment: datetime) -> dict[str,
     for payload in [event.payload for event in said if event.recorded_at <= moment]:
         if isinstance(payload, estate.AssetDeprecated):
             row |= {"successor": payload.successor, "sunset": payload.sunset}
+        elif isinstance(payload, estate.AssetChanged) and payload.facts.get("lifecycle") in ("draft", "live"):
+            row |= {"successor": None, "sunset": None}
         elif isinstance(payload, estate.AssetsMerged) and payload.survivor == asset:
             row["aliases"] = tuple(sorted({*row["aliases"], payload.merged}))
         elif isinstance(payload, estate.AssetsMerged):

@@ -26,6 +26,7 @@ from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.estate.declaration import Declaration, read_declaration
 from quarterdeck_domain.events import Actor
 from quarterdeck_importing.applying import Done
+from quarterdeck_readmodels.estate import Asset
 
 STATES = ("draft", "live", "deprecated", "quarantined", "retired")
 
@@ -172,6 +173,25 @@ async def test_a_file_brings_nothing_back_and_says_which_command_does(two: tuple
     assert {name: entry.get("lifecycle") for name, entry in after.items()} == {
         name: entry.get("lifecycle") for name, entry in file["assets"].items()
     }
+
+
+async def test_what_is_kept_after_all_has_no_end(two: tuple[House, House]) -> None:
+    """Neither a successor nor a last day is told of what was deprecated and is live again."""
+    house, _ = two
+    await house.apply(read_declaration({"version": 1, "source": "f", "assets": {"tool:a": {}, "tool:b": {}}}))
+    await house.command("deprecate_asset", asset="tool:a", successor="tool:b", sunset="2031-01-01T00:00:00Z")
+    assert await ends(house) == ("deprecated", "tool:b", True)
+    await house.command("change_asset", asset="tool:a", set={"lifecycle": "live"})
+    assert await ends(house) == ("live", None, False)
+
+
+async def ends(house: House) -> tuple[str, str | None, bool]:
+    """Return what is told of a tool's end."""
+    reader = house.here.world.services.reader
+    assert reader is not None
+    async with reader.at(house.caller.tenant) as record:
+        row = (await record.many(Asset, ["tool:a"]))["tool:a"]
+    return row.lifecycle, row.successor, row.sunset is not None
 
 
 async def test_a_file_may_take_out_of_use(two: tuple[House, House]) -> None:
