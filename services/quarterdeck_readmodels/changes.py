@@ -2,7 +2,7 @@
 
 The version that holds at the later position began after the earlier one, or nothing happened to the object. So these
 are found by when they began, nearly in the order in which they lie on disk; each one's version before, by the primary
-key. Fields that are the same never leave the database.
+key. Fields that are the same never leave the database, and the others leave it as JSON: nobody here looks at them.
 """
 
 from __future__ import annotations
@@ -22,21 +22,20 @@ from quarterdeck_readmodels.tables import Row, columns
 HIDDEN: Final = MARKS | {"sealed_by", "since", "plain", "voices", "changed_at"}
 """Columns with which rows are worked out and opened; they say nothing by themselves."""
 _INTERVALS: Final = "intervals"
+_from_json: Final = msgspec.json.Decoder().decode
+_to_json: Final = msgspec.json.Encoder().encode
 PERIODS: Final = "periods"
 """What is told of a relation's intervals."""
 _AT_ONCE: Final = 5_000
-_from_json: Final = msgspec.json.Decoder().decode
-
-Field = tuple[str, Any, Any]
-"""A field's name, what it was and what it is."""
 
 
 class Changed(msgspec.Struct, frozen=True, gc=False):
-    """An object that is not the same at both positions. `added`: it was not there at the earlier one."""
+    """An object that is not the same at both positions. `added`: it was not there at the earlier one. `fields` are its
+    differing fields, by name, as the members of a JSON list: `{"name": …, "before": …, "after": …}`."""
 
     id: str
     added: bool
-    fields: tuple[Field, ...]
+    fields: str
 
 
 async def changes(
@@ -58,33 +57,26 @@ async def changes(
 async def _changes(reader: Reader, tenant: str, since: int, until: int, row: type[Row]) -> list[Changed]:
     async with reader.at(tenant, until) as record:
         fetched = await record.ask(partial(_query, row), since, until)
-    names = tuple(compared(row))
-    json = frozenset(place for place, name in enumerate(compared(row).values()) if columns(row)[name] == "jsonb")
     found: list[Changed] = []
     for start in range(0, len(fetched), _AT_ONCE):
-        made = (_made(item, names, json) for item in fetched[start : start + _AT_ONCE] if item[2])
-        found += [item for item in made if item.fields]
+        found += [
+            Changed(name, added, fields)
+            for name, added, *parts in fetched[start : start + _AT_ONCE]
+            if (fields := _fields(*parts))
+        ]
         await asyncio.sleep(0)  # others share this loop
     found.sort(key=_id)
     return found
 
 
-def _made(item: Any, names: tuple[str, ...], json: frozenset[int]) -> Changed:
-    fields: list[Field] = []
-    mask = item[2]
-    while mask:
-        place = (mask & -mask).bit_length() - 1
-        mask &= mask - 1
-        before, after = item[3 + 2 * place], item[4 + 2 * place]
-        if place in json:
-            before = None if before is None else _from_json(before)
-            after = None if after is None else _from_json(after)
-            if names[place] == PERIODS:
-                before, after = _periods(before), _periods(after)
-                if before == after:
-                    continue
-        fields.append((names[place], before, after))
-    return Changed(item[0], item[1], tuple(fields))
+def _fields(first: str, before: str | None, after: str | None, rest: str) -> str:
+    """Return the fields before the periods, these if they differ, and the fields after them."""
+    told = ""
+    if before is not None or after is not None:
+        was, is_ = (None if said is None else _periods(_from_json(said)) for said in (before, after))
+        if was != is_:
+            told = _to_json({"name": PERIODS, "before": was, "after": is_}).decode()
+    return ",".join(filter(None, (first, told, rest)))
 
 
 @cache
@@ -116,15 +108,16 @@ def _id(item: Changed) -> str:
 def _query(row: type[Row], schema: str) -> str:
     """Return the query. Parameters: tenant, the earlier position, the later one."""
     table = f"{schema}.{row.table}"
-    names = tuple(compared(row).values())
-    differs = [f"o.{name} IS DISTINCT FROM n.{name}" for name in names]
-    mask = " | ".join(f"CASE WHEN {test} THEN {1 << place}::bigint ELSE 0 END" for place, test in enumerate(differs))
-    values = ", ".join(
-        f"CASE WHEN {test} THEN o.{name} END, CASE WHEN {test} THEN n.{name} END"
-        for name, test in zip(names, differs, strict=True)
+    names = compared(row)
+    first = [_said(row, name) for name, column in names.items() if column != _INTERVALS and name < PERIODS]
+    rest = [_said(row, name) for name, column in names.items() if column != _INTERVALS and name > PERIODS]
+    differ = f"o.{_INTERVALS} IS DISTINCT FROM n.{_INTERVALS}"
+    periods = (
+        [f"CASE WHEN {differ} THEN {side}.{_INTERVALS} END" for side in "on"] if PERIODS in names else ["NULL"] * 2
     )
     holds = "(to_position IS NULL OR to_position > $3)"
-    return f"""SELECT n.id, o.id IS NULL, {mask}, {values} FROM (
+    return f"""SELECT n.id, o.id IS NULL, concat_ws(',', {", ".join(first)}), {", ".join(periods)},
+            concat_ws(',', {", ".join(rest)}) FROM (
             SELECT * FROM {table} WHERE tenant_id = $1 AND from_position = created_position
                 AND created_position > $2 AND created_position <= $3 AND {holds}
             UNION ALL
@@ -134,3 +127,21 @@ def _query(row: type[Row], schema: str) -> str:
             SELECT * FROM {table} v WHERE v.tenant_id = $1 AND v.id = n.id AND v.from_position <= $2
             ORDER BY v.from_position DESC LIMIT 1
         ) o ON n.created_position <= $2"""  # noqa: S608  names of ours only
+
+
+def _said(row: type[Row], name: str) -> str:
+    """Return what says a field before and after, as JSON; NULL where it is the same."""
+    kind = columns(row)[name]
+    before, after = (f"coalesce({_json(f'{side}.{name}', kind)}, 'null')" for side in "on")
+    said = f"""'{{"name":"{name}","before":' || {before} || ',"after":' || {after} || '}}'"""
+    return f"CASE WHEN o.{name} IS DISTINCT FROM n.{name} THEN {said} END"
+
+
+def _json(column: str, kind: str) -> str:
+    if kind == "text":
+        return f"to_json({column})::text"
+    if kind == "timestamptz":
+        # As msgspec writes moments: without the microseconds that there are none of.
+        told = f"""to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+        return f"""'"' || replace({told}, '.000000', '') || '"'"""
+    return f"{column}::text"

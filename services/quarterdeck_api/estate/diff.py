@@ -37,23 +37,6 @@ class Ends(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
     to: End
 
 
-class FieldChange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A field that is not the same."""
-
-    name: str
-    before: object
-    after: object
-
-
-class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Every other line: an object that is not the same. `kind` is `added` or `changed`: nothing is ever removed."""
-
-    kind: str
-    object_kind: str
-    object_id: str
-    fields: list[FieldChange]
-
-
 async def diff(caller: Caller, services: Services, since: str, until: str | None) -> AsyncIterator[bytes]:
     """Return what differs at one moment from an earlier one, line by line.
 
@@ -95,18 +78,15 @@ async def _past(ledger: EventLedger, said: str, name: str) -> datetime:
 
 
 async def _lines(ends: Ends, found: dict[type[Row], list[Changed]]) -> AsyncIterator[bytes]:
-    encode = msgspec.json.Encoder().encode_lines
-    yield encode([ends])
+    """Yield the first line, and one for each object: what became of it (`added` or `changed`; nothing is ever removed),
+    what it is, its id, and each field that is not the same, before and after."""
+    yield msgspec.json.encode(ends) + b"\n"
     for kind, row in KINDS.items():
         for start in range(0, len(found[row]), _AT_ONCE):
-            yield encode([_change(kind, item) for item in found[row][start : start + _AT_ONCE]])
+            yield "".join([_line(kind, item) for item in found[row][start : start + _AT_ONCE]]).encode()
             await asyncio.sleep(0)  # others share this loop
 
 
-def _change(kind: str, item: Changed) -> Change:
-    return Change(
-        kind="added" if item.added else "changed",
-        object_kind=kind,
-        object_id=item.id,
-        fields=[FieldChange(name=name, before=before, after=after) for name, before, after in item.fields],
-    )
+def _line(kind: str, item: Changed) -> str:
+    change, name = "added" if item.added else "changed", msgspec.json.encode(item.id).decode()
+    return f'{{"kind":"{change}","object_kind":"{kind}","object_id":{name},"fields":[{item.fields}]}}\n'
