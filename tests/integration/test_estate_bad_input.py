@@ -129,7 +129,7 @@ BAD: list[tuple[str, bytes, str, str]] = [
     ("a name with a space", file({"tool:a b": {}}), JSON, "visible ASCII"),
     ("a name that looks alike", file({"tool:раypal": {}}), JSON, "visible ASCII"),
     ("a retired one that never was", file({"tool:a": {"lifecycle": "retired"}}), JSON, "never in the estate"),
-    ("quarantine by file", file({"tool:a": {"lifecycle": "quarantined"}}), JSON, "draft, live or retired"),
+    ("a state that there is not", file({"tool:a": {"lifecycle": "released"}}), JSON, "lifecycle"),
     ("a person's address", file({"tool:a": {"owner": "ann@example.test"}}), JSON, "address"),
     ("a password", file({"dataset:a": {"attributes": {"location": "postgres://u:pw@db/x"}}}), JSON, "secret"),
     ("a key", file({"tool:a": {"attributes": {"scope": "ghp_" + "a1B2" * 9}}}), JSON, "secret"),
