@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import strawberry
 
 from quarterdeck_domain.estate.reach import Closed
-from quarterdeck_domain.estate.relations import EXCEPTING, WATCHING
+from quarterdeck_domain.estate.relations import EXCEPTING, GATE, WATCHING
 from quarterdeck_graphql.at import At
 from quarterdeck_graphql.estate import Asset, known_kinds, moment_of, part_info, plain
 from quarterdeck_graphql.limits import PART
@@ -107,4 +107,4 @@ def _access(at: At, part: Part, start: str, end: str, steps: int) -> Access:
 def _is_gated(part: Part, name: str) -> bool:
     """Tell whether somebody has to consent to what an object does."""
     types = {relation for relation, _ in part.graph.controls.get(name, ())}
-    return "gated_by" in types and EXCEPTING not in types
+    return GATE in types and EXCEPTING not in types

@@ -100,6 +100,10 @@ class Looking:
         named, candidates = self._meant(name, moment)
         mine = [found for candidate in candidates if (found := self._survivor(candidate)) is not None]
         servers = [server for item in mine for server in self._servers(item, moment)]
+        if isinstance(name, Served) and not mine:
+            # What is asked for is not known; but who is in quarantine does not offer something new.
+            named_servers = (self._survivor(server) for server in self._all_servers(name))
+            servers += [server for server in named_servers if server is not None]
         in_use = [item for item in mine if item.lifecycle(moment) != "retired"]
         serving = [item for item in servers if item.lifecycle(moment) != "retired"]
         tags = frozenset(self._tags(name))

@@ -53,11 +53,20 @@ def _asset(entity_type: str, called: str) -> Iterator[Name]:
     kind = kind_of(entity_type)
     if kind is None:
         return
-    for name in names_for(kind, called):
-        yield f"asset:{kind}:{name}"
-    server, slash, own = called.partition("/")
-    if kind in _SERVED and server and slash and own:
-        yield Served(kind, server, own)
+    for read in _readings(kind, called):
+        for name in names_for(kind, read):
+            yield f"asset:{kind}:{name}"
+        server, slash, own = read.partition("/")
+        if kind in _SERVED and server and slash and own:
+            yield Served(kind, server, own)
+
+
+def _readings(kind: str, called: str) -> Iterator[str]:
+    """Yield a name as it is spelt, for a server may call things as it likes; and as an id of ours, if it reads so."""
+    yield called
+    named, colon, rest = called.partition(":")
+    if colon and kind_of(named) == kind:
+        yield rest
 
 
 def _acting(principal: str) -> Iterator[Name]:
@@ -66,28 +75,29 @@ def _acting(principal: str) -> Iterator[Name]:
 
 def _called(kind: str, name: str, servers: Sequence[str]) -> Iterator[Name]:
     """Yield what a text names: `kind:name`, or the name of something of a kind, alone or with its server."""
-    named, colon, rest = name.partition(":")
-    if colon and kind_of(named) is not None:
-        kind, name = named, rest
     yield from _asset(kind, name)
     yield from _served(kind, name, servers)
+    named, colon, rest = name.partition(":")
+    if colon and kind_of(named) not in (None, kind):
+        yield from _asset(named, rest)
+        yield from _served(named, rest, servers)
 
 
 def _served(entity_type: str, name: str, servers: Sequence[str]) -> Iterator[Name]:
     kind = kind_of(entity_type)
     if kind in _SERVED:
-        for server in servers:
-            yield Served(kind, server, name)
+        for read in _readings(kind, name):
+            for server in servers:
+                yield Served(kind, server, read)
 
 
 def _servers(intent: Intent) -> Iterator[str]:
     """Yield the servers that a request names. Where one of them is the resource, what is called is a tool of it."""
     if kind_of(intent.resource.type) == "mcp_server":
-        yield intent.resource.id
+        yield from _readings("mcp_server", intent.resource.id)
     for said in (intent.context, intent.resource.properties):
         for name in _listed((said or {}).get("mcp_server")):
-            kind, colon, rest = name.partition(":")
-            yield rest if colon and kind_of(kind) == "mcp_server" else name
+            yield from _readings("mcp_server", name)
 
 
 def _listed(value: Any) -> Iterator[str]:

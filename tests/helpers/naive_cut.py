@@ -43,10 +43,11 @@ class Ways:
         self.relations = sorted(set(relations))
         self._out: dict[str, list[Relation]] = {}
         self._controls: dict[str, set[str]] = {}
+        excepted = {item[0] for item in self.relations if item[1] == "excepted_by"}
         for item in self.relations:
             if item[1] in GOES:
                 self._out.setdefault(item[0], []).append(item)
-            elif item[1] in REFUSES:
+            elif item[1] in REFUSES and not (item[1] == "gated_by" and item[0] in excepted):
                 self._controls.setdefault(item[0], set()).add(item[2])
 
     def is_open(self, done: Iterable[Step] = ()) -> bool:
@@ -121,7 +122,11 @@ def woven(chance: random.Random) -> Ways:
         relations += [(one, "calls", other) for one in here for other in there if chance.random() < 0.15]
     for number in range(chance.randint(2, max(2, 19 - ways * length))):
         for way in chance.sample(range(ways), min(ways, chance.choice((1, 2, 2, 3)))):
-            relations.append((chance.choice(rows)[way], "governed_by", f"policy_bundle:{number}"))
+            node = chance.choice(rows)[way]
+            relations.append((node, chance.choice(("governed_by", "gated_by")), f"policy_bundle:{number}"))
+            if chance.random() < 0.1:
+                # A gate there stops nothing.
+                relations.append((node, "excepted_by", "exception_window:now"))
     return Ways(relations, "agent:start", "dataset:end")
 
 

@@ -714,3 +714,49 @@ def test_no_bundle_is_read_wrongly_for_the_entities_it_names() -> None:
     said = {("agent", "bot"): {"lifecycle": "live"}}
     intent = ask("order:1")
     assert loaded.evaluate(intent, estate=said).outcome == "deny"  # neither entity exists: an error, and that denies
+
+
+@pytest.mark.parametrize(
+    "own", ["agent:foo", "tool:refund", "dataset:bar", "MCP_SERVER:z", "mcp-server:z", "tool:tool:x"]
+)
+async def test_a_server_may_call_its_tools_as_ids_are_written(house: House, own: str) -> None:
+    """What is in quarantine is found as it is spelt, by every way in which a request may name it. Serves S0-30."""
+    tool = f"tool:crm/{own}"
+    await house.note(registered(SERVER), registered(tool), quarantined(tool))
+    for intent in (
+        ask(tool),
+        ask(f"tool:{tool}"),
+        ask(SERVER, action=own),
+        ask(f"mcp_server:{SERVER}", action=own),
+        ask("order:1", context={"tool": own, "mcp_server": "crm"}),
+        ask("order:1", context={"tool": f"crm/{own}"}),
+        ask("order:1", context={"tool": tool}),
+        ask("order:1", context={"tool": own, "mcp_server": SERVER}),
+        ask("order:1", context={"tool": {"type": "tool", "id": f"crm/{own}"}}),
+    ):
+        decided = await house.decide(intent)
+        assert (decided.outcome, [bar.asset for bar in decided.barred]) == ("deny", [tool]), intent
+
+
+async def test_ids_as_every_screen_prints_them_name_a_resource(house: House) -> None:
+    """With their kind in them, too."""
+    await house.note(registered(TOOL), registered(SERVER), quarantined(TOOL), quarantined(SERVER))
+    for resource in (f"tool:{TOOL}", f"mcp_server:{SERVER}", f"mcp-server:{SERVER}"):
+        assert (await house.decide(ask(resource))).outcome == "deny", resource
+
+
+async def test_a_server_in_quarantine_does_not_offer_something_new(house: House) -> None:
+    """What nobody has imported yet is named by its server; what is known and not its own any more goes its own way."""
+    await house.note(registered(SERVER), registered(TOOL))
+    asked = (
+        ask("tool:crm/brandnew"),
+        ask("order:1", action="crm/brandnew"),
+        ask("order:1", context={"tool": "crm/brandnew"}),
+        ask("order:1", context={"tool": "brandnew", "mcp_server": "crm"}),
+    )
+    assert [(await house.decide(intent)).outcome for intent in asked] == ["permit"] * 4
+    await house.note(quarantined(SERVER))
+    for intent in asked:
+        decided = await house.decide(intent)
+        assert (decided.outcome, decided.barred[0].asset) == ("deny", SERVER)
+    assert (await house.decide(ask(TOOL))).outcome == "permit"

@@ -19,7 +19,7 @@ from typing import Final, Literal
 import msgspec
 
 from quarterdeck_domain.estate.reach import Closed, Edge, Graph
-from quarterdeck_domain.estate.relations import REFUSING
+from quarterdeck_domain.estate.relations import EXCEPTING, GATE, REFUSING
 
 MAX_EXACT: Final = 20
 """Up to so many candidates the cut is the smallest there is; beyond, it is minimal: nothing in it can be left out."""
@@ -80,8 +80,11 @@ def candidates(graph: Graph, start: str, end: str) -> list[Candidate]:
     between = _passed(graph, start, end)
     closes: dict[str, set[str]] = {}
     for node in between:
-        for relation, control in graph.controls.get(node, ()):
-            if relation in REFUSING:
+        held = graph.controls.get(node, frozenset())
+        # Where an exception holds nobody has to consent: a gate there stops nothing.
+        excepted = any(relation == EXCEPTING for relation, _ in held)
+        for relation, control in held:
+            if relation in REFUSING and not (excepted and relation == GATE):
                 closes.setdefault(control, set()).add(node)
     found = [Candidate(action="enforce", name=control, nodes=frozenset(nodes)) for control, nodes in closes.items()]
     for node in between - {start, end}:

@@ -130,6 +130,7 @@ REFUSING: Final = frozenset({"governed_by", "gated_by", "guarded_by", "funded_by
 """Those of them whose target can refuse: who watches or judges later does not, and an exception lets pass."""
 WATCHING: Final = frozenset({"monitored_by", "evaluated_by"})
 """Those of them whose target watches, or judges later."""
+GATE: Final = "gated_by"
 EXCEPTING: Final = "excepted_by"
 """The one of them whose target lets pass: while it holds, nobody has to consent to what its source does."""
 
