@@ -72,6 +72,7 @@ class Supervisor:
                 [
                     *process.prefix(unprivileged=False, stop="TERM"),
                     sys.executable,
+                    "-P",  # what lies in the directory where somebody typed `up` is not what is imported
                     "-m",
                     "quarterdeck_cli",
                     "serve",

@@ -179,7 +179,7 @@ def test_what_people_say_of_their_objects_is_not_an_imports_to_change() -> None:
     assert (row.owner, row.classification) == ("support-rota", "restricted")
     found = {item.subject: item for item in told.findings("contested")}
     assert found.keys() == {"owner", "classification"}
-    assert found["owner"].message == "platform says that its owner is support-rota; sup says attacker"
+    assert found["owner"].message == "its owner is support-rota (platform has the say); sup says attacker"
     assert found["classification"].fix.endswith("--set classification=restricted")
     for item in found.values():
         told.mend(item.fix)

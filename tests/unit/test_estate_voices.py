@@ -38,7 +38,7 @@ def test_two_importers_that_disagree_are_told_of_with_both_words() -> None:
     """The word of the one that said it first holds, and is its to change; each other is heard once; and once it agrees
     nothing is contested any more."""
     estate = says(says(Told(), "bom a", "s3://a"), "bom b", "s3://b")
-    assert contested(estate) == ["bom a says that its location is s3://a; bom b says s3://b"]
+    assert contested(estate) == ["its location is s3://a (bom a has the say); bom b says s3://b"]
     before = len(estate.log.events)
     for _ in range(5):
         says(says(estate, "bom b", "s3://b"), "bom a", "s3://a")
@@ -60,7 +60,7 @@ def test_a_command_settles_it_until_a_source_says_otherwise_again() -> None:
     assert contested(estate) == []
     assert estate.log.decide(settle).events == ()
     says(estate, "bom a", "s3://a")
-    assert contested(estate) == ["command says that its location is s3://b; bom a says s3://a"]
+    assert contested(estate) == ["its location is s3://b (command has the say); bom a says s3://a"]
     (finding,) = estate.findings("contested")
     estate.mend(finding.fix)
     assert (place(estate), contested(estate)) == ("s3://b", [])
@@ -68,7 +68,7 @@ def test_a_command_settles_it_until_a_source_says_otherwise_again() -> None:
     says(estate, "bom a", "s3://a")
     assert (len(estate.log.events), contested(estate)) == (before, [])
     says(estate, "bom a", "s3://c")
-    assert contested(estate) == ["command says that its location is s3://b; bom a says s3://c"]
+    assert contested(estate) == ["its location is s3://b (command has the say); bom a says s3://c"]
 
 
 def test_a_person_who_says_what_an_import_said_takes_its_word_over() -> None:
@@ -100,7 +100,7 @@ def test_no_source_speaks_as_people_do_by_its_name() -> None:
     """One that is called as commands are settles nothing."""
     estate = says(says(Told(), "bom a", "s3://a"), "bom b", "s3://b")
     says(estate, "command", "s3://c")
-    assert contested(estate) == ["bom a says that its location is s3://a; bom b says s3://b; command says s3://c"]
+    assert contested(estate) == ["its location is s3://a (bom a has the say); bom b says s3://b; command says s3://c"]
 
 
 def test_no_document_says_that_another_source_offers_something_no_longer() -> None:

@@ -118,7 +118,7 @@ def contested(landscape: Landscape) -> Iterator[Finding]:
                 type="contested",
                 asset=name,
                 subject=fact,
-                message=f"{last} says that its {fact.removeprefix('attributes.')} is {_told(value)}; {words}",
+                message=f"its {fact.removeprefix('attributes.')} is {_told(value)} ({last} has the say); {words}",
                 mend=command("change", name, "--set", _setting(fact, value)),
             )
 
