@@ -101,8 +101,13 @@ class EstateStream:
         asset = self._asset()
         if asset in self.gone:
             return []
-        source = self._random.choice(["command", "file"])
-        return [estate.AssetChanged(asset=asset, facts=self._facts(), source=source, **self._dates())]
+        source, confidence = self._random.choice(
+            [("command", "declared"), ("file", "declared"), ("mcp", "imported"), ("otlp", "observed")]
+        )
+        said: dict[str, Any] = {"asset": asset, "source": source, "confidence": confidence}
+        if confidence == "imported" and self._random.random() < 0.2:
+            return [estate.AssetChanged(facts={}, claims=self._facts(), **said)]
+        return [estate.AssetChanged(facts=self._facts(), **said, **self._dates())]
 
     def _lead(self) -> list[Event]:
         """Return one of the steps of an object's life."""

@@ -100,6 +100,10 @@ def _facts(asset: str, event: RecordedEvent) -> dict[str, Any]:
     return {}
 
 
+_COUNTS = ("observed", "imported", "declared")
+"""Confidences, by how much a word counts beside another."""
+
+
 def _asset(asset: str, said: list[RecordedEvent]) -> dict[str, Any]:
     told = true_at(asset, said, said[-1].recorded_at)
     row: dict[str, Any] = {name: told.get(name) for name in FIELDS}
@@ -118,9 +122,9 @@ def _asset(asset: str, said: list[RecordedEvent]) -> dict[str, Any]:
             case estate.AssetChanged() as e:
                 if e.facts.get("lifecycle") in ("draft", "live"):
                     row |= {"successor": None, "sunset": None}
-                row["source"] = e.source
-                if e.confidence == "declared" or row["confidence"] == "observed":
-                    row["confidence"] = e.confidence
+                # Source and confidence are of one word: the last that counts no less, and says something that holds.
+                if e.facts and _COUNTS.index(e.confidence) >= _COUNTS.index(row["confidence"]):
+                    row |= {"source": e.source, "confidence": e.confidence}
             case estate.AssetDeprecated() as e:
                 row |= {"successor": e.successor, "sunset": e.sunset}
             case estate.AssetsMerged() as e if e.survivor == asset:

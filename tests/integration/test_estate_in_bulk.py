@@ -40,7 +40,7 @@ async def reader(migrated_database: Callable[[], str]) -> AsyncIterator[Reader]:
         ledger, projector = EventLedger(store, MemoryKeyStore()), Projector(store, store.pool)
         await projector.prepare()
         actor = Actor(principal="prn_test", kind="service")
-        for tenant, seed in (("acme", 3), ("globex", 2)):
+        for tenant, seed in (("acme", 7), ("globex", 2)):
             stream, payloads = EstateStream(random.Random(seed)), list[Event]()
             while len(payloads) < LENGTH:
                 payloads += stream.take()
