@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from quarterdeck_readmodels.estate import DATED, SEEN, Relation
+from quarterdeck_readmodels.estate import ANNOUNCED, DATED, SEEN, Asset, Relation
 from quarterdeck_readmodels.held_pages import Sources
 from quarterdeck_readmodels.held_selects import Late, timed
 from quarterdeck_readmodels.reader import MAX_PAGE
@@ -54,8 +54,10 @@ async def _known(sources: Sources, row: type[Row], mark: str) -> dict[str, Row |
     found: dict[str, Row | None] = {}
     after: int | None = None
     more = True
+    # As it is, an object of which nothing is announced is as its row reads.
+    where = {ANNOUNCED: [ANNOUNCED]} if row is Asset and sources.mark == ANNOUNCED else {"timed": [mark]}
     while more:
-        page = await sources.known.page(row, first=MAX_PAGE, after=after, newest_first=False, where={"timed": [mark]})
+        page = await sources.known.page(row, first=MAX_PAGE, after=after, newest_first=False, where=where)
         held = await sources.resolve(row, page.rows)
         found |= {item.id: held.get(item.id) for item in page.rows}
         after, more = (page.rows[-1].created_position if page.rows else None), page.more

@@ -63,12 +63,19 @@ async def recorded_at(services: Services, tenant: str, position: int) -> datetim
 
 
 async def as_of(
-    caller: Caller, services: Services, source: str, position: int | None, time: datetime | None
+    caller: Caller,
+    services: Services,
+    source: str,
+    position: int | None,
+    time: datetime | None,
+    *,
+    stamped: bool = False,
 ) -> tuple[dict[str, Any], Stamp]:
     """Return the estate as a declarative file, and whose and when that is.
 
     Without a time it is what held when the position was recorded, or holds now; with one, as it was true then, as known
-    at the position.
+    at the position. `stamped`: the stamp says so, too, where it is another estate than that of the position though
+    nothing was recorded since.
 
     Raises:
         NotAllowed: the caller may not read the whole estate.
@@ -88,7 +95,7 @@ async def as_of(
         opened = held_at(reader, tenant, await view_at(services.ledger, tenant, time, known))
     async with opened as record:
         document = await as_file(record, source)
-        if isinstance(record, Live) and await record.turned(at):
+        if stamped and isinstance(record, Live) and record.moment > at and await record.turned(at):
             # What was announced and holds, or is over, by now makes it another one than that of the position.
             time = record.moment
     return document, Stamp(tenant=tenant, position=known, at=at, moment=time)

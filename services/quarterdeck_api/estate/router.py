@@ -142,7 +142,7 @@ async def bill(
 ) -> Response:
     """Return the estate, or one object and all that it needs, as a bill: the same bytes for the same position and
     time."""
-    document, stamp = await as_of(caller, services, "quarterdeck", position, time)
+    document, stamp = await as_of(caller, services, "quarterdeck", position, time, stamped=True)
     made = await asyncio.to_thread(_billed, document, stamp, form, root)
     return Response(made, media_type=_BILLS[form])
 
