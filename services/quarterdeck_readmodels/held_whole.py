@@ -37,10 +37,10 @@ async def walk(sources: Sources, row: type[Row], only: tuple[str, ...]) -> Async
 
     async for part in sources.then.walk(row, ("id", *only)):
         rows: list[tuple[Any, ...]] = []
-        for name, *values in part:
-            if name not in held:
-                rows.append(tuple(values))
-            elif (item := held[name]) is not None:
+        for values in part:
+            if values[0] not in held:
+                rows.append(values[1:])
+            elif (item := held[values[0]]) is not None:
                 rows.append(shaped(item))
         yield rows
     late += [item for item in held.values() if item is not None and item.created_position > sources.recorded]

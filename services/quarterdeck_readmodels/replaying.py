@@ -1,7 +1,7 @@
 """States told again from some events of the log alone: what `causes` asks of the read models.
 
 The folds are those that fill the tables; here they fill one row, in memory. Rows are compared without the positions
-between which they hold.
+between which they hold, and without what is remembered of the past beside an object.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from eventsourcing.dcb.api import DCBQueryItem
 
 from quarterdeck_domain.catalogue import REGISTRY
 from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.estate.voices import words
 from quarterdeck_domain.events import RecordedEvent
 from quarterdeck_readmodels import access, approvals, estate, policy, sources
 from quarterdeck_readmodels.catalogue import FOLDS
@@ -23,6 +24,7 @@ from quarterdeck_readmodels.ranges import kinds
 from quarterdeck_readmodels.tables import COMMON, By, Change, Row, Seen
 
 _SINCE: Final = "since"
+_VOICES: Final = "voices"
 
 
 class About(msgspec.Struct, frozen=True):
@@ -178,6 +180,8 @@ class Replay:
         for name, kind in kinds(self.row).items():
             if kind == "timestamptz" and found[name] is not None:
                 found[name] = stamp(found[name])
+        if _VOICES in found:
+            found[_VOICES] = words(found[_VOICES])
         plain: Mapping[str, Any] = msgspec.json.decode(msgspec.json.encode(found))
         return plain
 

@@ -185,18 +185,24 @@ async def as_file(record: Record, source: str) -> dict[str, Any]:
     listed: dict[tuple[str, str], dict[str, Any]] = {}
     async for page in record.walk(Relation, ("source", "relation", "target", "declared", "environment", "evidence")):
         for start, relation, end, declared, environment, evidence in page:
-            ends = (survivor(start, aliases), relation, survivor(end, aliases))
-            if not declared or ends[0] == ends[2] or ends[0] not in assets or ends[2] not in assets:
+            if not declared:
                 continue
-            more = {"environment": environment} if environment is not None else {}
-            more |= {"evidence": evidence} if evidence else {}
-            links = listed.setdefault(ends[:2], {})
+            first = survivor(start, aliases) if start in aliases else start
+            last = survivor(end, aliases) if end in aliases else end
+            if first == last or first not in assets or last not in assets:
+                continue
+            links = listed.setdefault((first, relation), {})
             # Of several that are one by now, what was said of the survivors themselves holds.
-            if ends == (start, relation, end):
-                exact.add(ends)
-            elif ends in exact or ends[2] in links:
+            if first == start and last == end:
+                exact.add((first, relation, last))
+            elif (first, relation, last) in exact or last in links:
                 continue
-            links[ends[2]] = {"to": ends[2], **more} if more else ends[2]
+            link = {"to": last}
+            if environment is not None:
+                link["environment"] = environment
+            if evidence:
+                link["evidence"] = evidence
+            links[last] = link if len(link) > 1 else last
     for (start, relation), links in listed.items():
         assets[start].setdefault("relations", {})[relation] = list(links.values())
     return {"version": 1, "source": source, "assets": dict(sorted(assets.items()))}

@@ -244,6 +244,18 @@ async def test_an_object_of_the_estate(here: GraphWorld) -> None:
     assert [item["position"] for item in by_event["slice"]["events"]] == positions[:-1]
 
 
+async def test_a_release_that_is_over_forces_nothing(here: GraphWorld) -> None:
+    """What was released and is in quarantine again is there because of the last one alone."""
+    asset = "tool:refund"
+    await command(here, "register_asset", {"asset": asset, "facts": {}})
+    for name in ("quarantine_asset", "release_asset", "quarantine_asset"):
+        await command(here, name, {"asset": asset, "reason": "looks odd"})
+    found = await explain(here, asset)
+    assert types(found) == ["asset.registered", "asset.quarantined"]
+    await command(here, "release_asset", {"asset": asset, "reason": "is not"})
+    assert types(await explain(here, asset))[-1] == "asset.released"
+
+
 async def test_relations_and_drifts(here: GraphWorld) -> None:
     """Declared, withdrawn, declared again; pinned, drifted, accepted."""
     for asset in ("agent:support", "tool:refund"):

@@ -27,6 +27,7 @@ _UNHEARD: Final = frozenset(
 _EMPTY: Final[tuple[Any, ...]] = (None, [], (), {}, "")
 _SETTLED: Final = "/settled"
 _RELEASED: Final = "/released"
+_REMEMBERED: Final = frozenset({_SETTLED, _RELEASED})
 
 
 class Voices(NamedTuple):
@@ -77,8 +78,13 @@ def kept(voices: Voices) -> dict[str, Any]:
 
 def read(found: Mapping[str, Any], contested: Mapping[str, Mapping[str, Any]]) -> Voices:
     """Return what was kept, with what is contested."""
-    by = {fact: word for fact, word in found.items() if fact not in {_SETTLED, _RELEASED}}
-    return Voices(by, contested, found.get(_SETTLED, {}), found.get(_RELEASED))
+    return Voices(words(found), contested, found.get(_SETTLED, {}), found.get(_RELEASED))
+
+
+def words(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return whose word each fact is, of what was kept: without what is remembered for later imports, and says nothing
+    of the object."""
+    return {fact: word for fact, word in found.items() if fact not in _REMEMBERED}
 
 
 def heard(
