@@ -14,6 +14,7 @@ import typer
 from quarterdeck_cli.client import Api
 from quarterdeck_cli.estate_words import AssetId, facts_of, plain
 from quarterdeck_cli.output import AsJson, print_json, visible
+from quarterdeck_cli.text import quoted
 
 app = typer.Typer()
 
@@ -61,7 +62,9 @@ def register(
     with Api(json=json) as api:
         body = {"asset": plain(asset), "facts": _facts(api, asset, set), "source": source, "valid_from": valid_from}
         done = _run(api, "register_asset", **body)
-    _said(done, json, f"{visible(plain(asset))} is part of the estate", f"quarterdeck estate show {plain(asset)}")
+    _said(
+        done, json, f"{visible(plain(asset))} is part of the estate", f"quarterdeck estate show {quoted(plain(asset))}"
+    )
 
 
 @app.command()
@@ -151,15 +154,23 @@ def quarantine(asset: AssetId, reason: NeededWhy, json: AsJson = False) -> None:
     """Keep an object from being used until somebody has looked at it."""
     with Api(json=json) as api:
         done = _run(api, "quarantine_asset", asset=plain(asset), reason=reason)
-    then = f"quarterdeck estate release {plain(asset)} -m …   lets it be used again"
+    then = f"quarterdeck estate release {quoted(plain(asset))} -m …   lets it be used again"
     _said(done, json, f"{visible(plain(asset))} is in quarantine", then)
 
 
 @app.command()
-def release(asset: AssetId, reason: NeededWhy, json: AsJson = False) -> None:
+def release(
+    asset: AssetId,
+    reason: NeededWhy,
+    digest: Annotated[
+        str | None,
+        typer.Option(help="What was looked at: nothing else is released. Needed if it drifted.", show_default=False),
+    ] = None,
+    json: AsJson = False,
+) -> None:
     """Let an object in quarantine be used again, having looked at it."""
     with Api(json=json) as api:
-        done = _run(api, "release_asset", asset=plain(asset), reason=reason)
+        done = _run(api, "release_asset", asset=plain(asset), reason=reason, digest=digest)
     _said(done, json, f"{visible(plain(asset))} may be used again")
 
 
@@ -255,4 +266,4 @@ def _said(done: dict[str, Any], json: bool, what: str, then: str | None = None) 
         return
     typer.echo(f"{what}, from position {done['position']} on.")
     if then is not None:
-        typer.echo(f"Next:  {visible(then)}")
+        typer.echo(f"Next:  {then}")

@@ -310,7 +310,11 @@ async def test_accepting_a_drift_says_what_became_of_the_pin(filled: Journey) ->
     assert "Everything is as it was pinned" not in shown
     await do("note-drift", "tool:lookup", *noted, "--quarantine")
     assert "open, in quarantine" in " ".join((await do("drift")).split())
-    await do("release", "tool:lookup", "-m", "looking at it")
+    error = await refused(filled, "estate", "release", "tool:lookup", "-m", "looking at it", by="otto")
+    assert f"quarterdeck estate release tool:lookup --digest {two} --reason REASON" in error["message"]
+    error = await refused(filled, "estate", "release", "tool:lookup", "--digest", one, "-m", "not it", by="otto")
+    assert (error["code"], "look at it again" in error["message"]) == ("wrong_state", True)
+    await do("release", "tool:lookup", "--digest", two, "-m", "looked at it")
     assert "in quarantine" not in " ".join((await do("drift")).split())
     await do("change", "tool:lookup", "--set", f"attributes.digest={one}")
     assert "the drift is closed, no pin had to move: tool:lookup" in await accepted()

@@ -362,7 +362,8 @@ async def test_a_policy_that_comes_later_shuts_what_was_only_noted(here: GraphWo
         assert (shut["counts"].get("drift", 0), shut["counts"]["quarantine"]) == (0, 2)
         for tool in ("tool:crm/refund", "tool:crm/wipe"):
             assert (await row(here, tool)).lifecycle == "quarantined"
-            await door.command("release_asset", asset=tool, reason="read it")
+            digest = (await row(here, tool)).attributes["digest"]
+            await door.command("release_asset", asset=tool, reason="read it", digest=digest)
         assert (await door.imported())["changed"] is False
     assert (await row(here, "tool:crm/refund")).lifecycle == "live"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from quarterdeck_domain.estate.events import (
     AssetChanged,
     AssetQuarantined,
     AssetRegistered,
+    AssetReleased,
     AssetRetired,
     AssetsMerged,
     DriftAccepted,
@@ -170,12 +172,12 @@ def test_what_somebody_released_as_it_is_stays_released() -> None:
     strict = msgspec.structs.replace(changed, on_drift="quarantine")
     assert told.take(changed).rows()[Asset][TOOL].lifecycle == "live"
     assert told.take(strict).rows()[Asset][TOOL].lifecycle == "quarantined"
-    told.when(ReleaseAsset(asset=TOOL, reason="read it", actor=ANN))
+    told.when(release("b"))
     before = len(told.log.events)
     assert told.take(strict).rows()[Asset][TOOL].lifecycle == "live"
     assert len(told.log.events) == before
     told.when(QuarantineAsset(asset=TOOL, reason="looking again", actor=ANN))
-    told.when(ReleaseAsset(asset=TOOL, reason="read it", actor=ANN))
+    told.when(release("b"))
     assert told.take(strict).rows()[Asset][TOOL].lifecycle == "live"
     again = msgspec.structs.replace(strict, assets={TOOL: entry(found("c"))})
     assert told.take(again).rows()[Asset][TOOL].lifecycle == "quarantined"
@@ -366,6 +368,61 @@ def test_what_drifted_becomes_part_of_nothing_before_somebody_has_looked() -> No
     assert len(mine.when(MergeAssets(survivor=TOOL, merged="tool:x", actor=ANN))) == 1
     over = house(seen_as("b"), drift_to("b", "one"), other, AssetRetired(asset=TOOL))
     assert len(over.when(merge)) == 1
+
+
+def release(text: str | None = None) -> ReleaseAsset:
+    """Return the command, of somebody who looked at a text, or who does not say at what."""
+    return ReleaseAsset(asset=TOOL, reason="read it", digest=None if text is None else found(text)[DIGEST], actor=ANN)
+
+
+def shut(*events: Event) -> Log:
+    """Return a log with the tool in quarantine, and what came after."""
+    return house(AssetQuarantined(asset=TOOL, reason="odd", previous_lifecycle="live"), *events)
+
+
+def test_what_was_looked_at_is_what_is_released() -> None:
+    """And nothing that came in its place since. Who looked at nothing but the pin need not say so."""
+    log = shut(seen_as("b"), seen_as("c"))
+    now = found("c")[DIGEST]
+    log.refuses(release("b"), WrongState, f"{now} now.*look at it again", looked_at=found("b")[DIGEST], found=now)
+    refused = log.refuses(release(), WrongState, "not as it was pinned", pinned=found("a")[DIGEST], found=now)
+    assert refused.message.endswith(f"quarterdeck estate release {TOOL} --digest {now} --reason REASON")
+    assert log.when(release("c")) == (AssetReleased(asset=TOOL, lifecycle="live", reason="read it"),)
+    shut(seen_as("b")).refuses(release("a"), WrongState, "look at it again")
+    assert len(shut(seen_as("b"), seen_as("a")).when(release())) == 1
+    assert len(shut().when(release("a"))) == 1
+    shut().refuses(release("b"), WrongState, "look at it again")
+
+
+def test_accepting_a_drift_says_what_was_looked_at_too() -> None:
+    """The new pin is what it is then; of what changes after that, it is said anew."""
+    log = shut(seen_as("b"), drift_to("b", "one"))
+    log.when(accept("one"))
+    assert len(log.decide(release()).events) == 1
+    log.given(seen_as("c"))
+    log.refuses(release(), WrongState, "not as it was pinned")
+
+
+def test_what_has_no_digest_was_looked_at_as_nothing() -> None:
+    """A release that names one means something else; without any, there is nothing to compare."""
+    unknown = AssetChanged(asset=TOOL, facts={DIGEST: None, PARTS: None}, source="mcp crm", confidence="imported")
+    shut(unknown).refuses(release("a"), WrongState, "it has no digest now", found=None)
+    assert len(shut(unknown).when(release())) == 1
+
+
+def test_a_command_line_that_releases_is_one_whatever_the_object_is_called() -> None:
+    """Names may hold what a shell reads."""
+    odd = "tool:crm/a;$(b)'c"
+    facts = {"lifecycle": "quarantined", DIGEST: found("b")[DIGEST], PINNED: found("a")[DIGEST]}
+    log = house(AssetRegistered(asset=odd, facts=facts, source="mcp crm", confidence="imported"))
+    told = log.refuses(ReleaseAsset(asset=odd, reason="r", actor=ANN), WrongState).message
+    line = shlex.split(told[told.index("quarterdeck estate") :])
+    assert line == ["quarterdeck", "estate", "release", odd, "--digest", found("b")[DIGEST], "--reason", "REASON"]
+
+
+def test_a_change_of_the_tool_races_with_releasing_it() -> None:
+    """Whoever releases decides anew when something else is said of it."""
+    assert shut(seen_as("b"), drift_to("b", "one")).races(accept("one"), release("b"))
 
 
 def test_a_change_of_the_tool_races_with_accepting_it() -> None:

@@ -13,6 +13,7 @@ from quarterdeck_domain.access.events import Role
 from quarterdeck_domain.checks import MAX_REASON
 from quarterdeck_domain.commands import Command, CommandInput, Environment, Prepared
 from quarterdeck_domain.estate.events import DriftInput
+from quarterdeck_domain.estate.kinds import Digest
 from quarterdeck_domain.estate.slices import (
     MAX_SOURCE,
     ChangeAsset,
@@ -108,10 +109,12 @@ class QuarantineAssetInput(CommandInput, frozen=True, kw_only=True):
 
 
 class ReleaseAssetInput(CommandInput, frozen=True, kw_only=True):
-    """An object in quarantine that may be used again, and why."""
+    """An object in quarantine that may be used again, and why. `digest` is of what was looked at: nothing is released
+    if it is another by then. It must be said of what is not as it was pinned."""
 
     asset: AssetId
     reason: Reason
+    digest: Digest | None = None
 
 
 class RelateAssetsInput(CommandInput, frozen=True, kw_only=True):

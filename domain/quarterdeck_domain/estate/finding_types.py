@@ -240,7 +240,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def fix(self) -> str:
         """The command line that would mend it, as a shell takes it."""
-        return " && ".join(" ".join(map(_quoted, words)) for words in self.mend)
+        return line_of(self.mend)
 
     @property
     def severity(self) -> Severity:
@@ -256,6 +256,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 def _quoted(word: str) -> str:
     """Return a word as a POSIX shell takes it for one."""
     return word if _PLAIN.fullmatch(word) else "'" + word.replace("'", "'\"'\"'") + "'"
+
+
+def line_of(commands: Commands) -> str:
+    """Return command lines as a shell takes them."""
+    return " && ".join(" ".join(map(_quoted, words)) for words in commands)
 
 
 def command(*words: str) -> Commands:

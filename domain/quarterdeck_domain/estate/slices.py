@@ -12,7 +12,7 @@ from quarterdeck_domain.access.values import CommandSlice
 from quarterdeck_domain.checks import MAX_REASON, line, optional_line
 from quarterdeck_domain.errors import InvalidInput, WrongState
 from quarterdeck_domain.estate.asset import AssetFold
-from quarterdeck_domain.estate.drift import DIGEST, PARTS, PINNED, PINNED_PARTS
+from quarterdeck_domain.estate.drift import DIGEST, PARTS, PINNED, PINNED_PARTS, differs
 from quarterdeck_domain.estate.events import (
     AssetChanged,
     AssetDeprecated,
@@ -26,6 +26,7 @@ from quarterdeck_domain.estate.events import (
     DriftAccepted,
     DriftDetected,
 )
+from quarterdeck_domain.estate.finding_types import command, line_of
 from quarterdeck_domain.estate.secrets import refuse_secrets
 from quarterdeck_domain.estate.values import check_changes, check_facts, check_not_over, check_validity, flat
 from quarterdeck_domain.events import Actor, Event, RecordedEvent
@@ -318,11 +319,16 @@ class QuarantineAsset(_OnAsset):
 
 
 class ReleaseAsset(_OnAsset):
-    """Let an object in quarantine be used again, having looked at it."""
+    """Let an object in quarantine be used again, having looked at it.
 
-    def __init__(self, *, asset: str, reason: str, actor: Actor) -> None:
+    `digest` is what was looked at, and what it still has to be. Of what is not as it was pinned it must be said: a
+    server may have changed it again since somebody looked.
+    """
+
+    def __init__(self, *, asset: str, reason: str, actor: Actor, digest: str | None = None) -> None:
         super().__init__(actor, asset)
         self.reason = line(reason, "reason", limit=MAX_REASON)
+        self.digest = digest
         self._before = "live"
 
     def apply(self, event: RecordedEvent) -> None:
@@ -336,4 +342,26 @@ class ReleaseAsset(_OnAsset):
         facts = self.asset.require_in_use(now)
         if facts.get("lifecycle") != "quarantined":
             raise WrongState(f"{self.asset.asset} is not in quarantine", asset=self.asset.asset)
+        self._require_as_looked_at(facts)
         return _one(AssetReleased(asset=self.asset.asset, lifecycle=self._before, reason=self.reason))
+
+    def _require_as_looked_at(self, facts: Mapping[str, Any]) -> None:
+        asset, found = self.asset.asset, facts.get(DIGEST)
+        if self.digest is not None:
+            if self.digest != found:
+                now = f"its digest is {found} now" if found else "it has no digest now"
+                raise WrongState(
+                    f"{asset} is not what was looked at: {now}, and {self.digest} was; look at it again",
+                    asset=asset,
+                    looked_at=self.digest,
+                    found=found,
+                )
+        elif differs(facts, facts):
+            release = line_of(command("release", asset, "--digest", str(found), "--reason", "REASON"))
+            raise WrongState(
+                f"{asset} is not as it was pinned: its digest is {found}, and {facts[PINNED]} was pinned; look at what "
+                f"it is now, then say which digest that was: {release}",
+                asset=asset,
+                pinned=facts[PINNED],
+                found=found,
+            )
