@@ -11,7 +11,7 @@ import msgspec
 from quarterdeck_domain.estate.declaration import MAX_ASSETS, MAX_RELATIONS, Declaration, Ending, Link
 from quarterdeck_domain.estate.drift import OFFER, differs
 from quarterdeck_domain.estate.imports import survivor
-from quarterdeck_domain.estate.standing import Standing
+from quarterdeck_domain.estate.standing import Ends, Standing, Word
 from quarterdeck_domain.estate.values import FIELDS
 from quarterdeck_domain.estate.voices import Voices, read
 from quarterdeck_readmodels.estate import Asset, Drift, Relation
@@ -46,15 +46,15 @@ async def standing(recorded: Record, wanted: Declaration, now: datetime) -> Stan
     lists = {name for name, entry in wanted.assets.items() if entry.relations or wanted.whole}
     lists |= {survivor(name, known.aliases) for name in lists} | {asset.id for asset in offered}
     if wanted.whole:
-        lists |= await _speaks_of(later, wanted.source)
+        lists |= await _speaks_of(later, wanted)
     sources = sorted(await known.every_name(lists))
-    found: dict[tuple[str, str, str], Link] = {}
-    said_by: dict[tuple[str, str, str], str] = {}
+    found: dict[Ends, Link] = {}
+    said_by: dict[Ends, Word] = {}
     for start in range(0, len(sources), _CHUNK):
         for relation in await later.matching(Relation, "source", sources[start : start + _CHUNK], most=MAX_RELATIONS):
             if relation.declared:
                 ends = (relation.source, relation.relation, relation.target)
-                found[ends], said_by[ends] = _link(relation), relation.said_by
+                found[ends], said_by[ends] = _link(relation), Word(relation.said_by, relation.confidence)
     await known.learn({target for _, _, target in found})
     await known.learn({ending.successor for ending in known.endings.values() if ending.successor is not None})
     return Standing(
@@ -146,11 +146,15 @@ class _Known:
         return found
 
 
-async def _speaks_of(record: Record, source: str) -> set[str]:
+async def _speaks_of(record: Record, wanted: Declaration) -> set[str]:
     """Return the objects at which a relation begins that a source declared, whoever offered them."""
     found: set[str] = set()
-    async for page in record.walk(Relation, ("source", "declared", "said_by")):
-        found |= {start for start, declared, said_by in page if declared and said_by == source}
+    async for page in record.walk(Relation, ("source", "declared", "said_by", "confidence")):
+        found |= {
+            start
+            for start, declared, said_by, confidence in page
+            if declared and said_by == wanted.source and Word(said_by, confidence).of(wanted)
+        }
     return found
 
 

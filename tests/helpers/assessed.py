@@ -24,7 +24,7 @@ from quarterdeck_domain.estate.landscape import Clock, Landscape
 from quarterdeck_domain.estate.plan import make_plan
 from quarterdeck_domain.estate.slices_drift import AcceptDrift, DetectDrift
 from quarterdeck_domain.estate.slices_relations import RelateAssets, UnrelateAssets
-from quarterdeck_domain.estate.standing import Standing
+from quarterdeck_domain.estate.standing import Standing, Word
 from quarterdeck_domain.estate.voices import read
 from quarterdeck_domain.events import Event
 from quarterdeck_domain.ids import make_id
@@ -67,7 +67,10 @@ class Told:
                 for row in rows[Relation].values()
                 if row.declared
             },
-            said_by={(row.source, row.relation, row.target): row.said_by for row in rows[Relation].values()},
+            said_by={
+                (row.source, row.relation, row.target): Word(row.said_by, row.confidence)
+                for row in rows[Relation].values()
+            },
             offered=frozenset(name for name, row in rows[Asset].items() if row.offered_by == wanted.source),
             registered={name: row.registered_at for name, row in rows[Asset].items()},
             reviewed=self._reviewed(rows),

@@ -14,7 +14,7 @@ from quarterdeck_domain.estate.events import (
     RelationWithdrawn,
 )
 from quarterdeck_domain.estate.plan import Plan, make_plan
-from quarterdeck_domain.estate.standing import Standing
+from quarterdeck_domain.estate.standing import Standing, Word
 
 NOTHING = Standing(facts={}, relations={})
 
@@ -33,7 +33,7 @@ def after(plan: Plan, before: Standing = NOTHING) -> Standing:
         elif isinstance(event, RelationDeclared):
             link = Link(to=event.target, environment=event.environment, evidence=event.evidence)
             ends = (event.source, event.relation, event.target)
-            relations[ends], said_by[ends] = link, event.said_by
+            relations[ends], said_by[ends] = link, Word(event.said_by, event.confidence)
         elif isinstance(event, RelationWithdrawn):
             del relations[event.source, event.relation, event.target]
         elif isinstance(event, DriftDetected) and before is not NOTHING:

@@ -21,7 +21,7 @@ from quarterdeck_domain.estate.plan import make_plan
 from quarterdeck_domain.estate.slices import ReleaseAsset, RetireAsset
 from quarterdeck_domain.estate.slices_drift import AcceptDrift
 from quarterdeck_domain.estate.sources import check_address, due_after, phase_s
-from quarterdeck_domain.estate.standing import Standing
+from quarterdeck_domain.estate.standing import Standing, Word
 from quarterdeck_domain.estate.values import check_facts
 from quarterdeck_readmodels.estate import Asset, Drift
 
@@ -63,7 +63,9 @@ def test_what_is_gone_is_noted_once_and_comes_back() -> None:
     """Its relation ends, nothing is retired; a second import says nothing of it, a third takes the note back."""
     facts = {name: {"lifecycle": "live"} for name in ("mcp_server:crm", "tool:crm/a", "tool:crm/b")}
     ends = {("mcp_server:crm", "exposes", f"tool:crm/{name}"): Link(to=f"tool:crm/{name}") for name in "ab"}
-    stands = Standing(facts=facts, relations=ends, said_by=dict.fromkeys(ends, "mcp crm"), offered=frozenset(facts))
+    stands = Standing(
+        facts=facts, relations=ends, said_by=dict.fromkeys(ends, Word("mcp crm", "imported")), offered=frozenset(facts)
+    )
     plan = make_plan(offered("a"), stands, "run_1")
     assert plan.gone == ("tool:crm/b",)
     assert [
@@ -83,7 +85,7 @@ def test_another_source_neither_ends_nor_notes_anything() -> None:
     """What somebody else's import said is theirs to take back."""
     facts = {name: {"lifecycle": "live"} for name in ("mcp_server:crm", "tool:crm/a", "tool:crm/b")}
     ends = {("mcp_server:crm", "exposes", "tool:crm/b"): Link(to="tool:crm/b")}
-    stands = Standing(facts=facts, relations=ends, said_by=dict.fromkeys(ends, "mcp crm"))
+    stands = Standing(facts=facts, relations=ends, said_by=dict.fromkeys(ends, Word("mcp crm", "imported")))
     plan = make_plan(offered("a", source="other"), stands, "run_1")
     assert not [event for event in plan.events if isinstance(event, RelationWithdrawn)]
     assert plan.gone == ()
@@ -139,7 +141,7 @@ def test_what_a_source_calls_retired_is_gone_from_there() -> None:
     stands = Standing(
         facts={"model:m": {"lifecycle": "live"}, "provider:p": {"lifecycle": "live"}},
         relations={("model:m", "deployed_in", "provider:p"): Link(to="provider:p")},
-        said_by={("model:m", "deployed_in", "provider:p"): "sup"},
+        said_by={("model:m", "deployed_in", "provider:p"): Word("sup", "imported")},
         offered=frozenset({"model:m", "provider:p"}),
     )
     over = Entry(facts={"lifecycle": "retired"})

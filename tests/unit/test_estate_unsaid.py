@@ -17,7 +17,7 @@ from quarterdeck_domain.estate.events import DriftDetected
 from quarterdeck_domain.estate.imports import trusted
 from quarterdeck_domain.estate.plan import make_plan
 from quarterdeck_domain.estate.slices import ChangeAsset
-from quarterdeck_domain.estate.standing import Standing
+from quarterdeck_domain.estate.standing import Standing, Word
 from quarterdeck_readmodels.estate import Asset
 
 DATA = "dataset:orders"
@@ -153,7 +153,7 @@ def test_an_import_that_does_not_say_where_leaves_that_as_it_was() -> None:
         link = there.assets["mcp_server:pay"].relations["exposes"][0]
         assert link.environment == environment
         facts: dict[str, dict[str, Any]] = {name: {"environments": ["prod"]} for name in offer}
-        held = Standing(facts=facts, relations={ends: link}, said_by={ends: "mcp pay"})
+        held = Standing(facts=facts, relations={ends: link}, said_by={ends: Word("mcp pay", "imported")})
         assert make_plan(here, held, "run").steps == make_plan(there, held, "run_2").steps == ()
         moved = [step.action for step in make_plan(trusted(plain, "mcp pay", "test"), held, "run_3").steps]
         assert moved == ["relate"]

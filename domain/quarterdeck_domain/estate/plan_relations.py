@@ -77,7 +77,7 @@ def plan_unsaid(draft: Draft) -> None:
     wanted, standing = draft.wanted, draft.standing
     for ends in sorted(standing.relations):
         listed = ends[1] in _listed(wanted, survivor(ends[0], standing.aliases))
-        if not listed and standing.said_by.get(ends) == wanted.source:
+        if not listed and standing.own(wanted, ends):
             _withdraw(draft, ends)
 
 

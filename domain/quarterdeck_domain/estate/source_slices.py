@@ -32,6 +32,7 @@ from quarterdeck_domain.estate.sources import (
     check_environment,
     check_every,
     check_name,
+    check_new_name,
 )
 from quarterdeck_domain.events import Actor, Event, RecordedEvent
 from quarterdeck_domain.slices import Decision, boundary
@@ -72,7 +73,7 @@ class RegisterSource(_OnSource):
     ) -> None:
         super().__init__(actor, source_id)
         self.event = SourceRegistered(
-            source_id=source_id,
+            source_id=check_new_name(source_id),
             kind=kind,
             address=check_address(address),
             dialect=dialect,

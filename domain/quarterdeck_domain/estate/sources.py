@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from quarterdeck_domain.estate.source_events import (
     SourceRegistered,
     SourceRemoved,
 )
+from quarterdeck_domain.estate.voices import COMMAND
 from quarterdeck_domain.events import Event, RecordedEvent
 
 MAX_SOURCES: Final = 500
@@ -29,6 +31,15 @@ DAILY_S: Final = 86_400
 MAX_ADDRESS: Final = 2_000
 NAME: Final = "^[a-z0-9][a-z0-9._-]{0,59}$"
 """Of a source, and of a secret that an operator keeps."""
+DRIFT: Final = "drift"
+"""The first word of the source of what is said by accepting a drift."""
+TRACES: Final = "traces"
+"""The source of what traces show."""
+_OURS: Final[Mapping[str, str]] = {
+    COMMAND: "what people say by command",
+    TRACES: "what traces show",
+    DRIFT: "the word of whoever accepts a drift",
+}
 SETTING_EVENTS: Final[tuple[type[Event], ...]] = (SourceRegistered, SourceChanged, SourceRemoved)
 
 _ADDRESS: Final = re.compile(r"https?://(?:\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?(?:/[!-~]*)?")
@@ -146,6 +157,23 @@ def check_name(value: str | None, field: str) -> str | None:
     if value is not None and not re.fullmatch(NAME, value):
         raise InvalidInput(
             f"{field} is a name of 1 to 60 small letters, digits, dots, dashes and underlines", field=field
+        )
+    return value
+
+
+def check_new_name(value: str) -> str:
+    """Return the name of a source that is to be registered unchanged.
+
+    Raises:
+        InvalidInput: it is not one, or one under which the estate itself says things.
+    """
+    check_name(value, "source_id")
+    first = re.split(r"[._-]", value, maxsplit=1)[0]
+    ours = _OURS.get(value) or (_OURS[DRIFT] if first == DRIFT else None)
+    if ours is not None:
+        raise InvalidInput(
+            f"{value!r} is the name of {ours}, which no source may pass for: call it after what is read, such as `crm`",
+            field="source_id",
         )
     return value
 

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from quarterdeck_domain.estate.declaration import Declaration, Ending, Link
-from quarterdeck_domain.estate.voices import Voices
+from quarterdeck_domain.estate.voices import DECLARED, Voices
 
 Ends = tuple[str, str, str]
 """A relation: where it begins, its type, where it leads."""
+
+
+class Word(NamedTuple):
+    """Who said something, and how: people's files and imports may have one name."""
+
+    source: str
+    confidence: str
+
+    def of(self, wanted: Declaration) -> bool:
+        """Tell whether it is the word of whoever says a declaration."""
+        people = self.confidence == DECLARED
+        return self.source == wanted.source and people == (wanted.confidence == DECLARED)
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +34,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     facts: Mapping[str, Mapping[str, Any]]
     relations: Mapping[Ends, Link]
     aliases: Mapping[str, str] = {}
-    said_by: Mapping[Ends, str] = {}
+    said_by: Mapping[Ends, Word] = {}
     """Who declared each relation, where that is known."""
     offered: frozenset[str] = frozenset()
     """What came from a source first that is read whole; also those that it does not name now."""
@@ -42,7 +54,12 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     def mine(self, wanted: Declaration, ends: Ends) -> bool:
         """Tell whether a declaration may change a relation: a file that people write may change any, an import only
         what it said itself."""
-        return wanted.confidence == "declared" or self.said_by.get(ends) == wanted.source
+        return wanted.confidence == DECLARED or self.own(wanted, ends)
+
+    def own(self, wanted: Declaration, ends: Ends) -> bool:
+        """Tell whether a relation is what the source of a declaration said: a file of people's, or an import."""
+        word = self.said_by.get(ends)
+        return word is not None and word.of(wanted)
 
 
 def same(before: Any, after: Any) -> bool:
