@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from quarterdeck_cli.output import cell_len, moment
-from quarterdeck_cli.text import shown
+from quarterdeck_cli.text import quoted, shown
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -46,7 +46,7 @@ def draw(
     if rows:
         lines[0] = (lines[0][0], "bold")
     if hidden := len(waiting) - len(rows):
-        all_of_them = f"quarterdeck approvals list --limit {min(len(waiting), MAX_LISTED)}"
+        all_of_them = f"quarterdeck approvals list --limit {quoted(min(len(waiting), MAX_LISTED))}"
         lines.append((f"{hidden}{'+' if older else ''} more end later; all:  {all_of_them}", ""))
     elif older:
         lines.append(("Older requests were not looked at.", ""))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from quarterdeck_cli.output import cell_len, table, when
-from quarterdeck_cli.text import lines, pretty, shown
+from quarterdeck_cli.text import lines, pretty, quoted, shown
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -141,7 +141,9 @@ def _you(approval: dict[str, Any]) -> Iterator[Text]:
     from rich.text import Text
 
     if approval.get("can_decide"):
-        yield Text(f"Decide:  quarterdeck approvals approve {approval['id']}   or   deny {approval['id']}")
+        yield Text(
+            f"Decide:  quarterdeck approvals approve {quoted(approval['id'])}   or   deny {quoted(approval['id'])}"
+        )
     elif why_not := approval.get("why_not"):
         yield Text(f"You cannot decide this: {shown(why_not['message'])}")
 

@@ -14,6 +14,7 @@ from quarterdeck_cli.approval_screen import ENDING, MAX_LISTED
 from quarterdeck_cli.approval_watch import changes, follow
 from quarterdeck_cli.client import Api, fail
 from quarterdeck_cli.output import AsJson, console, print_json, visible
+from quarterdeck_cli.text import quoted
 
 STATUSES: Final = ("pending", "approved", "denied", "expired", "cancelled", "all")
 
@@ -176,7 +177,7 @@ def _decide(approval_id: str, verdict: str, comment: str | None, digest: str | N
         if digest is not None and digest != found:
             fail(
                 f"what is asked has the digest {found}, not {digest}: nothing was decided",
-                f"quarterdeck approvals show {approval_id}",
+                f"quarterdeck approvals show {quoted(approval_id)}",
                 json=json,
                 kind="digest_mismatch",
             )
@@ -203,4 +204,4 @@ def _confirm(shown: dict[str, Any], json: bool) -> None:
         fail("this is not yours to decide", "quarterdeck approvals list", kind="not_allowed")
     question = f"\nApprove exactly this, digest {visible(shown['action_digest'])}?"
     if not typer.confirm(question, default=False):
-        fail("nothing was decided", f"quarterdeck approvals deny {shown['id']}   says no", kind="not_decided")
+        fail("nothing was decided", f"quarterdeck approvals deny {quoted(shown['id'])}   says no", kind="not_decided")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -13,6 +12,7 @@ from quarterdeck_cli.client import fail
 from quarterdeck_cli.output import print_json
 from quarterdeck_cli.problems import need_server
 from quarterdeck_cli.program import program
+from quarterdeck_cli.text import quoted
 from quarterdeck_cli.up import after, settings_for
 
 _FRESH: Final = "demo --data-dir DIR   with a directory that is not there yet keeps it and its logs"
@@ -58,7 +58,7 @@ def show_way_back(data_dir: Path | None, link: str | None) -> None:
         typer.echo(f"   {name} demo --data-dir story\n   {name} up --data-dir story")
         return
     typer.secho(f"\n The story is kept in {data_dir}. To come back to it:", bold=True)
-    typer.echo(f"   {name} up --data-dir {shlex.quote(str(data_dir))}")
+    typer.echo(f"   {name} up --data-dir {quoted(data_dir)}")
     typer.echo(" In another terminal, as its administrator (the link works once, for 8 hours):")
     typer.echo(f"   {name} sign-in \\\n   {link}\n   {name} log tail")
 

@@ -12,6 +12,7 @@ from quarterdeck_cli.client import Api, fail
 from quarterdeck_cli.estate_yaml import as_yaml
 from quarterdeck_cli.moments import Asked, At, KnownAt
 from quarterdeck_cli.output import AsJson, print_json
+from quarterdeck_cli.text import quoted
 
 app = typer.Typer()
 
@@ -37,7 +38,9 @@ def export(
     as_json = json or (output is not None and output.suffix == ".json")
     _write(output, _indented(found) if as_json else as_yaml(found), json)
     if output is not None:
-        typer.echo(f"{len(found['assets']):,} objects in {output}.  Back again:  quarterdeck apply {output}", err=True)
+        typer.echo(
+            f"{len(found['assets']):,} objects in {output}.  Back again:  quarterdeck apply {quoted(output)}", err=True
+        )
 
 
 @app.command()

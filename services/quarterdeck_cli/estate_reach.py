@@ -12,6 +12,7 @@ from quarterdeck_cli.estate_ways_view import access_lines, over, ways_lines
 from quarterdeck_cli.estate_words import AssetId, plain, plainly
 from quarterdeck_cli.moments import Asked, At, KnownAt
 from quarterdeck_cli.output import AsJson, console, print_json, show_rows, visible
+from quarterdeck_cli.text import quoted
 
 app = typer.Typer()
 
@@ -76,9 +77,8 @@ def reach(
     if found["total"] > len(rows):
         typer.echo(f"\nThe nearest {len(rows)} of {found['total']}; without --limit, all of them.", err=True)
     if rows:
-        nearest = visible(rows[0][0])
-        ends = f"{nearest} {visible(name)}" if backward else f"{visible(name)} {nearest}"
-        typer.echo(f"\nHow:  quarterdeck estate ways {ends}", err=True)
+        ends = (rows[0][0], name) if backward else (name, rows[0][0])
+        typer.echo(f"\nHow:  quarterdeck estate ways {quoted(*ends)}", err=True)
 
 
 @app.command("reached-by")

@@ -12,6 +12,7 @@ from quarterdeck_cli.estate_show import object_tree
 from quarterdeck_cli.estate_words import AssetId, plain, plainly
 from quarterdeck_cli.moments import Asked, At, KnownAt
 from quarterdeck_cli.output import AsJson, console, nodes, print_json, show_rows, visible, when
+from quarterdeck_cli.text import quoted
 
 app = typer.Typer()
 
@@ -113,7 +114,7 @@ def show(asset: AssetId, at: At = None, known_at: KnownAt = None, json: AsJson =
         fail(
             f"there is no {name} in the estate{then}",
             asked.hint
-            or f"quarterdeck estate list --kind {name.partition(':')[0]}   shows names, like agent:support-bot",
+            or f"quarterdeck estate list --kind {quoted(name.partition(':')[0])}   shows names, like agent:support-bot",
             json=json,
             kind="not_found",
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from quarterdeck_cli.estate_words import told, told_lines, word
 from quarterdeck_cli.output import cell_len, when
-from quarterdeck_cli.text import visible
+from quarterdeck_cli.text import quoted, visible
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -76,7 +76,7 @@ def _accountable(found: dict[str, Any]) -> Iterator[str]:
     said = [f"owner {told(found['owner'])}"] if found.get("owner") else []
     said += [f"team {told(found['team'])}"] if found.get("team") else []
     said += [f"owned by {told(team)}" for team in teams]
-    yield ", ".join(said) if said else f"nobody: quarterdeck estate transfer {visible(found['id'])} --owner … --team …"
+    yield ", ".join(said) if said else f"nobody: quarterdeck estate transfer {quoted(found['id'])} --owner … --team …"
 
 
 def _related(heading: str, relations: Sequence[dict[str, Any]], end: str) -> Iterator[Text]:

@@ -15,6 +15,7 @@ import typer
 
 from quarterdeck_cli.client import UNREACHABLE, Api, fail
 from quarterdeck_cli.output import AsJson, nodes, print_json, short, visible
+from quarterdeck_cli.text import quoted
 
 app = typer.Typer(help="Keep checkpoints of the log, export it, follow it.", no_args_is_help=True)
 
@@ -50,7 +51,8 @@ def checkpoint(output: Output = None, json: AsJson = False) -> None:
     elif output is None:
         sys.stdout.write(note)
     else:
-        typer.echo(f"Kept in {output}. Later:  quarterdeck verify EXPORT --checkpoint {output} --vkey '{vkeys[-1]}'")
+        later = f"quarterdeck verify EXPORT --checkpoint {quoted(output)} --vkey {quoted(vkeys[-1])}"
+        typer.echo(f"Kept in {output}. Later:  {later}")
 
 
 @app.command()
@@ -78,7 +80,7 @@ def export(
         print_json({"file": str(output), "bytes": written, "size": int(size) if size.isdigit() else None})
     elif output is not None:
         typer.echo(f"{written} bytes in {output}, up to position {visible(size)}.")
-        typer.echo(f"Next:  quarterdeck verify {output} --vkey KEY --checkpoint KEPT   (docs/verify.md)")
+        typer.echo(f"Next:  quarterdeck verify {quoted(output)} --vkey KEY --checkpoint KEPT   (docs/verify.md)")
 
 
 @app.command()

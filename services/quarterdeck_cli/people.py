@@ -13,6 +13,7 @@ import typer
 from quarterdeck_cli.client import USAGE, Api, fail
 from quarterdeck_cli.output import AsJson, nodes, print_json, seconds_of, show_rows, visible, when
 from quarterdeck_cli.program import program
+from quarterdeck_cli.text import quoted
 
 KINDS: Final = ("human", "service", "agent")
 ROLES: Final = ("administrator", "operator", "approver", "auditor", "agent")
@@ -139,7 +140,11 @@ def add(
         body = {"kind": kind, "display_name": name, "email": email, "owner": owner, "purpose": purpose, "roles": roles}
         done = api.command("register_principal", **body)
     principal = visible(done["result"]["principal_id"])
-    then = f"{program()} people link {principal}" if kind == "human" else f"{program()} keys issue --for {principal}"
+    then = (
+        f"{program()} people link {quoted(principal)}"
+        if kind == "human"
+        else f"{program()} keys issue --for {quoted(principal)}"
+    )
     if json:
         print_json(done | {"id": principal, "next": then})
         return

@@ -15,7 +15,7 @@ import typer
 from quarterdeck_cli.client import PAUSES_S, USAGE, Api, fail, kind_of
 from quarterdeck_cli.estate_plan_view import counted, plan_lines
 from quarterdeck_cli.output import AsJson, console, print_json, seconds_of, show_rows, when
-from quarterdeck_cli.text import visible
+from quarterdeck_cli.text import quoted, visible
 
 SOURCES: Final = "/v1/estate/sources"
 TRIES: Final = 5
@@ -109,7 +109,7 @@ def add(
     with Api(json=json) as api:
         done = api.send(SOURCES, jsonlib.dumps(body).encode(), "application/json")
         api.settle(int(done["position"]))
-    _said(done, json, f"{name} is registered", f"quarterdeck estate sources run {name}")
+    _said(done, json, f"{name} is registered", f"quarterdeck estate sources run {quoted(name)}")
 
 
 @app.command()
@@ -149,7 +149,7 @@ def change(
     with Api(json=json) as api:
         done = api.command("change_source", **body, clear=cleared, reason=reason)
         api.settle(int(done["position"]))
-    _said(done, json, f"{name} is changed", f"quarterdeck estate sources show {name}")
+    _said(done, json, f"{name} is changed", f"quarterdeck estate sources show {quoted(name)}")
 
 
 @app.command()

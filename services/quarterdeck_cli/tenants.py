@@ -22,6 +22,7 @@ from quarterdeck_cli.client import fail
 from quarterdeck_cli.offline import database, failures
 from quarterdeck_cli.output import AsJson, print_json, show_rows, visible, when
 from quarterdeck_cli.problems import need_server
+from quarterdeck_cli.text import quoted
 from quarterdeck_cli.up import settings_for
 
 if TYPE_CHECKING:
@@ -98,7 +99,9 @@ def export(
         return
     typer.echo(f" ✔ {done['events']:,} events of {tenant} in {directory}")
     log, checkpoint = directory / "log.ndjson", directory / "checkpoint.txt"
-    typer.echo(f" Next:  quarterdeck verify {log} --checkpoint {checkpoint} --vkey '{done['vkeys'][-1]}'")
+    typer.echo(
+        f" Next:  quarterdeck verify {quoted(log)} --checkpoint {quoted(checkpoint)} --vkey {quoted(done['vkeys'][-1])}"
+    )
 
 
 @app.command()
@@ -123,7 +126,13 @@ def close(
         what = "for good, and destroys everything personal in it" if destroy_keys else "for good"
         confirm = typer.prompt(f"This closes {visible(tenant)} {what}. Its name, to confirm")
     if confirm != tenant:
-        fail("the name is another: nothing was closed", f"--confirm {tenant}", code=2, json=json, kind="not_confirmed")
+        fail(
+            "the name is another: nothing was closed",
+            f"--confirm {quoted(tenant)}",
+            code=2,
+            json=json,
+            kind="not_confirmed",
+        )
     closed_at, before, destroyed = _run(
         data_dir, json, lambda ledger, _settings: _close(ledger, tenant, reason, destroy=destroy_keys)
     )

@@ -8,6 +8,7 @@ this package is installed without it, and `tests/vectors/visible.json` holds bot
 from __future__ import annotations
 
 import json
+import shlex
 import unicodedata
 from collections.abc import Collection
 from typing import Final
@@ -43,6 +44,20 @@ def pretty(value: object) -> list[str]:
     """
     text = json.dumps(value, indent=2, ensure_ascii=False).replace("\\\\", "\\")
     return [shown(line) for line in text.split("\n")]
+
+
+def quoted(*words: object) -> str:
+    """Return words from outside for a command line that is offered for copying: a shell takes each for one word.
+
+    Where something of a word must be written out, it is in bash's and zsh's `$'…'`, which read it as it was. Another
+    shell takes that for another word, and still for one.
+    """
+    return " ".join(map(_quoted, map(str, words)))
+
+
+def _quoted(word: str) -> str:
+    written = visible(word)
+    return shlex.quote(word) if written == word else "$'" + written.replace("'", "\\u0027") + "'"
 
 
 def _written(text: str, kept: Collection[str]) -> str:

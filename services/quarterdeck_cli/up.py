@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 import threading
 import time
@@ -15,6 +14,7 @@ import typer
 from quarterdeck_cli.client import fail
 from quarterdeck_cli.problems import give_up, need_server
 from quarterdeck_cli.program import program
+from quarterdeck_cli.text import quoted
 
 if TYPE_CHECKING:
     from quarterdeck_cli.installation import Running
@@ -96,7 +96,7 @@ def _show(running: Running, seconds: float, data_dir: Path) -> None:
         typer.echo(f"   {name} people add bot --kind agent")
         typer.echo(" which says how it gets its key; docs/agents.md goes on from there.")
     else:
-        way = f"{name} recover-administrator --data-dir {shlex.quote(str(data_dir))} --reason WHY"
+        way = f"{name} recover-administrator --data-dir {quoted(data_dir)} --reason WHY"
         typer.echo(f"\n Lost the way in?  {way}")
     typer.echo(f"\n Next:  {name} demo   plays a whole story  ·  {name} approvals watch   decides\n Ctrl-C stops.")
 
