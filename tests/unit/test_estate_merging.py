@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from assessed import ANN, Told
 from hypothesis import given
 from hypothesis import strategies as st
+from merged_estate import graph_of
 
 from quarterdeck_domain.estate.controls import Controls
 from quarterdeck_domain.estate.landscape import Clock, Landscape, Object, Tie
 from quarterdeck_domain.estate.merging import survivor, with_moved
+from quarterdeck_domain.estate.slices import DeprecateAsset
+from quarterdeck_readmodels.bitemporal import holds
+from quarterdeck_readmodels.estate import Asset, Relation
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 NAMES = [f"tool:{name}" for name in "abcde"]
@@ -55,3 +60,74 @@ def test_a_gate_that_was_recorded_of_the_other_name_stands() -> None:
     assert controls.expected("agent:z")["gated"]
     alone = Controls(Landscape(objects, with_moved(objects, ties[:1]), Clock(NOW)))
     assert not alone.expected("agent:z")["gated"]
+
+
+def reaches(told: Told, start: str, end: str) -> bool:
+    """Tell whether a way leads from one object to another, by all that was recorded."""
+    rows, now = told.rows(), told.log.now
+    held = [row for row in rows[Relation].values() if holds(row, now)]
+    return graph_of(rows[Asset], held, now).shortest(start, end) is not None
+
+
+def chained(**last: str) -> Told:
+    """Return an agent that calls a tool which was merged into another, and that into a third, which reads data."""
+    told = Told(
+        {
+            "agent:j": {"relations": {"calls": ["tool:ja"]}},
+            "tool:ja": {},
+            "tool:jb": {},
+            "tool:jc": {"relations": {"reads": ["dataset:j"]}, **last},
+            "dataset:j": {},
+        }
+    )
+    for merge in ("tool:jb tool:ja", "tool:jc tool:jb"):
+        told.mend(f"quarterdeck estate merge {merge}")
+    return told
+
+
+def test_the_fix_of_what_leads_to_the_first_of_a_chain_of_merges_leads_to_the_last() -> None:
+    """S0-58: it names the object that there is, and the way is still there once the fix has run."""
+    told = chained()
+    assert reaches(told, "agent:j", "dataset:j")
+    (found,) = told.findings("retired_relation")
+    assert "merged into tool:jc" in found.message
+    assert found.fix.split(" && ") == [
+        "quarterdeck estate relate agent:j calls tool:jc",
+        "quarterdeck estate unrelate agent:j calls tool:ja",
+    ]
+    told.mend(found.fix)
+    assert not told.findings("retired_relation")
+    assert reaches(told, "agent:j", "dataset:j")
+
+
+def test_what_became_part_of_something_in_quarantine_stays_related_to_it() -> None:
+    """It comes back when that is released; of what is retired nothing is left to relate to."""
+    told = chained().mend("quarterdeck estate quarantine tool:jc --reason odd")
+    (found,) = told.findings("retired_relation")
+    told.mend(found.fix).mend("quarterdeck estate release tool:jc --reason fine")
+    assert reaches(told, "agent:j", "dataset:j")
+    (found,) = chained().mend("quarterdeck estate retire tool:jc").findings("retired_relation")
+    assert found.message.endswith("tool:ja, which is merged into tool:jc, which is retired")
+    assert found.fix == "quarterdeck estate unrelate agent:j calls tool:ja"
+
+
+def test_what_was_seen_of_a_merged_name_is_declared_of_the_survivor() -> None:
+    """The name that was merged cannot be related to any more: the fix names what it is now, and mends it."""
+    told = Told({"agent:s": {}, "tool:old": {}, "tool:mid": {}, "tool:new": {}}).seen("agent:s", "calls", "tool:old")
+    for merge in ("tool:mid tool:old", "tool:new tool:mid"):
+        told.mend(f"quarterdeck estate merge {merge}")
+    (found,) = told.findings("undeclared_relation")
+    assert found.fix == "quarterdeck estate relate agent:s calls tool:new"
+    assert not told.mend(found.fix).findings("undeclared_relation")
+
+
+def test_the_successor_of_what_ends_is_what_it_was_merged_into() -> None:
+    """S2-50: a successor that was merged twice is told by the name that it has."""
+    told = Told({"agent:d": {"relations": {"calls": ["tool:end"]}}, "tool:end": {}} | {f"tool:{x}": {} for x in "abc"})
+    told.when(DeprecateAsset(asset="tool:end", successor="tool:a", sunset=told.log.now + timedelta(days=9), actor=ANN))
+    for merge in ("tool:b tool:a", "tool:c tool:b"):
+        told.mend(f"quarterdeck estate merge {merge}")
+    (found,) = told.findings("sunset")
+    assert found.message.endswith("; tool:c takes its place")
+    assert found.fix.startswith("quarterdeck estate relate agent:d calls tool:c && ")
+    assert not told.mend(found.fix).findings("sunset")

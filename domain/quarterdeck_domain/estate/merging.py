@@ -29,13 +29,18 @@ def survivor(name: str, into: Mapping[str, str]) -> str:
     return name
 
 
+def mergers(objects: Mapping[str, Object]) -> dict[str, str]:
+    """Return what each name that was merged into another was merged into."""
+    return {name: item.merged_into for name, item in objects.items() if item.merged_into is not None}
+
+
 def with_moved(objects: Mapping[str, Object], ties: Iterable[Tie]) -> list[Tie]:
     """Return relations, and besides those of merged names the same as the survivors'.
 
     As recorded they stay, too: that something is still declared of a name that is no more is worth telling.
     """
     found = list(ties)
-    into = {name: item.merged_into for name, item in objects.items() if item.merged_into is not None}
+    into = mergers(objects)
     if not into:
         return found
     places = {(tie.source, tie.relation, tie.target): place for place, tie in enumerate(found)}

@@ -17,6 +17,7 @@ from quarterdeck_domain.estate.findings_grants import VISIBLE as VISIBLE
 from quarterdeck_domain.estate.findings_grants import Scope, follows
 from quarterdeck_domain.estate.findings_senders import alleged, said_by
 from quarterdeck_domain.estate.landscape import Landscape, Tie
+from quarterdeck_domain.estate.merging import mergers, survivor
 from quarterdeck_domain.estate.relations import REACH, RELATION_TYPES, check_relation
 from quarterdeck_domain.estate.values import relation_id
 
@@ -41,7 +42,7 @@ def undeclared(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
             asset=tie.source,
             subject=f"{tie.relation} {tie.target}",
             message=f"it was seen that {relation_id(*tie.ends)}, and nobody has declared it{said_by(landscape, tie)}",
-            mend=command("relate", *tie.ends),
+            mend=command("relate", tie.source, tie.relation, tie.target),
         )
 
 
@@ -75,17 +76,21 @@ def unseen(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
 
 def to_retired(landscape: Landscape) -> Iterator[Finding]:
     """Yield declared relations of what is in use to what is retired or became part of another."""
+    into = mergers(landscape.objects)
     for tie in landscape.ties():
         if tie.target in landscape.in_use or not tie.declared or tie.source not in landscape.in_use:
             continue
         end = landscape.objects[tie.target]
         if end.merged_into is None and end.lifecycle != "retired":
             continue
-        survivor = end.merged_into
+        if tie.ends[0] == tie.source and tie.ends[2] != tie.target:
+            continue  # told of it as it was recorded
+        now = survivor(tie.target, into)
+        gone = landscape.objects[now].lifecycle == "retired" if now in landscape.objects else True
+        what = "retired" if now == tie.target else f"merged into {now}" + (", which is retired" if gone else "")
         fix = command("unrelate", *tie.ends)
-        if survivor is not None and survivor in landscape.in_use and survivor != tie.source:
-            fix = command("relate", tie.source, tie.relation, survivor) + fix
-        what = f"merged into {survivor}" if survivor is not None else "retired"
+        if not gone and now != tie.source:
+            fix = command("relate", tie.source, tie.relation, now) + fix
         yield Finding(
             type="retired_relation",
             asset=tie.source,
@@ -139,11 +144,13 @@ def forbidden(landscape: Landscape) -> Iterator[Finding]:
 
 def ending(landscape: Landscape) -> Iterator[Finding]:
     """Yield what depends on something deprecated whose last day is near or over (S2-50)."""
+    into = mergers(landscape.objects)
     for name in sorted(landscape.in_use):
         end = landscape.objects[name]
         if end.lifecycle != "deprecated" or end.sunset is None or not landscape.clock.over(end.sunset - LEAD):
             continue
-        successor = end.successor if end.successor in landscape.in_use else None
+        successor = None if end.successor is None else survivor(end.successor, into)
+        successor = successor if successor in landscape.in_use else None
         versions = [(part, f", a version of {name}") for part in landscape.before(name, "version_of")]
         for ending_, of in ((name, ""), *versions):
             for tie in landscape.into.get(ending_, ()):
