@@ -23,6 +23,7 @@ from quarterdeck_cli.estate import app as estate_app
 from quarterdeck_cli.people import app as people_app
 from quarterdeck_domain.estate.finding_types import FINDING_TYPES, SEVERITIES, Finding, command
 from quarterdeck_domain.estate.findings import TIER_ONE_DEPENDANTS, assess
+from quarterdeck_domain.estate.findings_grants import VISIBLE
 from quarterdeck_domain.estate.findings_sources import same_name
 from quarterdeck_domain.estate.landscape import Unread
 from quarterdeck_domain.estate.slices import DeprecateAsset
@@ -549,6 +550,64 @@ def test_nobody_is_stopped_on_a_strangers_word() -> None:
         assert [item.asset for item in named] == [AGENT]
         victim.wait(minutes=1).seen(AGENT, "calls", "tool:crm/read", sender="prn_stranger")
         assert victim.findings("forbidden_use") == named
+
+
+def own(name: str = AGENT, principal: str = "prn_own") -> dict[str, Any]:
+    """Return a complete agent that acts as a principal."""
+    return {**COMPLETE[name], "attributes": {**COMPLETE[name]["attributes"], "principal": principal}}
+
+
+def test_a_forged_trace_gives_its_victim_nothing_to_answer_for() -> None:
+    """No approval is missing before what only a stranger says that it does; nor is it known of it. What it does itself
+    counts."""
+    bare = {**WHOLE, "attributes": {"autonomy": "acts", "principal": "prn_own"}}
+    victim = told(agent__support=bare, tool__wipe={**WHOLE, "attributes": {"privileges": ["write"]}})
+    before, counted = victim.findings(), victim.assess().coverage
+    assert victim.wait(minutes=1).findings() == before
+    victim.seen(AGENT, "calls", "tool:wipe", sender="prn_stranger")
+    assert [item.type for item in victim.findings() if item not in before] == ["forged"]
+    assert victim.assess().coverage == counted
+    victim.seen(AGENT, "calls", "tool:wipe", sender="prn_own")
+    assert {"ungated", "undeclared_relation"} <= {item.type for item in victim.findings() if item not in before}
+
+
+def test_who_is_known_by_no_principal_is_told_of_with_the_sender() -> None:
+    """Who it is that acts so, nobody knows; who says so, everybody does."""
+    bare = {**WHOLE, "attributes": {"autonomy": "acts"}}
+    estate = told(agent__support=bare, tool__wipe={**WHOLE, "attributes": {"privileges": ["write"]}})
+    (found,) = estate.seen(AGENT, "calls", "tool:wipe", sender="prn_stranger").findings("ungated")
+    assert found.message.endswith("; prn_stranger says so, which is not known to be it")
+    (found,) = estate.seen(AGENT, "calls", "tool:wipe", sender=None).findings("ungated")
+    assert "prn_stranger" not in found.message
+
+
+def test_who_is_known_by_no_principal_is_watched_by_its_own_key() -> None:
+    """What it uses no more is found, although nobody can say whose key it is."""
+    estate = told().seen("agent:part", "calls", "tool:crm/read", sender="prn_key").wait(days=31)
+    estate.seen("agent:part", "calls", "tool:crm/read", sender="prn_key")
+    assert [item.subject for item in estate.findings("unseen_relation")] == ["reads dataset:orders"]
+
+
+FORGED = st.tuples(
+    st.sampled_from(sorted(VISIBLE - {"exposes"})), st.sampled_from(sorted(COMPLETE)), st.integers(0, 90)
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(forged=st.lists(FORGED, min_size=1, max_size=6), mine=st.integers(0, 90), days=st.integers(0, 120))
+def test_whatever_a_stranger_says_nothing_but_that_is_found(
+    forged: list[tuple[str, str, int]], mine: int, days: int
+) -> None:
+    """Of any agent that acts as a principal of its own, watched or not; nor is more or less of it known."""
+    estate = told(agent__support=own()).wait(days=days)
+    estate.seen(AGENT, "calls", "tool:crm/read", sender="prn_own", ago=timedelta(days=mine))
+    before, counted = estate.findings(), estate.assess().coverage
+    for relation, target, ago in forged:
+        if target != AGENT and not target.startswith("team:"):
+            estate.seen(AGENT, relation, target, sender="prn_stranger", ago=timedelta(days=ago))
+    after = estate.findings()
+    assert {item.type for item in after if item not in before} <= {"forged"}
+    assert estate.assess().coverage == counted
 
 
 def test_a_call_beyond_grants_by_a_strangers_word_is_alleged() -> None:

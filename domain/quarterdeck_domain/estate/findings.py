@@ -6,7 +6,7 @@ asked for is in `controls`, what should be known in `coverage`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -15,7 +15,7 @@ from quarterdeck_domain.estate.controls import RELATION, Control
 from quarterdeck_domain.estate.coverage import ASKED, Completeness, Coverage, coverage
 from quarterdeck_domain.estate.finding_types import Finding, FindingType, command
 from quarterdeck_domain.estate.findings_grants import beyond, ended, surplus
-from quarterdeck_domain.estate.findings_senders import forged
+from quarterdeck_domain.estate.findings_senders import forged, said_by
 from quarterdeck_domain.estate.findings_sources import contested, drifted, duplicates, suspicious, unread
 from quarterdeck_domain.estate.landscape import Landscape
 from quarterdeck_domain.estate.relation_drift import ending, forbidden, to_retired, undeclared, unseen
@@ -105,12 +105,14 @@ def _gaps(landscape: Landscape, complete: Completeness, name: str) -> Iterator[F
                 mend=command("relate", name, relation, _CONTROLS[control]),
             )
     if controls.get("gated") is False:
-        open_ = sorted({way.to for way in complete.controls.ungated(name)})
+        ways = complete.controls.ungated(name)
+        open_ = sorted({way.to for way in ways})
         shown = ", ".join(open_[:5]) + (f" and {len(open_) - 5} others" if len(open_) > 5 else "")
         yield Finding(
             type="ungated",
             asset=name,
-            message=f"it can act through {shown}, and no approval path stands before that",
+            message=f"it can act through {shown}, and no approval path stands before that"
+            f"{_whose_word(landscape, name, {way.through[0] for way in ways})}",
             mend=command("relate", name, RELATION["gated"], _CONTROLS["gated"]),
         )
     if gone := found.facts.get("attributes.gone"):
@@ -122,6 +124,12 @@ def _gaps(landscape: Landscape, complete: Completeness, name: str) -> Iterator[F
         )
     yield from _unknown(landscape, complete, name)
     yield from _tier(landscape, name)
+
+
+def _whose_word(landscape: Landscape, name: str, first: Container[str]) -> str:
+    """Return, in words, who says that an object leads to what its ways begin with, where nobody who knows does."""
+    ties = [tie for tie in landscape.out.get(name, ()) if tie.target in first and not tie.declared]
+    return next(filter(None, (said_by(landscape, tie) for tie in ties)), "")
 
 
 def _by_parts(landscape: Landscape, name: str) -> str:

@@ -118,10 +118,10 @@ class Scope:
         first: dict[str, datetime] = {}
         last: dict[str, datetime] = {}
         for tie in self.landscape.ties():
-            if tie.last_seen is not None:
-                began = tie.first_seen or tie.last_seen
+            seen, began = self.landscape.seen(tie), self.landscape.seen_first(tie)
+            if seen is not None and began is not None:
                 first[tie.source] = min(began, first.get(tie.source, began))
-                last[tie.source] = max(tie.last_seen, last.get(tie.source, tie.last_seen))
+                last[tie.source] = max(seen, last.get(tie.source, seen))
         recently = self.landscape.recently
         return frozenset(name for name, began in first.items() if began <= recently < last[name])
 

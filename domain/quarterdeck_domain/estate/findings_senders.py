@@ -23,7 +23,7 @@ _PRINCIPAL: Final = "attributes.principal"
 def forged(landscape: Landscape) -> Iterator[Finding]:
     """Yield who said by a key of another principal that an object did something of late."""
     said: dict[tuple[str, str], list[Tie]] = {}
-    for tie in landscape.ties():
+    for tie in (*landscape.ties(), *landscape.disowned):
         source = landscape.objects[tie.source]
         if not tie.senders or not source.facts.get(_PRINCIPAL) or source.merged_into is not None:
             continue

@@ -113,7 +113,8 @@ class Clock:
 
 
 class Landscape:
-    """Objects, relations and drifts at one moment. Relations to objects that are not there are left out."""
+    """Objects, relations and drifts at one moment. Relations to objects that are not there are left out; what only
+    others say of an object that acts as a principal of its own is kept apart: of that one, nothing follows from it."""
 
     def __init__(
         self, objects: Mapping[str, Object], ties: Iterable[Tie], clock: Clock, drifts: Sequence[Noted] = ()
@@ -128,11 +129,17 @@ class Landscape:
         )
         self.out: dict[str, list[Tie]] = {}
         self.into: dict[str, list[Tie]] = {}
+        self.disowned: list[Tie] = []
+        """Relations that nobody declares, and that were seen by the word of others alone."""
         self._after: dict[str, dict[str, list[str]]] = {}
         self._before: dict[str, dict[str, list[str]]] = {}
         for tie in ties:
             source, target = tie.source, tie.target
-            if source in objects and target in objects:
+            if source not in objects or target not in objects:
+                continue
+            if tie.senders and not tie.declared and self.seen(tie) is None:
+                self.disowned.append(tie)
+            else:
                 self.out.setdefault(source, []).append(tie)
                 self.into.setdefault(target, []).append(tie)
                 if target in self.in_use:
@@ -142,7 +149,11 @@ class Landscape:
         self._held: dict[str, frozenset[str]] = {}
         today = clock.now.replace(hour=0, minute=0, second=0, microsecond=0)
         self.recently = _shifted(today, -WATCHED_FOR)
-        if any(self.recent(tie) or (tie.since is not None and tie.since > self.recently) for tie in self.ties()):
+        if any(
+            when is not None and when > self.recently
+            for tie in (*self.ties(), *self.disowned)
+            for when in (tie.last_seen, tie.since)
+        ):
             clock.over(_shifted(today, timedelta(days=1)))
         self.owned = self._owned()
         """The objects in use that somebody answers for: an owner, or a team."""
@@ -151,9 +162,22 @@ class Landscape:
         self.teams = self._teams()
         """The team of each object that has one: its own, or that of the nearest whole, version or server above it."""
 
+    def seen(self, tie: Tie) -> datetime | None:
+        """Return when a relation was last seen, as far as that counts: of what acts as a principal of its own, others
+        prove nothing."""
+        own = self.objects[tie.source].facts.get("attributes.principal")
+        return self.proven(tie) if own else tie.last_seen
+
+    def seen_first(self, tie: Tie) -> datetime | None:
+        """Return since when a relation was seen, as far as that counts: where others say so too, nobody knows who was
+        the first."""
+        own = self.objects[tie.source].facts.get("attributes.principal")
+        return self.proven(tie) if own and self.strangers(tie) else tie.first_seen or tie.last_seen
+
     def recent(self, tie: Tie) -> bool:
         """Tell whether a relation was seen of late."""
-        return tie.last_seen is not None and tie.last_seen > self.recently
+        last = self.seen(tie)
+        return last is not None and last > self.recently
 
     def proven(self, tie: Tie) -> datetime | None:
         """Return when a relation was last seen by its source itself, or by somebody who speaks for others."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 import msgspec
 
@@ -68,4 +69,14 @@ def _both(tie: Tie, other: Tie) -> Tie:
         since=min(since, default=None),
         first_seen=min(first, default=None),
         last_seen=max(last, default=None),
+        senders=_senders(tie, other),
     )
+
+
+def _senders(*ties: Tie) -> Mapping[str, datetime]:
+    """Return when one of some relations was last seen by whom; what is known to be so, whoever says it, is under ""."""
+    found: dict[str, datetime] = {}
+    for tie in ties:
+        said = tie.senders or ({} if tie.last_seen is None else {"": tie.last_seen})
+        found |= {name: max(when, found.get(name, when)) for name, when in said.items()}
+    return found

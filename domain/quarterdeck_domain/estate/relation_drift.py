@@ -35,8 +35,6 @@ def undeclared(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
             continue
         if tie.relation != "exposes" and follows(landscape, scope, tie.source, tie.target):
             continue
-        if not landscape.known(tie) and landscape.objects[tie.source].facts.get("attributes.principal"):
-            continue  # somebody else's word: that is the finding
         yield Finding(
             type="undeclared_relation",
             asset=tie.source,
@@ -64,7 +62,8 @@ def unseen(landscape: Landscape, scope: Scope) -> Iterator[Finding]:
             landscape.after(tie.target, "version_of")
         ):
             continue
-        since = "never" if tie.last_seen is None else f"not since {tie.last_seen.isoformat(timespec='seconds')}"
+        seen = landscape.seen(tie)
+        since = "never" if seen is None else f"not since {seen.isoformat(timespec='seconds')}"
         yield Finding(
             type="unseen_relation",
             asset=tie.source,
