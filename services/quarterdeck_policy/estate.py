@@ -4,7 +4,9 @@ A request names an object by the type and id of its subject or resource (`tool`,
 agent acts as, by its action (`refund` is the tool of that name), and by `tool` and `mcp_server` in its context or among
 its resource's properties; where the resource is a server, what is called is that server's. A name that was merged away
 is the survivor's, and so is a merged server's name in the names of its tools; what importers had to rename is found by
-what it is really called; a tool or prompt stands and falls with the servers that expose it.
+what it is really called. A tool, prompt or dataset stands and falls with the servers that expose it and, whatever is
+known of it and of them, with the server that the request itself names: what a server in quarantine lists, or what
+anybody says of its tools, opens nothing.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ MAX_SEEN: Final = 16
 """How many registered objects one decision may see, since it records them."""
 MAX_BARRED: Final = 8
 TANGLED: Final = "what this names hangs on too many objects of the estate to be judged"
+SERVED: Final = frozenset({"tool", "prompt", "dataset"})
+"""The kinds of what servers offer: named within their server, and standing and falling with it."""
 
 
 class Served(NamedTuple):
@@ -74,6 +78,8 @@ class Names(msgspec.Struct, frozen=True, kw_only=True):
 
     entities: Mapping[tuple[str, str], tuple[Name, ...]]
     others: tuple[Name, ...] = ()
+    problem: str = ""
+    """Why they are not told apart, so that nothing can be judged by them; then there are none."""
 
     def every(self) -> tuple[Name, ...]:
         """Return each name once, the entities' first."""
@@ -97,6 +103,8 @@ NOTHING_SEEN: Final = Sight()
 
 def see(names: Names, known: Mapping[Name, Known]) -> Sight:
     """Return what a decision sees, from what is known of each name in its request."""
+    if names.problem:
+        return Sight(problem=names.problem)
     found = [known[name] for name in names.every()]
     ends = [item.until for item in found if item.until is not None]
     attributes = {}

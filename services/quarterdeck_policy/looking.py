@@ -6,38 +6,34 @@ them from the log (`sight`); who explains a decision gives it the events of a sl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Final
 
 from eventsourcing.dcb.api import DCBQuery
 
-from quarterdeck_domain.estate.asset import ASSET_EVENTS, AssetFold
-from quarterdeck_domain.estate.drift import DIGEST, PINNED
+from quarterdeck_domain.estate.asset import ASSET_EVENTS
 from quarterdeck_domain.estate.events import (
     ACTS_AS,
     EXPOSED,
     SERVES,
     AssetChanged,
-    AssetQuarantined,
     AssetRegistered,
-    AssetReleased,
-    AssetRetired,
     AssetsMerged,
     RelationDeclared,
     RelationWithdrawn,
 )
 from quarterdeck_domain.estate.naming import names_for, tagged
-from quarterdeck_domain.estate.periods import Period, declare, withdraw
+from quarterdeck_domain.estate.values import MAX_NAME
 from quarterdeck_domain.events import Event, RecordedEvent
-from quarterdeck_domain.policy.events import Barred
 from quarterdeck_domain.slices import boundary
-from quarterdeck_policy.estate import ATTRIBUTES, TANGLED, Known, Name, Served
+from quarterdeck_policy.estate import SERVED, TANGLED, Known, Name, Served
+from quarterdeck_policy.objects import Exposed, Object
 
 MAX_READ: Final = 384
 """How many names may hang on those of one request: what is more tangled cannot be judged, and is denied."""
 _ASSET: Final = "asset"
-_SERVED: Final = frozenset({"tool", "prompt"})
+_SERVER: Final = "mcp_server"
 _TYPES: Final[Mapping[str, tuple[type[Event], ...]]] = {
     _ASSET: ASSET_EVENTS,
     EXPOSED: (RelationDeclared, RelationWithdrawn),
@@ -55,8 +51,8 @@ class Looking:
         self._asking: frozenset[str] = frozenset()
         self._asked: set[str] = set()
         self._tangled = False
-        self._objects: dict[str, _Object] = {}
-        self._exposed: dict[str, _Exposed] = {}
+        self._objects: dict[str, Object] = {}
+        self._exposed: dict[str, Exposed] = {}
         self._acting: dict[str, set[str]] = {}
         self._serves: dict[str, set[str]] = {}
 
@@ -81,9 +77,9 @@ class Looking:
             for tag in self._asking.intersection(event.tags):
                 kind, _, name = tag.partition(":")
                 if kind == _ASSET:
-                    self._objects.setdefault(name, _Object(name)).apply(event)
+                    self._objects.setdefault(name, Object(name)).apply(event)
                 elif kind == EXPOSED:
-                    self._exposed.setdefault(name, _Exposed(name)).apply(event)
+                    self._exposed.setdefault(name, Exposed(name)).apply(event)
                 elif kind == SERVES:
                     self._serves.setdefault(name, set()).add(str(getattr(event.payload, "target", "")))
                 else:
@@ -99,19 +95,14 @@ class Looking:
             return Known(problem=TANGLED)
         named, candidates = self._meant(name, moment)
         mine = [found for candidate in candidates if (found := self._survivor(candidate)) is not None]
-        servers = [server for item in mine for server in self._servers(item, moment)]
-        if isinstance(name, Served) and not mine:
-            # What is asked for is not known; but who is in quarantine does not offer something new.
-            named_servers = (self._survivor(server) for server in self._all_servers(name))
-            servers += [server for server in named_servers if server is not None]
+        servers = self._servers(name, mine, moment)
         in_use = [item for item in mine if item.lifecycle(moment) != "retired"]
-        serving = [item for item in servers if item.lifecycle(moment) != "retired"]
         tags = frozenset(self._tags(name))
         since, until = self._period(tags, moment)
         barred = [bar for item in mine if (bar := item.barred(named, moment, spared=bool(in_use))) is not None]
-        barred += [bar for item in servers if (bar := item.barred(named, moment, spared=bool(serving))) is not None]
+        barred += [bar for item, spared in servers if (bar := item.barred(named, moment, spared=spared)) is not None]
         return Known(
-            assets=tuple(dict.fromkeys(item.asset for item in (*mine, *servers))),
+            assets=tuple(dict.fromkeys((*(item.asset for item in mine), *(item.asset for item, _ in servers)))),
             attributes=next((said for item in (*in_use, *mine) if (said := item.attributes(moment))), {}),
             barred=tuple(dict.fromkeys(barred)),
             tags=tags,
@@ -141,8 +132,22 @@ class Looking:
         return list(dict.fromkeys((*called, *exposed)))
 
     def _all_servers(self, served: Served) -> dict[str, None]:
-        called = (f"mcp_server:{name}" for name in names_for("mcp_server", served.server))
+        called = (f"{_SERVER}:{name}" for name in names_for(_SERVER, served.server))
         return dict.fromkeys(alias for server in called for alias in self._all_names(server))
+
+    def _mistakable(self, name: Name) -> Iterator[str]:
+        """Yield servers that a name may mean where it is read less strictly: written in small letters, or with a slash
+        in the name of the server."""
+        whole, shortest = "", 0
+        if isinstance(name, Served):
+            whole, shortest = f"{name.server}/{name.name}", len(name.server)
+        elif name.startswith(f"{_ASSET}:{_SERVER}:"):
+            whole = name.split(":", 2)[2] + "/"
+            shortest = len(whole) - 1
+        for place, letter in enumerate(whole[: MAX_NAME + 1]):
+            if letter == "/" and place >= shortest:
+                for called in dict.fromkeys((whole[:place], whole[:place].lower())):
+                    yield from (f"{_SERVER}:{one}" for one in names_for(_SERVER, called))
 
     def _served(self, served: Served) -> Iterator[str]:
         for server in self._all_servers(served):
@@ -156,10 +161,13 @@ class Looking:
             yield from (f"{SERVES}:{tag}" for tag in self._served(name))
         else:
             yield name
+        for server in self._mistakable(name):
+            for alias in self._chain(server):
+                yield f"{_ASSET}:{alias}"
         for candidate in self._meant(name)[1]:
             for alias in self._chain(candidate):
                 yield f"{_ASSET}:{alias}"
-            if candidate.partition(":")[0] in _SERVED:
+            if candidate.partition(":")[0] in SERVED:
                 for alias in self._all_names(candidate):
                     yield f"{_ASSET}:{alias}"
                     yield f"{EXPOSED}:{alias}"
@@ -188,7 +196,7 @@ class Looking:
                     waiting.append(alias)
         return list(names)
 
-    def _survivor(self, asset: str) -> _Object | None:
+    def _survivor(self, asset: str) -> Object | None:
         found = self._objects.get(self._chain(asset)[-1])
         return found if found is not None and found.known else None
 
@@ -200,11 +208,24 @@ class Looking:
             and tagged(str(found.facts(moment).get("attributes.principal"))) == principal
         ]
 
-    def _servers(self, served: _Object, moment: datetime) -> list[_Object]:
-        if served.kind not in _SERVED:
-            return []
-        found = (self._survivor(server) for server in self._exposing(served.asset, moment))
-        return [item for item in found if item is not None]
+    def _servers(self, name: Name, mine: Sequence[Object], moment: datetime) -> list[tuple[Object, bool]]:
+        """Return the servers on which what a name means stands, and of each whether retiring it ended nothing.
+
+        Who exposes it counts, and who is named as its server: what is listed, observed, registered or merged meanwhile
+        is no release of a server in quarantine. Retiring one ends nothing while another offers the same."""
+        exposed = (server for item in mine if item.kind in SERVED for server in self._exposing(item.asset, moment))
+        named = self._all_servers(name) if isinstance(name, Served) else {}
+        standing = self._survivors(exposed if mine else named)
+        in_use = any(item.lifecycle(moment) != "retired" for item in standing.values())
+        besides = self._survivors((*named, *self._mistakable(name)))
+        return [
+            *((item, in_use) for item in standing.values()),
+            *((item, True) for asset, item in besides.items() if asset not in standing),
+        ]
+
+    def _survivors(self, assets: Iterable[str]) -> dict[str, Object]:
+        found = (self._survivor(asset) for asset in assets)
+        return {item.asset: item for item in found if item is not None}
 
     def _exposing(self, asset: str, moment: datetime) -> dict[str, None]:
         """Return the servers that expose an object at a moment, by whatever names."""
@@ -223,87 +244,3 @@ class Looking:
                 else:
                     until = edge if until is None else min(until, edge)
         return since, until
-
-
-class _Object(AssetFold):
-    """One object. Quarantine ends with a release and with nothing else, whatever a dated fact says."""
-
-    def __init__(self, asset: str) -> None:
-        super().__init__(asset)
-        self.aliases: set[str] = set()
-        self.edges: set[datetime] = set()
-        self._state: Literal["quarantined", "retired"] | None = None
-
-    def apply(self, event: RecordedEvent) -> None:
-        super().apply(event)
-        match event.payload:
-            case AssetQuarantined(asset=self.asset):
-                self._state = "quarantined"
-            case AssetRetired(asset=self.asset):
-                self._state = "retired"
-            case AssetReleased(asset=self.asset):
-                self._state = None
-            case AssetsMerged(survivor=self.asset, merged=merged):
-                self.aliases.add(merged)
-            case _:
-                pass
-        for edge in (getattr(event.payload, "valid_from", None), getattr(event.payload, "valid_to", None)):
-            if edge is not None:
-                self.edges.add(edge)
-
-    def lifecycle(self, moment: datetime) -> str | None:
-        """Return its state at a moment; None before it begins."""
-        said: str | None = self._state or self.facts(moment).get("lifecycle")
-        return said
-
-    def barred(self, named: str, moment: datetime, *, spared: bool) -> Barred | None:
-        """Return why it may not be used, if so. `spared`: something else of that name is in use, so that retiring this
-        one ended nothing."""
-        match self.lifecycle(moment):
-            case "quarantined":
-                return Barred(asset=self.asset, lifecycle="quarantined", named=named)
-            case "retired" if not spared:
-                return Barred(asset=self.asset, lifecycle="retired", named=named)
-            case _:
-                return None
-
-    def attributes(self, moment: datetime) -> dict[str, Any]:
-        """Return what policy sees of it at a moment; nothing before it begins."""
-        facts = self.facts(moment)
-        lifecycle = self.lifecycle(moment)
-        if lifecycle is None:
-            return {}
-        said: dict[str, Any] = {name: facts.get(name) for name in ATTRIBUTES}
-        pinned, digest = facts.get(PINNED), facts.get(DIGEST)
-        said |= {"lifecycle": lifecycle, "digest": digest, "as_pinned": None if pinned is None else digest == pinned}
-        return {name: value for name, value in said.items() if value not in (None, [], ())}
-
-
-class _Exposed:
-    """The servers that expose one thing. An exposure whose beginning lies ahead counts already."""
-
-    def __init__(self, target: str) -> None:
-        self.target = target
-        self.servers: set[str] = set()
-        self.edges: set[datetime] = set()
-        self._periods: dict[str, list[Period[datetime]]] = {}
-
-    def apply(self, event: RecordedEvent) -> None:
-        payload = event.payload
-        if not isinstance(payload, RelationDeclared | RelationWithdrawn) or not payload.source.startswith(
-            "mcp_server:"
-        ):
-            return
-        self.servers.add(payload.source)
-        if payload.valid_to is not None:
-            self.edges.add(payload.valid_to)
-        known = self._periods.get(payload.source, [])
-        if isinstance(payload, RelationDeclared):
-            period = Period(payload.valid_from or event.recorded_at, payload.valid_to)
-            self._periods[payload.source] = declare(known, period)
-        else:
-            self._periods[payload.source] = withdraw(known, payload.valid_to or event.recorded_at)
-
-    def at(self, moment: datetime) -> list[str]:
-        """Return the servers that expose it at a moment."""
-        return sorted(name for name, said in self._periods.items() if any(item.lasts(moment) for item in said))

@@ -10,15 +10,19 @@ from quarterdeck_domain.estate.kinds import KINDS
 from quarterdeck_domain.estate.naming import names_for, tagged
 from quarterdeck_domain.intent import Intent
 from quarterdeck_policy.chain import Member
-from quarterdeck_policy.estate import Name, Names, Served
+from quarterdeck_policy.estate import SERVED, Name, Names, Served
 
 MAX_LISTED: Final = 8
-"""How many tools, servers or links of a claimed chain are looked at; whoever claims more is told nothing more."""
-_SERVED: Final = ("tool", "prompt", "dataset")
+"""How many tools, servers or links of a claimed chain a request may name at a time."""
+MANY: Final = f"this names more than {MAX_LISTED} tools, servers or actors at a time: ask about fewer of them at once"
+"""Whoever asks chooses their order: of too many, none is judged, for what is left out could be what is shut."""
+_LISTS: Final = ("tool", "mcp_server")
 
 
 def names_of(intent: Intent, judged: Sequence[Member]) -> Names:
     """Return the names in a request: of everyone who is judged, of the resource, and of what else it says it uses."""
+    if _too_many(intent):
+        return Names(entities={}, problem=MANY)
     servers = tuple(_servers(intent))
     entities: dict[tuple[str, str], tuple[Name, ...]] = {}
     for member in judged:
@@ -57,8 +61,9 @@ def _asset(entity_type: str, called: str) -> Iterator[Name]:
         for name in names_for(kind, read):
             yield f"asset:{kind}:{name}"
         server, slash, own = read.partition("/")
-        if kind in _SERVED and server and slash and own:
-            yield Served(kind, server, own)
+        if kind in SERVED and server and slash and own:
+            for owner in _readings("mcp_server", server):
+                yield Served(kind, owner, own)
 
 
 def _readings(kind: str, called: str) -> Iterator[str]:
@@ -85,7 +90,7 @@ def _called(kind: str, name: str, servers: Sequence[str]) -> Iterator[Name]:
 
 def _served(entity_type: str, name: str, servers: Sequence[str]) -> Iterator[Name]:
     kind = kind_of(entity_type)
-    if kind in _SERVED:
+    if kind in SERVED:
         for read in _readings(kind, name):
             for server in servers:
                 yield Served(kind, server, read)
@@ -102,7 +107,7 @@ def _servers(intent: Intent) -> Iterator[str]:
 
 def _listed(value: Any) -> Iterator[str]:
     """Yield the names in a claim: a text, an entity, or a list of them."""
-    for item in value[:MAX_LISTED] if isinstance(value, list) else (value,):
+    for item in value if isinstance(value, list) else (value,):
         if isinstance(item, str):
             yield item
         elif isinstance(item, dict) and isinstance(item.get("id"), str):
@@ -112,10 +117,17 @@ def _listed(value: Any) -> Iterator[str]:
 
 def _claimed(intent: Intent) -> Iterator[str]:
     """Yield whom the subject says it is acted for by (RFC 8693 section 4.1); an enforcement point may know."""
+    return (actor["sub"] for actor in _links(intent) if isinstance(actor.get("sub"), str))
+
+
+def _links(intent: Intent) -> Iterator[dict[str, Any]]:
     actor: Any = (intent.subject.properties or {}).get("act")
-    for _ in range(MAX_LISTED):
-        if not isinstance(actor, dict):
-            return
-        if isinstance(actor.get("sub"), str):
-            yield actor["sub"]
+    while isinstance(actor, dict):
+        yield actor
         actor = actor.get("act")
+
+
+def _too_many(intent: Intent) -> bool:
+    lists = ((said or {}).get(name) for said in (intent.context, intent.resource.properties) for name in _LISTS)
+    longest = max((len(value) for value in lists if isinstance(value, list)), default=0)
+    return max(longest, sum(1 for _ in _links(intent))) > MAX_LISTED

@@ -65,7 +65,7 @@ class EstateView:
         Raises:
             Unavailable: the log does not answer.
         """
-        if self._empty:
+        if self._empty and not names.problem:
             return NOTHING_SEEN
         wanted = names.every()
         found = {name: self._known[name] for name in wanted if name in self._known and self._known[name].at(moment)}

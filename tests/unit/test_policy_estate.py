@@ -49,7 +49,7 @@ from quarterdeck_policy import sight as sight_module
 from quarterdeck_policy.decision_point import DecisionPoint
 from quarterdeck_policy.decisions import Ask, Decided, verdict_of
 from quarterdeck_policy.engine import Engine
-from quarterdeck_policy.named import names_of
+from quarterdeck_policy.named import MANY, MAX_LISTED, names_of
 
 ADMIN = Actor(principal="prn_admin", kind="human")
 CALLER = Actor(principal="prn_door", kind="service")
@@ -161,6 +161,8 @@ def exposes(server: str, asset: str) -> RelationDeclared:
 
 TOOL = "tool:crm/refund"
 SERVER = "mcp_server:crm"
+LENT = "tool:pay/refund"
+"""What a server exposes under the name of another: only because of that it stands and falls with it."""
 CALLED = {
     "the resource": ask(),
     "the resource, its kind written otherwise": ask("Tool:crm/refund"),
@@ -196,20 +198,21 @@ async def test_what_names_something_in_quarantine_is_denied_however_it_names_it(
 
 
 async def test_a_tool_stands_and_falls_with_the_server_that_exposes_it(house: House) -> None:
-    await house.note(registered(TOOL), registered(SERVER), registered("mcp_server:old"))
-    await house.note(exposes(SERVER, TOOL), exposes("mcp_server:old", TOOL))
-    permitted = await house.decide(ask())
-    assert (permitted.outcome, permitted.estate) == ("permit", (TOOL, SERVER, "mcp_server:old"))
+    await house.note(registered(LENT), registered(SERVER), registered("mcp_server:old"))
+    await house.note(exposes(SERVER, LENT), exposes("mcp_server:old", LENT))
+    permitted = await house.decide(ask(LENT))
+    assert (permitted.outcome, permitted.estate) == ("permit", (LENT, SERVER, "mcp_server:old"))
     await house.note(AssetRetired(asset="mcp_server:old"))
-    assert (await house.decide(ask())).outcome == "permit"
+    assert (await house.decide(ask(LENT))).outcome == "permit"
     await house.note(quarantined(SERVER))
-    denied = await house.decide(ask())
-    assert denied.barred[0] == Barred(asset=SERVER, lifecycle="quarantined", named=TOOL)
-    assert denied.reason.startswith(f"{SERVER}, on which {TOOL} stands, is in quarantine")
-    await house.note(RelationWithdrawn(source=SERVER, relation="exposes", target=TOOL))
-    assert (await house.decide(ask())).barred == (Barred(asset="mcp_server:old", lifecycle="retired", named=TOOL),)
-    await house.note(RelationWithdrawn(source="mcp_server:old", relation="exposes", target=TOOL))
-    assert (await house.decide(ask())).outcome == "permit"
+    denied = await house.decide(ask(LENT))
+    assert denied.barred[0] == Barred(asset=SERVER, lifecycle="quarantined", named=LENT)
+    assert denied.reason.startswith(f"{SERVER}, on which {LENT} stands, is in quarantine")
+    await house.note(RelationWithdrawn(source=SERVER, relation="exposes", target=LENT))
+    retired = Barred(asset="mcp_server:old", lifecycle="retired", named=LENT)
+    assert (await house.decide(ask(LENT))).barred == (retired,)
+    await house.note(RelationWithdrawn(source="mcp_server:old", relation="exposes", target=LENT))
+    assert (await house.decide(ask(LENT))).outcome == "permit"
 
 
 async def test_an_agent_is_known_by_the_principal_it_acts_as(house: House) -> None:
@@ -520,6 +523,10 @@ CLAIMS = st.recursive(
 )
 
 
+def depth(act: Any) -> int:
+    return 1 + depth(act.get("act")) if isinstance(act, dict) else 0
+
+
 @settings(max_examples=300)
 @given(TEXTS, TEXTS, TEXTS, CLAIMS, CLAIMS, CLAIMS)
 def test_whatever_a_request_claims_its_names_are_few_and_can_be_tags(
@@ -531,7 +538,13 @@ def test_whatever_a_request_claims_its_names_are_few_and_can_be_tags(
         resource=Entity(type="tool", id=name, properties={"mcp_server": server}),
         context={"tool": tool, "mcp_server": server},
     )
-    names = names_of(intent, ()).every()
+    found = names_of(intent, ())
+    many = any(isinstance(said, list) and len(said) > MAX_LISTED for said in (tool, server))
+    assert bool(found.problem) == (many or depth(act) > MAX_LISTED)
+    if found.problem:
+        assert found.every() == ()
+        return
+    names = found.every()
     looking = looking_module.Looking(names)
     asked = looking.wanted()
     assert asked is not None
@@ -603,43 +616,43 @@ def test_what_a_server_exposes_stays_shut_whatever_periods_are_said(
     async def run() -> None:
         house = House()
         await house.enforce(PERMIT)
-        await house.note(registered(TOOL), registered(SERVER), quarantined(SERVER))
+        await house.note(registered(LENT), registered(SERVER), quarantined(SERVER))
         said = [
             msgspec.structs.replace(
-                exposes(SERVER, TOOL),
+                exposes(SERVER, LENT),
                 valid_from=begins,
                 valid_to=None if lasts is None else begins + timedelta(days=lasts),
             )
             for begins, lasts in periods
         ]
-        for event in (*said[:place], exposes(SERVER, TOOL), *said[place:]):
+        for event in (*said[:place], exposes(SERVER, LENT), *said[place:]):
             await house.note(event)
-        denied = await house.decide(ask())
+        denied = await house.decide(ask(LENT))
         assert (denied.outcome, denied.barred[0].asset) == ("deny", SERVER)
         house.clock.now += timedelta(days=1_000)
-        assert (await house.decide(ask())).outcome == "deny"
-        await house.note(RelationWithdrawn(source=SERVER, relation="exposes", target=TOOL))
-        assert (await house.decide(ask())).outcome == "permit"
+        assert (await house.decide(ask(LENT))).outcome == "deny"
+        await house.note(RelationWithdrawn(source=SERVER, relation="exposes", target=LENT))
+        assert (await house.decide(ask(LENT))).outcome == "permit"
 
     asyncio.run(run())
 
 
 async def test_an_exposure_ends_when_the_last_of_its_periods_does(house: House) -> None:
     """One that was withdrawn as of a moment goes on till then, and nothing said of another time makes that earlier."""
-    await house.note(registered(TOOL), registered(SERVER), quarantined(SERVER))
+    await house.note(registered(LENT), registered(SERVER), quarantined(SERVER))
     now, week = house.clock.now, timedelta(days=7)
-    exposure = exposes(SERVER, TOOL)
+    exposure = exposes(SERVER, LENT)
     await house.note(msgspec.structs.replace(exposure, valid_from=now, valid_to=now + 3 * week))
     await house.note(msgspec.structs.replace(exposure, valid_from=now - 9 * week, valid_to=now - 8 * week))
-    assert (await house.decide(ask())).outcome == "deny"
+    assert (await house.decide(ask(LENT))).outcome == "deny"
     await house.note(
-        RelationWithdrawn(source=SERVER, relation="exposes", target=TOOL, valid_to=now + 2 * week),
+        RelationWithdrawn(source=SERVER, relation="exposes", target=LENT, valid_to=now + 2 * week),
         msgspec.structs.replace(exposure, valid_from=now - 7 * week, valid_to=now - 6 * week),
     )
     house.clock.now += week
-    assert (await house.decide(ask())).outcome == "deny"
+    assert (await house.decide(ask(LENT))).outcome == "deny"
     house.clock.now += week
-    assert (await house.decide(ask())).outcome == "permit"
+    assert (await house.decide(ask(LENT))).outcome == "permit"
 
 
 OF_SERVERS = st.lists(
@@ -746,7 +759,7 @@ async def test_ids_as_every_screen_prints_them_name_a_resource(house: House) -> 
 
 
 async def test_a_server_in_quarantine_does_not_offer_something_new(house: House) -> None:
-    """What nobody has imported yet is named by its server; what is known and not its own any more goes its own way."""
+    """What nobody has imported yet is named by its server, and so is what it no longer lists."""
     await house.note(registered(SERVER), registered(TOOL))
     asked = (
         ask("tool:crm/brandnew"),
@@ -759,4 +772,202 @@ async def test_a_server_in_quarantine_does_not_offer_something_new(house: House)
     for intent in asked:
         decided = await house.decide(intent)
         assert (decided.outcome, decided.barred[0].asset) == ("deny", SERVER)
-    assert (await house.decide(ask(TOOL))).outcome == "permit"
+    assert (await house.decide(ask(TOOL))).barred == (Barred(asset=SERVER, lifecycle="quarantined", named=TOOL),)
+
+
+def observed(asset: str) -> AssetRegistered:
+    """Return what a trace of anybody makes of a name."""
+    return msgspec.structs.replace(registered(asset), source="traces", confidence="observed")
+
+
+def imported(asset: str) -> AssetRegistered:
+    return msgspec.structs.replace(registered(asset), source="bill", confidence="imported")
+
+
+OFFERED = ("www", "refund", "a/b")
+_THEIRS = [f"{kind}:{name}" for kind in ("tool", "dataset", "prompt") for name in ("crm/www", "crm/refund", "crm/a/b")]
+_SERVERS = ["mcp_server:crm", "mcp_server:old", "mcp_server:other", "mcp_server:crm/a"]
+SAID = st.lists(
+    st.sampled_from(
+        [
+            *(
+                say(asset)
+                for asset in (*_THEIRS, "tool:other/www", *_SERVERS)
+                for say in (observed, imported, registered)
+            ),
+            *(exposes(server, asset) for server in _SERVERS for asset in _THEIRS),
+            *(
+                RelationWithdrawn(source=server, relation="exposes", target=asset)
+                for server in _SERVERS
+                for asset in _THEIRS
+            ),
+            *(AssetRetired(asset=asset) for asset in ("tool:crm/www", "mcp_server:other")),
+            *(released(asset) for asset in ("tool:crm/www", "mcp_server:other", "mcp_server:crm/a")),
+            AssetsMerged(survivor="tool:other/www", merged="tool:crm/www"),
+            AssetsMerged(survivor="tool:crm/refund", merged="tool:crm/www"),
+            AssetsMerged(survivor="mcp_server:other", merged="mcp_server:crm/a"),
+        ]
+    ),
+    max_size=10,
+)
+
+
+def asks_of(server: str, name: str) -> list[Intent]:
+    return [
+        *of_server(server, name),
+        ask("order:A-1", action=f"{server}/{name}"),
+        ask("order:A-1", action=name, context={"mcp_server": server}),
+        ask("order:A-1", tool=f"mcp_server:{server}/{name}"),
+        ask(f"dataset:{server}/{name}"),
+        ask(f"prompt:{name}", mcp_server=server),
+        ask(f"tool:{server.upper()}/{name}"),
+    ]
+
+
+@settings(max_examples=100, deadline=None)
+@given(SAID, st.integers(0, 10), st.sampled_from(["crm", "old"]), st.sampled_from(OFFERED))
+def test_nothing_but_its_release_opens_a_server_in_quarantine(
+    events: list[Event], place: int, server: str, name: str
+) -> None:
+    """Whatever traces, imports and people say of what it offers before and after, who else exposes it, and what becomes
+    of that: by each of its names it is denied. Serves C02, S0-30."""
+
+    async def run() -> None:
+        house = House()
+        await house.enforce(PERMIT)
+        await house.note(registered("mcp_server:old"), registered(SERVER))
+        await house.note(AssetsMerged(survivor=SERVER, merged="mcp_server:old"))
+        for event in events[:place]:
+            await house.note(event)
+        await house.note(quarantined(SERVER))
+        for event in (None, *events[place:]):
+            if event is not None:
+                await house.note(event)
+            for intent in asks_of(server, name):
+                decided = await house.point.decide(by(), intent)
+                assert decided.verdict.outcome == "deny", intent
+                assert SERVER in {bar.asset for bar in decided.verdict.barred}
+        await house.decide(asks_of(server, name)[-1])
+        await house.note(released(SERVER))
+        for intent in asks_of(server, name):
+            assert SERVER not in {bar.asset for bar in (await house.decide(intent)).barred}
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("known", [observed, imported, registered])
+async def test_who_says_something_of_a_tool_does_not_release_its_server(house: House, known: Any) -> None:
+    """A trace, a bill, a person: what is said of the tool is no word about the server. Serves S0-30."""
+    await house.note(registered(SERVER), quarantined(SERVER))
+    for intent in asks_of("crm", "www"):
+        assert (await house.decide(intent)).outcome == "deny"
+    await house.note(known("tool:crm/www"), known("prompt:crm/www"), known("dataset:crm/www"))
+    for intent in asks_of("crm", "www"):
+        decided = await house.decide(intent)
+        assert (decided.outcome, decided.barred[0].asset) == ("deny", SERVER), intent
+
+
+async def test_a_server_in_quarantine_frees_nothing_by_no_longer_listing_it(house: House) -> None:
+    """Nor does another that offers the same; both are what it would do. A retired one is spared, as ever."""
+    await house.note(registered(SERVER), registered("mcp_server:other"), registered(TOOL), exposes(SERVER, TOOL))
+    await house.note(quarantined(SERVER), RelationWithdrawn(source=SERVER, relation="exposes", target=TOOL))
+    assert (await house.decide(ask())).barred == (Barred(asset=SERVER, lifecycle="quarantined", named=TOOL),)
+    await house.note(exposes("mcp_server:other", TOOL))
+    assert (await house.decide(ask())).outcome == "deny"
+    await house.note(AssetRetired(asset=SERVER))
+    assert (await house.decide(ask())).outcome == "permit"
+
+
+async def test_a_permit_notes_the_server_that_its_request_names(house: House) -> None:
+    """Whoever uses a grant on it watches what it saw: the server counts before it lists the tool."""
+    await house.note(registered(SERVER), registered(TOOL))
+    assert (await house.decide(ask())).estate == (TOOL, SERVER)
+
+
+@pytest.mark.parametrize(
+    "resource",
+    ["tool:CRM/new", "tool:Crm/new", "mcp_server:CRM", "tool:mcp_server:crm/new", "tool:MCP-Server:CRM/new"],
+)
+async def test_a_server_is_itself_in_capitals_and_with_its_kind(house: House, resource: str) -> None:
+    """Its quarantine holds for it; a retired one is another, which may have taken its place."""
+    await house.note(registered(SERVER), quarantined(SERVER))
+    named = {"tool": resource.partition(":")[2]} if resource.startswith("tool:") else {"mcp_server": "CRM", "tool": "x"}
+    for intent in (ask(resource), ask("order:1", context=named)):
+        decided = await house.decide(intent)
+        assert (decided.outcome, decided.barred[0].asset) == ("deny", SERVER), intent
+    await house.note(released(SERVER), AssetRetired(asset=SERVER))
+    await house.note(registered("mcp_server:CRM"), registered("tool:CRM/new"))
+    assert (await house.decide(ask("tool:CRM/new"))).outcome == "permit"
+
+
+async def test_a_server_may_have_a_slash_in_its_name(house: House) -> None:
+    """Where the server ends and its tool begins, a request does not say."""
+    server, tool = "mcp_server:io.example/crm", "tool:io.example/crm/refund"
+    await house.note(registered(server), registered(tool), quarantined(server))
+    for intent in (
+        ask(tool),
+        ask("order:1", action="io.example/crm/other"),
+        ask(f"dataset:io.example/crm/{'a/' * 40}"),
+    ):
+        assert [bar.asset for bar in (await house.decide(intent)).barred] == [server], intent
+    await house.note(released(server))
+    assert (await house.decide(ask(tool))).outcome == "permit"
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_dataset_stands_and_falls_with_its_server_too(house: House, known: bool) -> None:
+    """Known and exposed, or not: it is what its server says."""
+    await house.note(registered(SERVER))
+    for asset in ("dataset:crm/d", "prompt:crm/p", "dataset:pay/d") if known else ():
+        await house.note(registered(asset), exposes(SERVER, asset))
+    await house.note(quarantined(SERVER))
+    for resource in ("dataset:crm/d", "prompt:crm/p", *(["dataset:pay/d"] if known else [])):
+        decided = await house.decide(ask(resource))
+        assert (decided.outcome, decided.barred[0].asset) == ("deny", SERVER)
+
+
+async def test_policy_sees_nothing_of_what_traces_alone_know(house: House) -> None:
+    """Whoever sends a trace would register what is to be permitted. What bars it counts all the same."""
+    await house.enforce('@id("known") permit(principal, action, resource) when { resource has lifecycle };')
+    await house.note(observed(TOOL), observed(LENT), registered(SERVER))
+    assert (await house.decide(ask())).outcome == "deny"
+    claim = AssetChanged(asset=TOOL, facts={}, source="bill", confidence="imported", claims={"risk": "low"})
+    await house.note(claim)
+    assert (await house.decide(ask())).outcome == "deny"
+    await house.note(msgspec.structs.replace(claim, facts={"risk": "low"}))
+    assert (await house.decide(ask())).outcome == "permit"
+    await house.note(AssetChanged(asset=LENT, facts={"purpose": "to pay back"}, source="command"))
+    assert (await house.decide(ask(LENT))).outcome == "permit"
+    await house.note(observed("tool:seen"), quarantined("tool:seen"))
+    assert [bar.asset for bar in (await house.decide(ask("tool:seen"))).barred] == ["tool:seen"]
+    # What is registered does not become less by being seen.
+    await house.note(AssetChanged(asset=LENT, facts={"title": "Pay"}, source="traces", confidence="observed"))
+    assert (await house.decide(ask(LENT))).outcome == "permit"
+
+
+@pytest.mark.parametrize("empty", [True, False])
+@pytest.mark.parametrize("claim", ["tool", "mcp_server", "act", "a property"])
+async def test_who_names_too_many_is_denied_whatever_their_order(house: House, claim: str, empty: bool) -> None:
+    """What was left out could be what is shut: eight are judged, of nine none."""
+    if not empty:
+        await house.note(registered(SERVER), registered("agent:ann"))
+
+    def naming(count: int) -> Intent:
+        if claim == "act":
+            act: dict[str, Any] = {"sub": "ann"}
+            for number in range(count - 1):
+                act = {"sub": f"agent-{number}", "act": act}
+            made = ask("order:1")
+            return msgspec.structs.replace(made, subject=Entity(type="user", id="eve", properties={"act": act}))
+        names = [f"a{number}" for number in range(count - 1)]
+        if claim == "mcp_server":
+            return ask("order:1", context={"tool": "unk", "mcp_server": [*names, "crm"]})
+        listed = [*names, "crm/unk"]
+        return ask("order:1", context={"tool": listed}) if claim == "tool" else ask("order:1", tool=listed)
+
+    assert (await house.decide(naming(MAX_LISTED))).outcome == "permit"
+    many = await house.decide(naming(MAX_LISTED + 1))
+    assert (many.outcome, many.errors, many.barred) == ("deny", (MANY,), ())
+    if not empty:
+        await house.note(quarantined(SERVER), quarantined("agent:ann"))
+        assert (await house.decide(naming(MAX_LISTED))).barred[0].lifecycle == "quarantined"

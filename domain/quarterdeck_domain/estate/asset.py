@@ -86,7 +86,8 @@ class AssetFold:
         self._dated.append(Dated(position=event.position, begins=begins, ends=ends, facts=facts))
         source = getattr(event.payload, "source", COMMAND)
         confidence = getattr(event.payload, "confidence", "declared")
-        if isinstance(event.payload, AssetRegistered | AssetChanged):
+        if isinstance(event.payload, AssetRegistered) or (isinstance(event.payload, AssetChanged) and facts):
+            # A word that does not hold, a mere claim, registers nothing.
             self.confidence = max(self.confidence, confidence, key=WEIGHT.__getitem__)
         dated = getattr(event.payload, "valid_from", None) is not None or ends is not None
         if ends is None or ends > event.recorded_at:
