@@ -7,7 +7,7 @@ then is part of a way only since that merge.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -29,7 +29,8 @@ class Joined(msgspec.Struct, frozen=True):
 
     nodes: frozenset[str]
     edges: frozenset[Edge]
-    merged: Mapping[Edge, tuple[str, ...]]
+    merged: Mapping[str, tuple[str, ...]]
+    """By the ids of the relations."""
 
 
 class Ends(msgspec.Struct, frozen=True):
@@ -50,9 +51,9 @@ class Ends(msgspec.Struct, frozen=True):
         return {self.start.now} & {edge.source} | {self.end.now} & {edge.target}
 
 
-def names_of(recorded: Mapping[Edge, Relation], ends: Ends) -> list[str]:
+def names_of(recorded: Mapping[Edge, Sequence[Relation]], ends: Ends) -> list[str]:
     """Return under what relations of ways may have been recorded by then."""
-    found = {name for row in recorded.values() for name in (row.id, named(row))}
+    found = {name for rows in recorded.values() for row in rows for name in (row.id, named(row))}
     for edge in recorded:
         source, target = ends.wanted(edge)
         found.add(f"{source} {edge.relation} {target}")
@@ -60,32 +61,37 @@ def names_of(recorded: Mapping[Edge, Relation], ends: Ends) -> list[str]:
 
 
 def joined(
-    recorded: Mapping[Edge, Relation],
+    recorded: Mapping[Edge, Sequence[Relation]],
     held: Mapping[str, Relation],
     names: Names[Asset],
     ends: Ends,
     stood: Callable[[str], bool],
 ) -> Joined:
-    """Return what of ways was not there. `recorded` are their relations, `held` those of `names_of` that held then, and
-    `stood` tells which objects took part then; `names` have been seen then."""
+    """Return what of ways was not there. `recorded` are their relations, each with all that was recorded and is that
+    one by now, `held` those of `names_of` that held then, and `stood` tells which objects took part then; `names` have
+    been seen then."""
     edges: set[Edge] = set()
-    merged: dict[Edge, tuple[str, ...]] = {}
+    merged: dict[str, tuple[str, ...]] = {}
     was_there: set[str] = set()
     nodes: set[str] = set()
-    for edge, row in recorded.items():
+    for edge, rows in recorded.items():
         wanted, now = ends.wanted(edge), (edge.source, edge.target)
         nodes |= set(now)
-        known = [
-            held[name] for name in (" ".join((wanted[0], edge.relation, wanted[1])), row.id, named(row)) if name in held
-        ]
-        then = [(names.now(item.source), names.now(item.target)) for item in known]
+        asked = f"{wanted[0]} {edge.relation} {wanted[1]}"
+        then = {
+            row.id: [
+                (names.now(held[name].source), names.now(held[name].target))
+                for name in (asked, row.id, named(row))
+                if name in held
+            ]
+            for row in rows
+        }
         shut = [name for name, to in zip(wanted, now, strict=True) if name != to and not stood(name)]
-        if wanted in then and not shut:
+        if not shut and any(wanted in known for known in then.values()):
             was_there |= ends.at(edge)
             continue
         edges.add(edge)
-        if then:
-            merged[edge] = tuple(_merged(then[0], wanted, now, shut))
+        merged |= {name: tuple(_merged(known[0], wanted, now, shut)) for name, known in then.items() if known}
     # What an end was merged into is no part of the ways that there were of it by then.
     apart = {asked.now for asked in (ends.start, ends.end) if asked.now != asked.then} & was_there
     return Joined(frozenset(name for name in nodes - apart if not stood(name)), frozenset(edges), merged)

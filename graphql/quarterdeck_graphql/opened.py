@@ -111,8 +111,8 @@ class _Then(msgspec.Struct, frozen=True):
 
     rows: Mapping[str, Any]
     fresh: Closed
-    joined: Mapping[Edge, tuple[str, ...]]
-    """Relations that held then and are part of a way only since something was merged, and what."""
+    joined: Mapping[str, tuple[str, ...]]
+    """By id, relations that held then and are part of a way only since something was merged, and what."""
     controls: Controls
     over: frozenset[str]
     """Grants whose time was over."""
@@ -145,7 +145,7 @@ class _Finder:
         if item not in self._told:
             if isinstance(item, Edge):
                 name = self._now.relation(item).id
-                if item in self._then.joined:
+                if name in self._then.joined:
                     self._told[item] = await self._join(item)
                     return self._told[item]
                 entry = await self._histories.relation(name, holds_now=True)
@@ -168,7 +168,7 @@ class _Finder:
         """Return the change by which a relation that had held became part of a way: what was merged."""
         row = self._now.relation(item)
         words, before = recorded_as(row), "was not part of it"
-        merges = [(name, await self._histories.merge(name)) for name in self._then.joined[item]]
+        merges = [(name, await self._histories.merge(name)) for name in self._then.joined[row.id]]
         return OpeningChange(
             subject=strawberry.ID(f"relation:{row.id}"),
             sentence=f"{words}: {before}; {'; '.join(f'{name} was {told(entry)}' for name, entry in merges)}",
@@ -231,7 +231,7 @@ async def opened_between(
         stood = await _then(record, part, (source, target), end, passed, edges, then)
     paths, more = await asyncio.to_thread(graph.paths, start, end, most=first, hops=hops)
     beyond = hops is not None and await asyncio.to_thread(graph.beyond, start, end, hops)
-    best = await asyncio.to_thread(undo, graph, start, end, stood.fresh)
+    best = await asyncio.to_thread(undo, part.apart(), start, end, stood.fresh)
     async with later.at.record() as record:
         finder = _Finder(later.at, stood, part, Histories(later.at, record, now))
         shown = [await finder.path(path) for path in paths]
@@ -255,9 +255,10 @@ async def _then(
 ) -> _Then:
     """Return what was there of what is on ways now. `asked` are both ends as they were asked for, `end` is what the
     second one is called now."""
-    recorded = {edge: part.relation(edge) for edge in edges}
+    recorded = {edge: part.rows(edge) for edge in edges}
     names = Names(partial(record.many, rows.Asset))
-    await names.see({*passed, *asked, *(name for row in recorded.values() for name in row.id.split(" ")[::2])})
+    of = (name for found in recorded.values() for row in found for name in row.id.split(" ")[::2])
+    await names.see({*passed, *asked, *of})
     ends = Ends(Asked(part.start, names.now(asked[0])), Asked(end, names.now(asked[1])))
     relations = await record.many(rows.Relation, names_of(recorded, ends))
     held = {name: row for name, row in relations.items() if holds(row, moment)}

@@ -52,7 +52,13 @@ class Path:
 @strawberry.type(description="Something that could be done to close ways.")
 class CutStep:
     action: str = strawberry.field(description="`enforce` a control, `revoke`, `quarantine` or `withdraw`.")
-    subject: str = strawberry.field(description="The control, grant or object, or the relation as it reads.")
+    subject: str = strawberry.field(
+        description="The control, grant or object, or the relation as it was recorded, by names that may have been "
+        "merged since: as it is to be withdrawn."
+    )
+    relation: strawberry.ID | None = strawberry.field(
+        description="The relation to withdraw, `relation:…`; null where the step is another."
+    )
     closes: list[strawberry.ID] = strawberry.field(metadata=PART, description="What nothing would pass through.")
 
 
@@ -67,7 +73,10 @@ class CutOver(Enum):
 
 @strawberry.type(description="The least that would close every way, of any length.")
 class Cut:
-    steps: list[CutStep] = strawberry.field(metadata=PART, description="All of these together.")
+    steps: list[CutStep] = strawberry.field(
+        metadata=PART,
+        description="All of these together. Relations that are one since something was merged are a step each.",
+    )
     exact: bool = strawberry.field(
         description="Of what was considered (`over`), no smaller set closes every way; otherwise none of these can be "
         "left out. It holds of all ways there are, also longer ones than `hops`."
@@ -82,6 +91,7 @@ class Cut:
             CutStep(
                 action=item.action,
                 subject=item.name,
+                relation=strawberry.ID(f"relation:{item.name}") if item.action == "withdraw" else None,
                 closes=[strawberry.ID(f"asset:{name}") for name in sorted(item.nodes)],
             )
             for item in cut.candidates
@@ -128,8 +138,9 @@ async def ways_between(at: At, start: str, end: str, hops: int | None, first: in
     # Of the largest maps, this takes a second: others are answered meanwhile.
     found, more = await asyncio.to_thread(graph.paths, source, target, most=first, hops=hops)
     beyond = hops is not None and await asyncio.to_thread(graph.beyond, source, target, hops)
-    best = await asyncio.to_thread(cuts.least, graph, source, target)
-    beside = await asyncio.to_thread(cuts.smaller, graph, source, target, best)
+    apart = await asyncio.to_thread(part.apart)
+    best = await asyncio.to_thread(cuts.least, apart, source, target)
+    beside = await asyncio.to_thread(cuts.smaller, apart, source, target, best)
     return Ways(
         paths=[path_of(at, part, path) for path in found],
         more=more,

@@ -74,10 +74,11 @@ class Names(Generic[S]):
 
 def better(one: Relation | None, other: Relation) -> Relation:
     """Return the one of two relations between the same objects that is shown: declared, as recorded, by id."""
-    return other if one is None else min(one, other, key=_rank)
+    return other if one is None else min(one, other, key=rank)
 
 
-def _rank(row: Relation) -> tuple[bool, bool, str]:
+def rank(row: Relation) -> tuple[bool, bool, str]:
+    """Return the place of a relation among those between the same objects: see `better`."""
     return not row.declared, row.id != named(row), row.id
 
 

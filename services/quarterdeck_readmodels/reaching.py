@@ -21,7 +21,7 @@ from quarterdeck_domain.estate.relations import CONTROL, REACH
 from quarterdeck_domain.estate.values import LIVE
 from quarterdeck_readmodels.bitemporal import holds
 from quarterdeck_readmodels.estate import Asset, Relation
-from quarterdeck_readmodels.naming import Names, Stand, better, named
+from quarterdeck_readmodels.naming import Names, Stand, better, named, rank
 from quarterdeck_readmodels.reader import Record
 
 MAX_HOPS: Final = 12
@@ -39,10 +39,30 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     assets: dict[str, Asset]
     relations: dict[str, Relation]
     graph: Graph
+    recorded: dict[str, tuple[Relation, ...]] = {}
+    """Of relations that were recorded of merged names, all that are one by now; that which is shown comes first."""
 
     def relation(self, edge: Edge) -> Relation:
         """Return the row of a relation of the graph."""
-        return self.relations[f"{edge.source} {edge.relation} {edge.target}"]
+        return self.rows(edge)[0]
+
+    def rows(self, edge: Edge) -> tuple[Relation, ...]:
+        """Return all that was recorded and is a relation of the graph by now."""
+        name = f"{edge.source} {edge.relation} {edge.target}"
+        rows = self.recorded.get(name) or (self.relations[name],)
+        return tuple(row for row in rows if edge.recorded in ("", row.id))
+
+    def apart(self) -> Graph:
+        """Return the graph with each relation that was recorded for itself: to take one back leaves the others."""
+        if not self.recorded:
+            return self.graph
+        edges = [
+            msgspec.structs.replace(edge, recorded=row.id) if edge.name in self.recorded else edge
+            for out in self.graph.out.values()
+            for edge in out
+            for row in self.rows(edge)
+        ]
+        return Graph(edges, self.graph.controls)
 
 
 async def around(
@@ -68,6 +88,7 @@ async def around(
     start, first = await present(names, start)
     assets = {start: first}
     relations: dict[str, Relation] = {}
+    found: list[Relation] = []
     # From what is not in use there is no way, as there is none to it.
     frontier = [start] if stands(first, moment) else []
     steps = 0
@@ -78,8 +99,9 @@ async def around(
             end = item.source if backwards else item.target
             if item.source != item.target and (within is None or end in within):
                 relations[named(item)] = better(relations.get(named(item)), item)
+                found.append(item)
                 there.add(end)
-        check_size(len(relations), MAX_RELATIONS, "relations")
+        check_size(len(found), MAX_RELATIONS, "relations")
         known = ((name, names.known[name]) for name in sorted(there - assets.keys()))
         fresh = {name: asset for name, asset in known if asset is not None and stands(asset, moment)}
         assets |= fresh
@@ -96,7 +118,18 @@ async def around(
         assets=assets | controls.assets,
         relations=relations | controls.relations,
         graph=Graph(edges, controls.pairs),
+        recorded=_recorded(found),
     )
+
+
+def _recorded(found: Iterable[Relation]) -> dict[str, tuple[Relation, ...]]:
+    """Return the relations that were recorded of merged names, each with all that are the same by now."""
+    every = [(named(row), row) for row in found]
+    rows: dict[str, dict[str, Relation]] = {name: {} for name, row in every if name != row.id}
+    for name, row in every if rows else ():
+        if name in rows:
+            rows[name][row.id] = row
+    return {name: tuple(sorted(same.values(), key=rank)) for name, same in rows.items()}
 
 
 class Controls(msgspec.Struct, frozen=True, kw_only=True):

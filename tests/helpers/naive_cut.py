@@ -2,12 +2,14 @@
 
 Ways are looked for by walking; a step is done by not walking where it closes; the smallest set is found by trying every
 smaller one. Slow, and easy to believe.
+
+A name that was merged into another leads on as that one; a relation is withdrawn as it was recorded, and no other is.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations, pairwise
 
 Relation = tuple[str, str, str]
@@ -36,19 +38,29 @@ REFUSES = frozenset({"governed_by", "gated_by", "funded_by", "guarded_by"})
 
 
 class Ways:
-    """Two objects, and the relations between what is live."""
+    """Two objects, the relations between what is live, as they were recorded, and what was merged into what since."""
 
-    def __init__(self, relations: Iterable[Relation], start: str, end: str) -> None:
+    def __init__(
+        self, relations: Iterable[Relation], start: str, end: str, merged: Mapping[str, str] | None = None
+    ) -> None:
         self.start, self.end = start, end
         self.relations = sorted(set(relations))
+        self.merged = dict(merged or {})
         self._out: dict[str, list[Relation]] = {}
+        """Where one can go, and by which relation as it was recorded."""
         self._controls: dict[str, set[str]] = {}
-        excepted = {item[0] for item in self.relations if item[1] == "excepted_by"}
-        for item in self.relations:
-            if item[1] in GOES:
-                self._out.setdefault(item[0], []).append(item)
-            elif item[1] in REFUSES and not (item[1] == "gated_by" and item[0] in excepted):
-                self._controls.setdefault(item[0], set()).add(item[2])
+        excepted = {self._now(item[0]) for item in self.relations if item[1] == "excepted_by"}
+        for source, relation, target in self.relations:
+            here, there = self._now(source), self._now(target)
+            if relation in GOES:
+                self._out.setdefault(here, []).append((here, f"{source} {relation} {target}", there))
+            elif relation in REFUSES and not (relation == "gated_by" and here in excepted):
+                self._controls.setdefault(here, set()).add(there)
+
+    def _now(self, name: str) -> str:
+        while name in self.merged:
+            name = self.merged[name]
+        return name
 
     def is_open(self, done: Iterable[Step] = ()) -> bool:
         """Tell whether there is a way once some steps are done."""
@@ -64,8 +76,8 @@ class Ways:
             return False
         seen, waiting = {self.start}, [self.start]
         while waiting:
-            for source, relation, target in self._out.get(waiting.pop(), ()):
-                if target not in seen and passes(target) and f"{source} {relation} {target}" not in gone:
+            for _, recorded, target in self._out.get(waiting.pop(), ()):
+                if target not in seen and passes(target) and recorded not in gone:
                     if target == self.end:
                         return True
                     seen.add(target)
@@ -79,9 +91,9 @@ class Ways:
         found = {("enforce", control) for node in between for control in self._controls.get(node, ())}
         for node in between - {self.start, self.end}:
             found.add(("revoke" if node.startswith("tool_grant:") else "quarantine", node))
-        for source, relation, target in self._out.get(self.start, ()):
+        for _, recorded, target in self._out.get(self.start, ()):
             if target == self.end:
-                found.add(("withdraw", f"{source} {relation} {target}"))
+                found.add(("withdraw", recorded))
         return sorted(found)
 
     def has_smaller(self, steps: Iterable[Step], than: int) -> bool:
@@ -128,6 +140,32 @@ def woven(chance: random.Random) -> Ways:
                 # A gate there stops nothing.
                 relations.append((node, "excepted_by", "exception_window:now"))
     return Ways(relations, "agent:start", "dataset:end")
+
+
+def renamed(chance: random.Random, ways: Ways) -> Ways:
+    """Return ways of which some were recorded by names that were merged since, one into the next, at either end of a
+    relation; some relations by several names, and some of these lead straight from the one end to the other."""
+    relations = list(ways.relations)
+    if chance.random() < 0.7:
+        relations.append((ways.start, chance.choice(("reads", "calls")), ways.end))
+    merged: dict[str, str] = {}
+    names: dict[str, list[str]] = {}
+
+    def some(name: str) -> str:
+        if name not in names:
+            share = 0.8 if name in (ways.start, ways.end) else 0.3
+            count = chance.randint(1, 3) if chance.random() < share else 0
+            names[name] = [name, *(f"{name}.{number}" for number in range(count))]
+            for place, former in enumerate(names[name][1:], 1):
+                merged[former] = names[name][chance.randrange(place)]
+        return chance.choice(names[name])
+
+    found: set[Relation] = set()
+    for source, relation, target in relations:
+        straight = (source, target) == (ways.start, ways.end)
+        for _ in range(chance.choice((1, 2, 3)) if straight else chance.choice((1, 1, 1, 2))):
+            found.add((some(source), relation, some(target)))
+    return Ways(found, ways.start, ways.end, merged)
 
 
 def hitting(chance: random.Random, ways: int) -> Ways:

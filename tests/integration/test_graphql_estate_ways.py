@@ -127,6 +127,81 @@ async def test_a_merge_can_open_a_way_from_then_on(here: GraphWorld) -> None:
     assert (await asked(here, then, **ends, at=since["position"]))["paths"] == []
 
 
+CUT = """query($from: ID!, $to: ID!) { now { ways(from: $from, to: $to) { paths { relations { id } }
+    cut { exact considered steps { action subject relation } } } } }"""
+UNDO = """query($from: ID!, $to: ID!, $since: Moment!) { opened(from: $from, to: $to, since: $since) { verdict undoExact
+    paths { changes { subject } } fewest { subject before } undo { subject sentence before } } }"""
+K_FILE: dict[str, Any] = {
+    "agent:k1": {"relations": {"reads": ["dataset:k1", "dataset:k2", "dataset:k3"]}},
+    "agent:k2": {"relations": {"reads": ["dataset:k3"]}},
+    "dataset:k1": None,
+    "dataset:k2": None,
+    "dataset:k3": None,
+}
+K = {"from": "agent:k1", "to": "dataset:k1"}
+K_RECORDED = [
+    "agent:k1 reads dataset:k1",
+    "agent:k1 reads dataset:k2",
+    "agent:k1 reads dataset:k3",
+    "agent:k2 reads dataset:k3",
+]
+K_MERGES = (("dataset:k2", "dataset:k3"), ("dataset:k1", "dataset:k2"), ("agent:k1", "agent:k2"))
+
+
+async def test_a_cut_that_is_followed_closes_the_way_whatever_was_merged(here: GraphWorld) -> None:
+    """S0-04: several relations are one by mergers, in a chain and at both ends: each is a step, as it was recorded."""
+    await apply(here, K_FILE)
+    for survivor, merged in K_MERGES:
+        await do(here, "merge_assets", survivor=survivor, merged=merged, reason="one")
+    found = await asked(here, CUT, **K)
+    assert [item["id"] for path in found["paths"] for item in path["relations"]] == [f"relation:{K_RECORDED[0]}"]
+    cut = found["cut"]
+    assert (cut["exact"], cut["considered"]) == (True, 4)
+    assert [(item["action"], item["subject"], item["relation"]) for item in cut["steps"]] == [
+        ("withdraw", name, f"relation:{name}") for name in K_RECORDED
+    ]
+    for step in cut["steps"]:
+        assert (await asked(here, CUT, **K))["paths"]
+        source, relation, target = step["subject"].split(" ")
+        await do(here, "unrelate_assets", source=source, relation=relation, target=target)
+    assert await asked(here, CUT, **K) == {"paths": [], "cut": None}
+
+
+async def test_each_relation_that_became_one_way_has_to_be_undone(here: GraphWorld) -> None:
+    """S0-72: one of them opened a way, and to undo that takes all of them; unless one of them was there before."""
+    await apply(here, dict.fromkeys(K_FILE))
+    unrelated = {"position": await here.world.position()}
+    await apply(here, K_FILE)
+    related = {"position": await here.world.position()}
+    for survivor, merged in K_MERGES:
+        await do(here, "merge_assets", survivor=survivor, merged=merged, reason="one")
+    found = await asked(here, UNDO, **K, since=unrelated)
+    assert (found["verdict"], found["undoExact"]) == ("OPENED", True)
+    assert [item["subject"] for item in found["fewest"]] == [f"relation:{K_RECORDED[0]}"]
+    assert [item["subject"] for item in found["undo"]] == [f"relation:{name}" for name in K_RECORDED]
+    found = await asked(here, UNDO, **K, since=related)
+    assert (found["verdict"], found["undo"]) == ("OPEN_BEFORE", None)
+
+
+async def test_a_merge_and_a_relation_that_open_one_way_are_two_to_undo(here: GraphWorld) -> None:
+    """What was recorded of the other name counts since the merge, what was said of this one since it was: both do."""
+    await apply(here, {"agent:k1": {"relations": {"reads": ["dataset:k2"]}}, "dataset:k1": None, "dataset:k2": None})
+    since = {"position": await here.world.position()}
+    await do(here, "merge_assets", survivor="dataset:k1", merged="dataset:k2", reason="one")
+    merged = {"position": await here.world.position()}
+    await do(here, "relate_assets", source="agent:k1", relation="reads", target="dataset:k1")
+    found = await asked(here, UNDO, **K, since=since)
+    assert found["verdict"] == "OPENED"
+    assert len(found["fewest"]) == 1
+    assert [(item["subject"], item["before"]) for item in found["undo"]] == [
+        ("relation:agent:k1 reads dataset:k1", "was not there"),
+        ("relation:agent:k1 reads dataset:k2", "was not part of it"),
+    ]
+    # The other was there already: what was said since changes nothing of the way.
+    found = await asked(here, UNDO, **K, since=merged)
+    assert (found["verdict"], found["paths"], found["undo"]) == ("OPEN_BEFORE", [{"changes": []}], None)
+
+
 async def test_no_bound_of_steps_makes_a_statement_false(here: GraphWorld) -> None:
     """A way of seven steps without a gate counts, whatever number of steps was asked to be shown."""
     before = {"position": await here.world.position()}

@@ -5,21 +5,25 @@ from __future__ import annotations
 import random
 
 import pytest
-from naive_cut import GOES, REFUSES, Ways, hitting, sizes, woven
+from naive_cut import GOES, REFUSES, Ways, hitting, renamed, sizes, woven
 
 from quarterdeck_domain.estate import cuts
 from quarterdeck_domain.estate.cuts import Cut, candidates, cut
+from quarterdeck_domain.estate.merging import survivor
 from quarterdeck_domain.estate.reach import Edge, Graph
 from quarterdeck_domain.estate.relations import REACH, REFUSING
 
 
 def graph_of(ways: Ways) -> Graph:
-    """Return the relations as the product has them."""
-    edges = [Edge(source=one, relation=name, target=other) for one, name, other in ways.relations if name in REACH]
-    controls: dict[str, set[tuple[str, str]]] = {}
+    """Return the relations as the product has them: each apart, between what its ends are now."""
+    edges, controls = [], dict[str, set[tuple[str, str]]]()
     for source, relation, target in ways.relations:
-        if relation not in REACH:
-            controls.setdefault(source, set()).add((relation, target))
+        here, there = survivor(source, ways.merged), survivor(target, ways.merged)
+        if relation in REACH:
+            recorded = f"{source} {relation} {target}"
+            edges.append(Edge(source=here, relation=relation, target=there, recorded=recorded))
+        else:
+            controls.setdefault(here, set()).add((relation, there))
     return Graph(edges, {name: frozenset(pairs) for name, pairs in controls.items()})
 
 
@@ -34,11 +38,15 @@ def test_the_referee_knows_the_types() -> None:
     assert REFUSES == REFUSING
 
 
-def test_the_smallest_cut_is_what_trying_everything_finds() -> None:
-    """Of woven ways, whose cuts are of many sizes: closed, exact, none smaller, and of the steps that there are."""
+@pytest.mark.parametrize("mergers", [False, True])
+def test_the_smallest_cut_is_what_trying_everything_finds(mergers: bool) -> None:
+    """Of woven ways, whose cuts are of many sizes: closed, exact, none smaller, and of the steps that there are; also
+    where what is one way by now was recorded by several names."""
     found: list[int] = []
+    several = 0
     for seed in range(150):
-        ways = woven(random.Random(seed))
+        chance = random.Random(seed)
+        ways = renamed(chance, woven(chance)) if mergers else woven(chance)
         graph, steps = graph_of(ways), ways.steps()
         offered = candidates(graph, ways.start, ways.end)
         assert {(item.action, item.name) for item in offered} <= set(steps), seed
@@ -46,9 +54,11 @@ def test_the_smallest_cut_is_what_trying_everything_finds() -> None:
         assert ways.is_minimal(steps_of(answer)), seed
         if answer.exact:
             assert not ways.has_smaller(steps, len(answer.candidates)), seed
+            several += sum(item.action == "withdraw" for item in answer.candidates) > 1
             found.append(len(answer.candidates))
     counted = dict(sizes(found))
     assert sum(count for size, count in counted.items() if size >= 3) > 40, counted
+    assert (several > 10) == mergers
 
 
 @pytest.mark.parametrize("ways", [40, 400])

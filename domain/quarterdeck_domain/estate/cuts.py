@@ -8,6 +8,8 @@ fewest objects out of use is preferred.
 Up to `MAX_EXACT` candidates it is the smallest there is: of the sets that close each way found so far the smallest is
 tried, and a way that it leaves open is the next one found. Beyond, everything is closed to begin with and opened again
 as far as it can be: what is left is minimal, and finding it takes time in proportion to the graph.
+
+Where relations are one since something was merged, each is withdrawn on its own: the graph has them apart (`recorded`).
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
     action: Literal["enforce", "revoke", "quarantine", "withdraw"]
     name: str
-    """The control, the grant or the object; or the relation, as it reads."""
+    """The control, the grant or the object; or the relation, as it was recorded."""
     nodes: frozenset[str] = frozenset()
     """The objects that nothing would pass through any more."""
     edges: frozenset[Edge] = frozenset()
@@ -90,11 +92,13 @@ def candidates(graph: Graph, start: str, end: str) -> list[Candidate]:
     for node in between - {start, end}:
         action: Literal["revoke", "quarantine"] = "revoke" if node.startswith("tool_grant:") else "quarantine"
         found.append(Candidate(action=action, name=node, nodes=frozenset({node})))
-    for edge in graph.out.get(start, ()):
-        if edge.target == end:
-            name = f"{edge.source} {edge.relation} {edge.target}"
-            found.append(Candidate(action="withdraw", name=name, edges=frozenset({edge})))
+    found += [withdrawn(edge) for edge in graph.out.get(start, ()) if edge.target == end]
     return sorted(found, key=_order)
+
+
+def withdrawn(edge: Edge) -> Candidate:
+    """Return what withdraws a relation."""
+    return Candidate(action="withdraw", name=edge.name, edges=frozenset({edge}))
 
 
 def offer(graph: Graph, start: str, end: str) -> tuple[list[Candidate], Over]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from quarterdeck_domain.estate.cuts import Candidate, Cut, closes_all, cut
+from msgspec.structs import replace
+
+from quarterdeck_domain.estate.cuts import Candidate, Cut, closes_all, cut, withdrawn
 from quarterdeck_domain.estate.reach import Closed, Edge, Graph
 
 MAX_UNDO: Final = 2_000
@@ -64,11 +66,10 @@ def changes(path: tuple[Edge, ...], fresh: Closed) -> tuple[str | Edge, ...]:
 
 def undo(graph: Graph, start: str, end: str, fresh: Closed) -> Cut | None:
     """Return the smallest set of fresh objects and relations that every way needs; None if a way needs none of them, or
-    if they are too many to tell."""
+    if they are too many to tell. Where the graph has relations apart as they were recorded, each counts."""
     offered = [Candidate(action="quarantine", name=name, nodes=frozenset({name})) for name in sorted(fresh.nodes)]
-    for edge in sorted(fresh.edges):
-        name = f"{edge.source} {edge.relation} {edge.target}"
-        offered.append(Candidate(action="withdraw", name=name, edges=frozenset({edge})))
+    edges = (edge for out in graph.out.values() for edge in out)
+    offered += map(withdrawn, sorted(edge for edge in edges if replace(edge, recorded="") in fresh.edges))
     if len(offered) > MAX_UNDO or not closes_all(graph, start, end, offered):
         return None
     return cut(graph, start, end, offered)

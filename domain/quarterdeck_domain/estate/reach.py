@@ -22,6 +22,13 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True, order=True):
     source: str
     relation: str
     target: str
+    recorded: str = ""
+    """The id of the relation, where those that are one since something was merged are told apart."""
+
+    @property
+    def name(self) -> str:
+        """Return what names the relation: as it was recorded, where that is said."""
+        return self.recorded or f"{self.source} {self.relation} {self.target}"
 
 
 class Graph:
