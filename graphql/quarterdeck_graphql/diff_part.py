@@ -11,9 +11,8 @@ from functools import partial
 from typing import Final
 
 from quarterdeck_domain.errors import InvalidInput, NotFound
-from quarterdeck_domain.estate.values import split
 from quarterdeck_graphql.at import At
-from quarterdeck_graphql.estate import moment_of, plain
+from quarterdeck_graphql.estate import moment_of, named, plain
 from quarterdeck_readmodels.estate import Asset, Drift, Relation
 from quarterdeck_readmodels.held import Held
 from quarterdeck_readmodels.naming import Names
@@ -52,9 +51,7 @@ class Between:
             return
         if len(assets or ()) > MAX_NAMED or len(teams or ()) > MAX_NAMED:
             raise InvalidInput(f"a part is at most {MAX_NAMED} objects and {MAX_NAMED} teams", limit=MAX_NAMED)
-        names = {plain(name) for name in assets or ()}
-        for name in names:
-            split(name)
+        names = set(named(assets or ()))
         for record in (self._before, self._after):
             if teams:
                 names |= {row.id for row in await record.matching(Asset, "team", list(teams), most=MAX_OBJECTS)}

@@ -14,6 +14,7 @@ from strawberry.scalars import JSON
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.estate.kinds import KINDS
 from quarterdeck_domain.estate.relations import RELATION_TYPES
+from quarterdeck_domain.estate.values import split
 from quarterdeck_graphql.at import At, Shown
 from quarterdeck_graphql.cursors import Cursors
 from quarterdeck_graphql.dating import DatedFacts, Period, dated_facts, periods
@@ -258,6 +259,25 @@ async def load_asset(at: At, asset: str | None) -> Asset | None:
 def plain(asset: str) -> str:
     """Return the id of an object without the prefix that tells it from other things of the record."""
     return asset.removeprefix("asset:")
+
+
+def full_id(object_id: str) -> str:
+    """Return an id as the record has it: objects and relations of the estate are known by their names alone too."""
+    if object_id.partition(":")[0] in KINDS:
+        return f"{'relation' if ' ' in object_id else 'asset'}:{object_id}"
+    return object_id
+
+
+def named(assets: Sequence[str]) -> list[str]:
+    """Return what objects are called, named in either form.
+
+    Raises:
+        InvalidInput: a text that can be no object's id.
+    """
+    found = [plain(asset) for asset in assets]
+    for name in found:
+        split(name)
+    return found
 
 
 def known_kinds(kinds: Sequence[str]) -> list[str]:

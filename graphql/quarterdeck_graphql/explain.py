@@ -17,7 +17,6 @@ from eventsourcing.dcb.api import DCBQuery
 from strawberry.scalars import JSON
 
 from quarterdeck_domain.errors import InvalidInput, NotFound
-from quarterdeck_domain.estate.kinds import KINDS as ESTATE_KINDS
 from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_graphql.approvals import Approval, Effect, Grant, load_approval, load_grant
 from quarterdeck_graphql.at import At, Shown
@@ -33,6 +32,7 @@ from quarterdeck_graphql.decision_story import (
 )
 from quarterdeck_graphql.declare import resolver
 from quarterdeck_graphql.enums import DecisionOutcome
+from quarterdeck_graphql.estate import full_id
 from quarterdeck_graphql.events import TimelineEntry, may_see, show_entries
 from quarterdeck_graphql.limits import WEIGHT
 from quarterdeck_graphql.node import Node
@@ -199,15 +199,6 @@ async def explain(
             raise InvalidInput("a decision is explained as a whole: leave `fields` out", field="fields")
         return await _decision(context, object_id, position)
     return await _state(context, full_id(object_id), position, fields)
-
-
-def full_id(object_id: str) -> str:
-    """Return an id as the record has it: objects and relations of the estate are known by their names alone too."""
-    if object_id.startswith(tuple(KINDS)):
-        return object_id
-    if object_id.partition(":")[0] in ESTATE_KINDS:
-        return f"{'relation' if ' ' in object_id else 'asset'}:{object_id}"
-    return object_id
 
 
 async def _event(context: Context, event_id: uuid.UUID) -> tuple[str, int] | None:

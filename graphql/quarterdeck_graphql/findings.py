@@ -14,7 +14,7 @@ from quarterdeck_domain.estate.findings import Assessment
 from quarterdeck_graphql.at import At
 from quarterdeck_graphql.context import Context
 from quarterdeck_graphql.declare import resolver
-from quarterdeck_graphql.estate import Asset, known_kinds, load_asset, moment_of, plain
+from quarterdeck_graphql.estate import Asset, known_kinds, load_asset, moment_of, named, plain
 from quarterdeck_graphql.finding_words import ControlWord, CoverageBy, FacetWord, FindingWord, SeverityWord, word_of
 from quarterdeck_graphql.limits import PART
 from quarterdeck_graphql.node import Connection, check_first, page
@@ -139,7 +139,7 @@ class _Narrow:
         self.severities = _set([item.value for item in given.severity] if given.severity is not None else None)
         self.teams = _set(None if given.team is None else [item.removeprefix("team:") for item in given.team])
         self.kinds = _set(None if given.kind is None else known_kinds(given.kind))
-        self.assets = _set(None if given.asset is None else [plain(item) for item in given.asset])
+        self.assets = _set(None if given.asset is None else named(given.asset))
         parts = (self.types, self.severities, self.teams, self.kinds, self.assets)
         self.fixed = [None if part is None else sorted(part) for part in parts]
 

@@ -350,6 +350,7 @@ async def record_at(
 
 async def node_at(at: At, object_id: str) -> Node | None:
     """Return the object with an id as the caller may see it."""
+    object_id = estate.full_id(object_id)
     if "/" in object_id and not object_id.startswith(("asset:", "relation:")):  # names of objects may have one
         vote = await at.get(approvals_rows.VoteRecord, object_id)
         return None if vote is None else await _opened(approving.Vote.of(vote, at), at)
@@ -399,6 +400,9 @@ def _where(wanted: Any) -> dict[str, Sequence[object]]:
     }
     if any(len(values) > MAX_VALUES for values in where.values()):
         raise InvalidInput(f"a filter takes at most {MAX_VALUES} values of one kind", limit=MAX_VALUES)
+    if isinstance(wanted, estate.RelationFilter | estate.DriftFilter):
+        for name in where.keys() & {"source", "target", "asset"}:
+            where[name] = estate.named([str(value) for value in where[name]])
     if isinstance(wanted, estate.AssetFilter | estate.RelationFilter):
         for name in where.keys() & {"kind", "source_kind", "target_kind"}:
             estate.known_kinds([str(value) for value in where[name]])

@@ -18,10 +18,10 @@ import strawberry
 from eventsourcing.dcb.api import DCBQuery, DCBQueryItem
 
 from quarterdeck_domain.errors import InvalidInput, NotAllowed
-from quarterdeck_domain.estate.kinds import KINDS
 from quarterdeck_graphql import touching
 from quarterdeck_graphql.context import Context, Info
 from quarterdeck_graphql.enums import Order
+from quarterdeck_graphql.estate import full_id
 from quarterdeck_graphql.events import DATA, NAMES_ITS_OWNER, TimelineEntry, show_entries
 from quarterdeck_graphql.moments import check_past
 from quarterdeck_graphql.node import Connection, check_first, page
@@ -152,10 +152,9 @@ def tag_of(object_id: str) -> str:
     kind = TAG_OF.get(object_id[:4])
     if kind is not None:
         return f"{kind}:{object_id}"
+    object_id = full_id(object_id)
     if object_id.startswith(("path:", "tenant:", "parked:", "relation:", "asset:", "source:")):
         return object_id
-    if object_id.partition(":")[0] in KINDS:
-        return f"asset:{object_id}"
     raise InvalidInput(f"{object_id[:60]!r} is not the id of an object", field="about", known=sorted(TAG_OF))
 
 
