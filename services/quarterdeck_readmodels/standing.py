@@ -11,6 +11,7 @@ import msgspec
 from quarterdeck_domain.estate.declaration import MAX_ASSETS, MAX_RELATIONS, Declaration, Ending, Link
 from quarterdeck_domain.estate.drift import OFFER, differs
 from quarterdeck_domain.estate.imports import survivor
+from quarterdeck_domain.estate.offers import asks_where, shut_places
 from quarterdeck_domain.estate.standing import Ends, Standing, Word
 from quarterdeck_domain.estate.values import FIELDS
 from quarterdeck_domain.estate.voices import Voices, read
@@ -66,8 +67,15 @@ async def standing(recorded: Record, wanted: Declaration, now: datetime) -> Stan
         offered_by=known.offered_by,
         endings=known.endings,
         voices=known.voices,
+        shut=await _shut(record) if asks_where(wanted) else {},
         **(await _looked_at(recorded, known, wanted) if imported else {}),
     )
+
+
+async def _shut(record: Live) -> dict[str, str]:
+    """Return which MCP servers are in quarantine, by where they are reached."""
+    rows = await record.matching(Asset, "kind", ["mcp_server"], most=MAX_ASSETS)
+    return shut_places((row.id, facts_of(row)) for row in rows)
 
 
 async def _looked_at(record: Record, known: _Known, wanted: Declaration) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from quarterdeck_domain.estate.finding_types import Finding
 from quarterdeck_domain.estate.findings import Assessment, assess
 from quarterdeck_domain.estate.kinds import json_schema
 from quarterdeck_domain.estate.landscape import Clock, Landscape
+from quarterdeck_domain.estate.offers import shut_places
 from quarterdeck_domain.estate.plan import make_plan
 from quarterdeck_domain.estate.slices_drift import AcceptDrift, DetectDrift
 from quarterdeck_domain.estate.slices_relations import RelateAssets, UnrelateAssets
@@ -76,6 +77,7 @@ class Told:
             reviewed=self._reviewed(rows),
             aliases={name: row.merged_into for name, row in rows[Asset].items() if row.merged_into},
             voices={name: read(row.voices, row.contested) for name, row in rows[Asset].items()},
+            shut=shut_places((name, standing_facts(row)) for name, row in rows[Asset].items()),
             noted={
                 name: frozenset(row.found for row in rows[Drift].values() if row.asset == name and row.state == "open")
                 for name in rows[Asset]

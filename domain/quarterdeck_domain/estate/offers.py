@@ -1,5 +1,6 @@
 """What MCP servers offer and say of it, against what was reviewed: hints count where the server is trusted, and a tool
-that it did not offer before is drift of the server's tools.
+that it did not offer before is drift of the server's tools. And a server that is reached where one in quarantine is, is
+that one by another name, as far as anybody can tell.
 
 A server's `offer` is the digest of the names of its tools as they were reviewed. A tool that comes later was reviewed
 by nobody, however little each of the others has changed.
@@ -10,15 +11,16 @@ make tool use decisions based on ToolAnnotations received from untrusted servers
 
 from __future__ import annotations
 
+import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from quarterdeck_domain.checks import legible
 from quarterdeck_domain.estate.declaration import Declaration
-from quarterdeck_domain.estate.drift import DIGEST, OFFER, PINNED
+from quarterdeck_domain.estate.drift import OFFER, PINNED
 from quarterdeck_domain.estate.events import AssetQuarantined, DriftDetected
 from quarterdeck_domain.estate.standing import Standing
 from quarterdeck_domain.estate.voices import BASE, Voices
@@ -27,6 +29,14 @@ from quarterdeck_domain.ids import make_id
 CAREFUL: Final[Mapping[str, Any]] = {"privileges": ("write",), "side_effect": "at_most_once"}
 """What is taken of a tool of which nobody has said more."""
 _HINTS: Final = "attributes.hints"
+ENDPOINT: Final = "attributes.endpoint"
+_SERVER: Final = "mcp_server:"
+_PORTS: Final = {"http": "80", "https": "443"}
+_ADDRESS: Final = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#@]*@)?(?P<host>\[[^\]/?#]*\]|[^/?#:]+)(?::(?P<port>[0-9]*))?"
+    r"(?P<path>(?:/[^?#]*)?)(?P<query>(?:\?[^#]*)?)(?:#.*)?",
+    re.DOTALL,
+)
 _TRUST: Final = "attributes.trust"
 _PRIVILEGES: Final = "attributes.privileges"
 _SIDE_EFFECT: Final = "attributes.side_effect"
@@ -36,22 +46,22 @@ _MOST: Final = 500
 
 
 def _servers(wanted: Declaration) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield the servers of an import, and the tools that each of them offers."""
+    """Yield the servers of an import, and what each of them offers of it."""
     if wanted.confidence == "declared":
         return
     for name, entry in wanted.assets.items():
-        if name.startswith("mcp_server:"):
+        if name.startswith(_SERVER):
             links = entry.relations.get("exposes", ())
-            yield name, tuple(link.to for link in links if link.to.startswith("tool:") and link.to in wanted.assets)
+            yield name, tuple(link.to for link in links if link.to in wanted.assets)
 
 
 def hinted(wanted: Declaration, standing: Standing) -> Declaration:
     """Return an import whose first guesses are made of the hints of servers that somebody has said to trust."""
     assets = dict(wanted.assets)
-    for server, tools in _servers(wanted):
+    for server, offers in _servers(wanted):
         if standing.facts.get(server, {}).get(_TRUST) != "trusted":
             continue
-        for tool in tools:
+        for tool in _tools(offers):
             entry = assets[tool]
             if _PRIVILEGES in entry.first and _SIDE_EFFECT in entry.first:
                 assets[tool] = msgspec.structs.replace(entry, first=entry.first | _guess(entry.facts.get(_HINTS) or ()))
@@ -62,6 +72,10 @@ def _guess(hints: Any) -> dict[str, Any]:
     if "readOnlyHint=true" in hints:
         return {_PRIVILEGES: ["read"], _SIDE_EFFECT: "none"}
     return {_SIDE_EFFECT: "idempotent"} if "idempotentHint=true" in hints else {}
+
+
+def _tools(offers: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in offers if name.startswith("tool:"))
 
 
 class Added(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +89,8 @@ class Added(msgspec.Struct, frozen=True, kw_only=True):
 
 def added(wanted: Declaration, standing: Standing, run: str) -> Iterator[Added]:
     """Yield which servers offer tools that they did not when what they offer was pinned. Each tool is told once."""
-    for server, tools in _servers(wanted):
+    for server, offers in _servers(wanted):
+        tools = _tools(offers)
         pinned, found = standing.facts.get(server, {}).get(OFFER), wanted.assets[server].first.get(OFFER)
         if not pinned or not found or pinned == found:
             continue
@@ -114,15 +129,56 @@ def _later(standing: Standing, server: str, tool: str) -> bool:
     return not standing.voices.get(tool, Voices()).of_people(BASE)
 
 
-def shut(tool: str, server: str, standing: Standing) -> AssetQuarantined | None:
-    """Return what keeps a tool from being used until somebody has read it; None where it is out of use already, or
-    somebody has, and released it."""
-    before = standing.facts.get(tool, {})
-    lifecycle = before.get("lifecycle") or "live"
-    if lifecycle in {"quarantined", "retired"} or released(standing, tool, before.get(DIGEST)):
+class Beside(msgspec.Struct, frozen=True, kw_only=True):
+    """What comes with a server that is reached where another is, which is in quarantine; and the reason to shut it."""
+
+    assets: tuple[str, ...]
+    reason: str
+
+
+def beside(wanted: Declaration, standing: Standing) -> Iterator[Beside]:
+    """Yield which servers are new where one in quarantine is reached, or were said to be elsewhere before, with what
+    else is new of what they offer."""
+    for server, offers in _servers(wanted):
+        place, known = reached_at(wanted.assets[server].facts.get(ENDPOINT)), standing.facts.get(server, {})
+        other = None if place is None else standing.shut.get(place)
+        heard = standing.voices.get(server, Voices()).heard_before(ENDPOINT, wanted.source)
+        if other is None or place in {reached_at(known.get(ENDPOINT)), reached_at(heard)}:
+            continue
+        fresh = tuple(asset for asset in offers if asset not in standing.facts)
+        yield Beside(assets=(server, *fresh), reason=f"{server} is reached where {other} is, which is in quarantine")
+
+
+def asks_where(wanted: Declaration) -> bool:
+    """Tell whether it matters to a declaration where servers in quarantine are reached."""
+    return any(reached_at(wanted.assets[server].facts.get(ENDPOINT)) is not None for server, _ in _servers(wanted))
+
+
+def shut_places(servers: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
+    """Return which of some servers, given with their facts, is in quarantine, by where it is reached."""
+    return {
+        place: server
+        for server, facts in servers
+        if facts.get("lifecycle") == "quarantined" and (place := reached_at(facts.get(ENDPOINT))) is not None
+    }
+
+
+def reached_at(endpoint: Any) -> str | None:
+    """Return an address as addresses are compared; None where it says of nothing where it is: a program's name, say."""
+    found = _ADDRESS.fullmatch(endpoint.strip()) if isinstance(endpoint, str) else None
+    if found is None:
         return None
-    reason = legible(f"{server} did not offer it when it was reviewed", limit=500)
-    return AssetQuarantined(asset=tool, reason=reason, previous_lifecycle=lifecycle)
+    scheme, host, path = found["scheme"].lower(), found["host"].lower().rstrip("."), found["path"].rstrip("/")
+    return f"{scheme}://{host}:{(found['port'] or '').lstrip('0') or _PORTS.get(scheme, '')}{path}{found['query']}"
+
+
+def shut(asset: str, reason: str, wanted: Declaration, standing: Standing) -> AssetQuarantined | None:
+    """Return what keeps something from being used until somebody has looked at it; None: it is out of use already."""
+    before = standing.facts.get(asset)
+    lifecycle = (wanted.assets[asset].facts if before is None else before).get("lifecycle") or "live"
+    if lifecycle in {"quarantined", "retired"}:
+        return None
+    return AssetQuarantined(asset=asset, reason=legible(reason, limit=500), previous_lifecycle=lifecycle)
 
 
 def released(standing: Standing, asset: str, digest: Any) -> bool:

@@ -9,7 +9,7 @@ from quarterdeck_domain.estate.declaration import MAX_PROBLEMS, Declaration, dig
 from quarterdeck_domain.estate.events import EstateApplied
 from quarterdeck_domain.estate.imports import followed, missing, modest
 from quarterdeck_domain.estate.offers import hinted
-from quarterdeck_domain.estate.plan_assets import plan_added, plan_asset, plan_gone
+from quarterdeck_domain.estate.plan_assets import plan_asset, plan_gone, plan_offered
 from quarterdeck_domain.estate.plan_draft import Draft, Step
 from quarterdeck_domain.estate.plan_relations import check_ends, held_by_source, plan_links, plan_unsaid
 from quarterdeck_domain.estate.standing import Standing
@@ -46,7 +46,7 @@ def make_plan(wanted: Declaration, standing: Standing, run: str) -> Plan:
     check_ends(wanted, standing, held)
     draft = Draft(wanted=wanted, standing=standing, run=run)
     _plan_assets(draft)
-    plan_added(draft)
+    plan_offered(draft)
     gone = missing(wanted, standing) if wanted.whole else ()
     if wanted.whole:
         plan_gone(draft, gone)

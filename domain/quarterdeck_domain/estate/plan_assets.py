@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -18,10 +18,10 @@ from quarterdeck_domain.estate.events import (
 )
 from quarterdeck_domain.estate.hearing import holding_of
 from quarterdeck_domain.estate.imports import GONE
-from quarterdeck_domain.estate.offers import added, released, shut
+from quarterdeck_domain.estate.offers import added, beside, released, shut
 from quarterdeck_domain.estate.plan_draft import Draft, FieldChange, changes_of
 from quarterdeck_domain.estate.plan_states import plan_begun, plan_state
-from quarterdeck_domain.estate.standing import same
+from quarterdeck_domain.estate.standing import Standing, same
 from quarterdeck_domain.estate.voices import Voices
 
 
@@ -52,16 +52,26 @@ def plan_asset(draft: Draft, name: str, entry: Entry) -> None:
         _plan_drift(draft, name, said, {**entry.facts, DIGEST: said[DIGEST]})
 
 
-def plan_added(draft: Draft) -> None:
-    """Note what servers offer beyond what was reviewed; where policy says so, it waits in quarantine."""
+def plan_offered(draft: Draft) -> None:
+    """Note what servers offer beyond what was reviewed; where policy says so, it waits in quarantine. So does, whatever
+    the policy, what comes with a server that is reached where one in quarantine is."""
+    wanted, standing = draft.wanted, draft.standing
     done = {step.subject for step in draft.steps if step.action == "quarantine"}
-    for found in added(draft.wanted, draft.standing, draft.run):
+
+    def keep(assets: Iterable[str], reason: str) -> None:
+        for asset in assets:
+            if asset not in done and (kept := shut(asset, reason, wanted, standing)):
+                draft.add("quarantine", asset, kept)
+                done.add(asset)
+
+    for known in beside(wanted, standing):
+        keep(known.assets, known.reason)
+    for found in added(wanted, standing, draft.run):
         if found.drift is not None:
             draft.add("drift", found.server, found.drift, _difference(found.drift))
-        for tool in found.tools if draft.wanted.on_drift == "quarantine" else ():
-            if tool not in done and (kept := shut(tool, found.server, draft.standing)):
-                draft.add("quarantine", tool, kept)
-                done.add(tool)
+        if wanted.on_drift == "quarantine":
+            unread = (tool for tool in found.tools if not released(standing, tool, _digest(standing, tool)))
+            keep(unread, f"{found.server} did not offer it when it was reviewed")
 
 
 def plan_gone(draft: Draft, gone: tuple[str, ...]) -> None:
@@ -151,6 +161,10 @@ def _plan_drift(draft: Draft, name: str, said: Mapping[str, Any], found: Mapping
         field = "digest" if drift is None else drift.field
         reason = f"its {field} is not as it was pinned, says {wanted.source}"
         draft.add("quarantine", name, AssetQuarantined(asset=name, reason=reason, previous_lifecycle=lifecycle))
+
+
+def _digest(standing: Standing, asset: str) -> Any:
+    return standing.facts.get(asset, {}).get(DIGEST)
 
 
 def _difference(drift: DriftDetected) -> tuple[FieldChange, ...]:

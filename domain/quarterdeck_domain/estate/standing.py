@@ -48,6 +48,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """Since when objects are known."""
     reviewed: Mapping[str, datetime] = {}
     """Since when servers offered what was reviewed of them; see `offers`."""
+    shut: Mapping[str, str] = {}
+    """Where MCP servers in quarantine are reached, and which is; see `offers`."""
     endings: Mapping[str, Ending] = {}
     """What is said of the end of those that have one."""
 
