@@ -19,10 +19,10 @@ from quarterdeck_domain.access.events import TenantClosed
 from quarterdeck_domain.access.values import PRINCIPAL_EVENTS, Item
 from quarterdeck_domain.errors import Refused, WrongState
 from quarterdeck_domain.estate.declaration import Declaration
-from quarterdeck_domain.estate.events import ESTATE_EVENTS, EstateApplied
+from quarterdeck_domain.estate.events import ESTATE_EVENTS, AssetChanged, EstateApplied
 from quarterdeck_domain.estate.plan import Plan, applied, make_plan
 from quarterdeck_domain.estate.plan_draft import Step
-from quarterdeck_domain.events import Actor, Event
+from quarterdeck_domain.events import Actor, Event, RecordedEvent
 from quarterdeck_domain.slices import boundary
 from quarterdeck_ledger.errors import AppendConflict, Contended
 from quarterdeck_ledger.facts import new_events
@@ -198,9 +198,15 @@ async def before(ledger: EventLedger, order: Order, digest: str) -> Done | None:
         "relate": event.related,
         "unrelate": event.unrelated,
     }
-    counts |= {name: count for name, count in (("drift", event.drifted), ("quarantine", event.quarantined)) if count}
+    changes = await ledger.read(order.tenant, boundary(((AssetChanged,), (f"estate-run:{order.run}",))))
+    more = {"drift": event.drifted, "quarantine": event.quarantined, "contest": sum(map(_is_claim, changes))}
+    counts |= {name: count for name, count in more.items() if count}
     last = found[0].position + sum(counts.values())
     return Done(position=last, plan_digest=event.plan_digest, counts=counts, run=order.run, repeated=True)
+
+
+def _is_claim(event: RecordedEvent) -> bool:
+    return isinstance(event.payload, AssetChanged) and bool(event.payload.claims)
 
 
 def _recording(progress: Progress, of: int, done: int) -> None:

@@ -117,6 +117,8 @@ class Importing:
             self._ledger, self._reader, order, found.declaration, digest=digest, agreed=agreed, progress=progress
         )
         faults.point("import.recorded")
+        if not synced and (before := await self.ended(asked.tenant, asked.run)) is not None:
+            return before  # the same command was carried out while this one read
         return _told(synced[0], done.position, repeated=done.repeated)
 
     async def failed(self, asked: Asked, error: QuarterdeckError) -> bool:
