@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from merged_estate import graph_of
 
+from quarterdeck_domain.errors import NotFound
 from quarterdeck_domain.estate.controls import Controls
 from quarterdeck_domain.estate.landscape import Clock, Landscape, Object, Tie
 from quarterdeck_domain.estate.merging import survivor, with_moved
 from quarterdeck_domain.estate.slices import DeprecateAsset
+from quarterdeck_domain.estate.slices_relations import UnrelateAssets
 from quarterdeck_readmodels.bitemporal import holds
 from quarterdeck_readmodels.estate import Asset, Relation
 
@@ -131,3 +133,25 @@ def test_the_successor_of_what_ends_is_what_it_was_merged_into() -> None:
     assert found.message.endswith("; tool:c takes its place")
     assert found.fix.startswith("quarterdeck estate relate agent:d calls tool:c && ")
     assert not told.mend(found.fix).findings("sunset")
+
+
+def test_who_withdraws_by_present_names_is_told_the_recorded_ones() -> None:
+    """S0-14: literal, as it was: of chains and both ends, all that are declared still, and no other."""
+    told = Told({f"{kind}:{x}": {} for kind in ("agent", "tool") for x in "abcd"})
+    for pair in ("agent:a calls tool:b", "agent:b calls tool:a", "agent:c calls tool:c", "agent:d calls tool:d"):
+        told.mend(f"quarterdeck estate relate {pair}")
+    told.mend("quarterdeck estate unrelate agent:b calls tool:a")
+    for merge in ("tool:b tool:c", "tool:a tool:b", "agent:b agent:c", "agent:a agent:b"):
+        told.mend(f"quarterdeck estate merge {merge}")
+
+    def unrelate(source: str, target: str) -> UnrelateAssets:
+        return UnrelateAssets(source=source, relation="calls", target=target, actor=ANN)
+
+    recorded = ["agent:a calls tool:b", "agent:c calls tool:c"]
+    told.log.refuses(unrelate("agent:a", "tool:a"), NotFound, "merged since: withdraw agent:a calls tool:b and agent:c")
+    for place, name in enumerate(recorded):
+        told.log.refuses(unrelate("agent:a", "tool:a"), NotFound, recorded=recorded[place:])
+        told.mend(f"quarterdeck estate unrelate {name}")
+    told.log.refuses(unrelate("agent:a", "tool:a"), NotFound, "^no such relation is declared$")
+    told.log.refuses(unrelate("agent:a", "tool:d"), NotFound, "^no such relation is declared$")
+    told.mend("quarterdeck estate unrelate agent:d calls tool:d")
