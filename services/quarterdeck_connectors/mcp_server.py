@@ -12,6 +12,7 @@ Source: Model Context Protocol 2026-07-28 and 2025-11-25: lifecycle, transports,
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -31,6 +32,10 @@ from quarterdeck_connectors.errors import SourceAway, UnreadableSource
 from quarterdeck_connectors.mcp_offer import Item, Offer, to_declaration
 from quarterdeck_domain.checks import legible
 from quarterdeck_domain.errors import QuarterdeckError
+
+for _name in ("mcp", "client"):
+    # What the SDK logs of a server, with tracebacks and in the server's words, is in our errors, legible and once.
+    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
 
 _CLIENT: Final = types.Implementation(name="quarterdeck", version="1")
 _GONE: Final = frozenset({types.CONNECTION_CLOSED, types.REQUEST_TIMEOUT})

@@ -90,11 +90,14 @@ class _Strays(logging.Handler):
 def _strays() -> Iterator[_Strays]:
     logger, counting = logging.getLogger("mcp.client.stdio"), _Strays()
     passed, logger.propagate = logger.propagate, False
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     logger.addHandler(counting)
     try:
         yield counting
     finally:
         logger.removeHandler(counting)
+        logger.setLevel(level)
         logger.propagate = passed
 
 

@@ -27,6 +27,10 @@ from quarterdeck_runtime.variables import CONFIG_VARIABLE, PREFIX, SECRETS_VARIA
 
 DEFAULT_CONFIG: Final = Path("quarterdeck.toml")
 
+_HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s\[\]{}\"'`,/@]+)(?::[0-9]{1,5})?")
+_EXAMPLES: Final = ("crm.example.com", "models.internal:8443", "10.20.0.0/16")
+"""As lists of hosts are written."""
+
 Words = Annotated[tuple[str, ...], NoDecode]
 """In the environment: separated by commas."""
 
@@ -241,9 +245,14 @@ class Settings(BaseSettings):
     @field_validator("webhook_allow", "import_allow", "trusted_proxies")
     @classmethod
     def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for item in value:
-            if "/" in item:
-                ipaddress.ip_network(item)
+        if not all(_HOST.fullmatch(item) or _is_network(item) for item in value):
+            # What somebody wrote as JSON or in quotes, as it should be written.
+            plain = [item.strip("[]\"' ") for item in value]
+            right = plain if all(_HOST.fullmatch(item) or _is_network(item) for item in plain) else _EXAMPLES
+            raise ValueError(
+                "entries are hosts, `host:port`, addresses and networks, with commas between where they are one text, "
+                f"and neither brackets nor quotes around them: {', '.join(right)}"
+            )
         return value
 
     @model_validator(mode="after")
@@ -331,3 +340,11 @@ def _told(error: Any) -> str:
         return f"{name} is no setting{did_you_mean(name, Settings.model_fields)}"
     message = str(error["msg"]).removeprefix("Value error, ")
     return f"{name}: {message}" if name else message
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True

@@ -539,8 +539,8 @@ async def test_a_schema_without_a_bottom_is_refused() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_elsewhere_is_not_followed(status: int) -> None:
-    """Neither to a metadata service nor to another port of the same machine."""
+async def test_a_redirect_elsewhere_is_not_followed(status: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither to a metadata service nor to another port of the same machine. The error says so, and nothing besides."""
     reached = asyncio.Event()
 
     async def inner(server: Raw) -> None:
@@ -557,6 +557,7 @@ async def test_a_redirect_elsewhere_is_not_followed(status: int) -> None:
                 with pytest.raises((UnreadableSource, SourceAway), match=r"[Rr]edirect"):
                     await read(url)
     assert not reached.is_set()
+    assert not caplog.records
 
 
 async def test_an_internal_address_is_not_read_for_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -715,14 +716,15 @@ LIES = {
     "deep": ("application/json", b"[" * 200_000),
     "half a character": ("application/json", b'{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"\\ud800"}]}}'),
     "another version": ("application/json", b'{"jsonrpc":"9","id":1,"result":{}}'),
+    "no result": ("application/json", b'{"jsonrpc":"2.0","id":1,"result":null}'),
     "tools that are none": ("application/json", b'{"jsonrpc":"2.0","id":2,"result":{"tools":[1]}}'),
 }
 
 
 @pytest.mark.parametrize("lie", LIES)
 @pytest.mark.parametrize("when", ["server/discover", "tools/list"])
-async def test_lying_answers_are_refused(lie: str, when: str) -> None:
-    """Whatever it says it is."""
+async def test_lying_answers_are_refused(lie: str, when: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever it says it is. What is wrong is in the error, and in no log: nobody reads tracebacks of the SDK."""
     kind, body = LIES[lie]
 
     async def answer(server: Raw) -> None:
@@ -735,6 +737,7 @@ async def test_lying_answers_are_refused(lie: str, when: str) -> None:
         with pytest.raises((UnreadableSource, SourceAway)) as caught:
             await read(url, Limits(seconds=5))
     assert caught.value.message.isprintable()
+    assert not caplog.records
 
 
 async def test_a_compressed_answer_is_refused() -> None:

@@ -151,6 +151,39 @@ def test_lists_in_the_environment_are_separated_by_commas(monkeypatch: pytest.Mo
     assert found.oidc_algorithms == ("ES256",)
 
 
+@pytest.mark.parametrize("name", ["webhook_allow", "import_allow", "trusted_proxies"])
+@pytest.mark.parametrize(
+    ("given", "right"),
+    [
+        ('["127.0.0.1:18413"]', "127.0.0.1:18413"),
+        ('["crm.test", "10.0.0.0/8"]', "crm.test, 10.0.0.0/8"),
+        ("['crm.test']", "crm.test"),
+        ('"crm.test"', "crm.test"),
+        ("[crm.test, [::1]:8443]", "crm.example.com, models.internal:8443, 10.20.0.0/16"),
+    ],
+)
+def test_a_list_that_would_allow_nothing_is_refused_with_what_would_be_right(name: str, given: str, right: str) -> None:
+    """Written as JSON, it would start without a word and match no host."""
+    (told,) = wrong(**{name: given})
+    assert told.startswith(f"{name}: entries are hosts")
+    assert told.endswith(f": {right}")
+
+
+def test_every_way_to_write_a_host_is_one() -> None:
+    """With and without a port, in both versions of the protocol."""
+    given = (
+        "crm.test",
+        "crm_1.test:8443",
+        "10.0.0.1",
+        "10.0.0.1:80",
+        "10.0.0.0/8",
+        "::1",
+        "2001:db8::/32",
+        "[::1]:8443",
+    )
+    assert load_settings(import_allow=",".join(given)).import_allow == given
+
+
 @pytest.mark.parametrize(
     "given",
     [
@@ -166,6 +199,10 @@ def test_lists_in_the_environment_are_separated_by_commas(monkeypatch: pytest.Mo
         {"default_tenant": "Not A Tenant"},
         {"temporal_tls_cert": "c.pem"},
         {"webhook_allow": "10.0.0.0/99"},
+        {"webhook_allow": "10.0.0.1/8"},
+        {"import_allow": "https://crm.example.com"},
+        {"import_allow": "crm.example.com models.internal"},
+        {"trusted_proxies": "{10.0.0.1}"},
         {"trace_sample_ratio": 1.5},
         {"log_origin": "with space"},
         {"unknown": 1},
