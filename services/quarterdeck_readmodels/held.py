@@ -8,7 +8,7 @@ known and turned into what held (`bitemporal`).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
@@ -86,11 +86,9 @@ class Held(Record):
         """Return this one: what was true is worked out with the working columns."""
         return self
 
-    async def walk(self, row: type[Row], only: tuple[str, ...]) -> AsyncIterator[Sequence[Any]]:
+    def walk(self, row: type[Row], only: tuple[str, ...]) -> AsyncGenerator[Sequence[Any], None]:
         """Yield some columns of every object that was there. See `Record.walk`."""
-        parts = walk(self._sources(), row, only) if row in FIXED else self._known.walk(row, only)
-        async for part in parts:
-            yield part
+        return walk(self._sources(), row, only) if row in FIXED else self._known.walk(row, only)
 
     def earlier(self, position: int) -> Held:
         """Return the estate of the same moment, as known at a position before this one's."""

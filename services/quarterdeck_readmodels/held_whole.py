@@ -6,7 +6,8 @@ moment: where nobody asks how often and when it was seen, it is left as it is, u
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +22,7 @@ _encode: Final = msgspec.json.Encoder().encode
 _SIGHTINGS: Final = frozenset({"observed", "seen", "first_seen", "last_seen", "observation", "senders"})
 
 
-async def walk(sources: Sources, row: type[Row], only: tuple[str, ...]) -> AsyncIterator[Sequence[Any]]:
+async def walk(sources: Sources, row: type[Row], only: tuple[str, ...]) -> AsyncGenerator[Sequence[Any], None]:
     """Yield some columns of every object that was there, in the order in which they began. See `Record.walk`."""
     held = await _known(sources, row, DATED)
     late: list[Row] = []
@@ -35,14 +36,15 @@ async def walk(sources: Sources, row: type[Row], only: tuple[str, ...]) -> Async
         values = ((name, getattr(item, name)) for name in only)
         return tuple(_encode(value).decode() if name in json else value for name, value in values)
 
-    async for part in sources.then.walk(row, ("id", *only)):
-        rows: list[tuple[Any, ...]] = []
-        for values in part:
-            if values[0] not in held:
-                rows.append(values[1:])
-            elif (item := held[values[0]]) is not None:
-                rows.append(shaped(item))
-        yield rows
+    async with aclosing(sources.then.walk(row, ("id", *only))) as parts:
+        async for part in parts:
+            rows: list[tuple[Any, ...]] = []
+            for values in part:
+                if values[0] not in held:
+                    rows.append(values[1:])
+                elif (item := held[values[0]]) is not None:
+                    rows.append(shaped(item))
+            yield rows
     late += [item for item in held.values() if item is not None and item.created_position > sources.recorded]
     late.sort(key=lambda item: item.created_position)
     for start in range(0, len(late), MAX_PAGE):

@@ -7,7 +7,7 @@ now is told anew, from the same row. Everything that is known is there, also wha
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -78,11 +78,9 @@ class Live(Record):
                 after, more = (page.rows[-1].created_position if page.rows else None), page.more
         return False
 
-    async def walk(self, row: type[Row], only: tuple[str, ...]) -> AsyncIterator[Sequence[Any]]:
+    def walk(self, row: type[Row], only: tuple[str, ...]) -> AsyncGenerator[Sequence[Any], None]:
         """Yield some columns of every object. See `Record.walk`."""
-        parts = walk(self._sources(), row, only) if row in FIXED else self._rows.walk(row, only)
-        async for part in parts:
-            yield part
+        return walk(self._sources(), row, only) if row in FIXED else self._rows.walk(row, only)
 
     async def page(
         self,

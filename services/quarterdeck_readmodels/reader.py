@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, Generic, TypeVar
 
@@ -154,19 +154,31 @@ class Record:
         position = self.position if self._past else None
         return Record(self._connection, self._schema, self.tenant, self.projected, position, lean=True)
 
-    async def walk(self, row: type[Row], only: tuple[str, ...]) -> AsyncIterator[Sequence[Any]]:
+    async def walk(self, row: type[Row], only: tuple[str, ...]) -> AsyncGenerator[Sequence[Any], None]:
         """Yield some columns of every object, a page at a time, in the order in which they began. Lists and objects are
-        JSON as text. For whoever needs a little of everything."""
-        low, high = 0, self.position if self._past else _EVER
+        JSON as text. For whoever needs a little of everything, and asks nothing else until it is done or closed: the
+        database looks for the next page while this one is worked on."""
+        high = self.position if self._past else _EVER
         names = ("created_position", *only)
         query = selects.page(self._schema, row, (), then=self._past, newest_first=False, only=names)
         as_of = [self.position] if self._past else []
-        while True:
-            found = await self._connection.fetch(query, self.tenant, low, high, MAX_PAGE, *as_of)
+
+        async def ask(low: int) -> list[Any]:
+            found: list[Any] = await self._connection.fetch(query, self.tenant, low, high, MAX_PAGE, *as_of)
+            return found
+
+        ahead: asyncio.Task[list[Any]] | None = None
+        try:
+            found = await ask(0)
+            while len(found) == MAX_PAGE:
+                ahead = asyncio.create_task(ask(found[-1][0]))
+                await asyncio.sleep(0)  # so that it is sent
+                yield [item[1:] for item in found]
+                found = await ahead
             yield [item[1:] for item in found]
-            if len(found) < MAX_PAGE:
-                return
-            low = found[-1][0]
+        finally:
+            if ahead is not None and ahead.cancel():
+                await asyncio.wait([ahead])
 
     async def page(
         self,

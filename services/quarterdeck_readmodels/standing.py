@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Final
 
@@ -74,7 +75,7 @@ async def standing(recorded: Record, wanted: Declaration, now: datetime) -> Stan
 
 async def _shut(record: Live) -> dict[str, str]:
     """Return which MCP servers are in quarantine, by where they are reached."""
-    rows = await record.matching(Asset, "kind", ["mcp_server"], most=MAX_ASSETS)
+    rows = await record.matching(Asset, "kind", ["mcp_server"], most=MAX_RELATIONS)
     return shut_places((row.id, facts_of(row)) for row in rows)
 
 
@@ -157,12 +158,13 @@ class _Known:
 async def _speaks_of(record: Record, wanted: Declaration) -> set[str]:
     """Return the objects at which a relation begins that a source declared, whoever offered them."""
     found: set[str] = set()
-    async for page in record.walk(Relation, ("source", "declared", "said_by", "confidence")):
-        found |= {
-            start
-            for start, declared, said_by, confidence in page
-            if declared and said_by == wanted.source and Word(said_by, confidence).of(wanted)
-        }
+    async with aclosing(record.walk(Relation, ("source", "declared", "said_by", "confidence"))) as pages:
+        async for page in pages:
+            found |= {
+                start
+                for start, declared, said_by, confidence in page
+                if declared and said_by == wanted.source and Word(said_by, confidence).of(wanted)
+            }
     return found
 
 
@@ -181,40 +183,46 @@ async def as_file(record: Record, source: str) -> dict[str, Any]:
     assets: dict[str, dict[str, Any]] = {}
     aliases: dict[str, str] = {}
     endings: dict[str, Ending] = {}
-    async for page in record.walk(Asset, ("id", "merged_into", "attributes", "successor", "sunset", *FIELDS)):
-        for name, merged_into, attributes, successor, sunset, *facts in page:
-            said = dict(zip(FIELDS, facts, strict=True))
-            if merged_into is not None:
-                aliases[name] = merged_into
-            elif said["lifecycle"] != "retired":
-                if said["lifecycle"] == "deprecated":
-                    endings[name] = Ending(successor=successor, sunset=sunset)
-                assets[name] = _entry(said, attributes)
+    async with aclosing(
+        record.walk(Asset, ("id", "merged_into", "attributes", "successor", "sunset", *FIELDS))
+    ) as pages:
+        async for page in pages:
+            for name, merged_into, attributes, successor, sunset, *facts in page:
+                said = dict(zip(FIELDS, facts, strict=True))
+                if merged_into is not None:
+                    aliases[name] = merged_into
+                elif said["lifecycle"] != "retired":
+                    if said["lifecycle"] == "deprecated":
+                        endings[name] = Ending(successor=successor, sunset=sunset)
+                    assets[name] = _entry(said, attributes)
     for name, ending in endings.items():
         successor = survivor(ending.successor or "", aliases)
         assets[name] |= Ending(successor=successor if successor in assets else None, sunset=ending.sunset).told()
     exact: set[tuple[str, str, str]] = set()
     listed: dict[tuple[str, str], dict[str, Any]] = {}
-    async for page in record.walk(Relation, ("source", "relation", "target", "declared", "environment", "evidence")):
-        for start, relation, end, declared, environment, evidence in page:
-            if not declared:
-                continue
-            first = survivor(start, aliases) if start in aliases else start
-            last = survivor(end, aliases) if end in aliases else end
-            if first == last or first not in assets or last not in assets:
-                continue
-            links = listed.setdefault((first, relation), {})
-            # Of several that are one by now, what was said of the survivors themselves holds.
-            if first == start and last == end:
-                exact.add((first, relation, last))
-            elif (first, relation, last) in exact or last in links:
-                continue
-            link = {"to": last}
-            if environment is not None:
-                link["environment"] = environment
-            if evidence:
-                link["evidence"] = evidence
-            links[last] = link if len(link) > 1 else last
+    async with aclosing(
+        record.walk(Relation, ("source", "relation", "target", "declared", "environment", "evidence"))
+    ) as pages:
+        async for page in pages:
+            for start, relation, end, declared, environment, evidence in page:
+                if not declared:
+                    continue
+                first = survivor(start, aliases) if start in aliases else start
+                last = survivor(end, aliases) if end in aliases else end
+                if first == last or first not in assets or last not in assets:
+                    continue
+                links = listed.setdefault((first, relation), {})
+                # Of several that are one by now, what was said of the survivors themselves holds.
+                if first == start and last == end:
+                    exact.add((first, relation, last))
+                elif (first, relation, last) in exact or last in links:
+                    continue
+                link = {"to": last}
+                if environment is not None:
+                    link["environment"] = environment
+                if evidence:
+                    link["evidence"] = evidence
+                links[last] = link if len(link) > 1 else last
     for (start, relation), links in listed.items():
         assets[start].setdefault("relations", {})[relation] = list(links.values())
     return {"version": 1, "source": source, "assets": dict(sorted(assets.items()))}

@@ -6,6 +6,7 @@ import json
 import random
 import uuid
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,7 @@ from quarterdeck_ledger.keys import MemoryKeyStore
 from quarterdeck_ledger.ledger import EventLedger
 from quarterdeck_ledger.postgres import PostgresStore
 from quarterdeck_projector.projector import Projector
+from quarterdeck_readmodels import reader as reading
 from quarterdeck_readmodels.bitemporal import holds
 from quarterdeck_readmodels.changes import changes, told
 from quarterdeck_readmodels.estate import Asset, Drift, Relation
@@ -102,6 +104,20 @@ async def test_a_little_of_everything(reader: Reader) -> None:
                 lean = await record.lean().page(row, first=1000, newest_first=False)
                 empty = {name: defaults(row)[name] for name in row.working}
                 assert lean.rows == [msgspec.structs.replace(item, **empty) for item in page.rows]
+
+
+async def test_whoever_walks_may_stop(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through many pages it is the same; and left in the middle, the record answers again."""
+    monkeypatch.setattr(reading, "MAX_PAGE", 7)
+    for position in (None, LENGTH // 2):
+        async with reader.at("acme", position) as record:
+            expected = [item.id for item in (await record.page(Relation, first=7, newest_first=False)).rows]
+            walked = [item[0] async for part in record.walk(Relation, ("id",)) for item in part]
+            assert walked[:7] == expected
+            assert len(walked) == len(set(walked)) > 21
+            async with aclosing(record.walk(Relation, ("id",))) as parts:
+                assert [item[0] for item in await anext(parts)] == expected
+            assert await record.many(Relation, expected)
 
 
 async def test_what_is_reached_is_what_the_graph_says(reader: Reader) -> None:
