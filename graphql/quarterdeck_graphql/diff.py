@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import Enum
 from typing import Annotated, Any, Final
 
@@ -12,23 +13,24 @@ from quarterdeck_graphql.access import ApiKey, Principal, Tenant
 from quarterdeck_graphql.approvals import Approval, ApprovalPath, Callback, Effect, Grant, ParkedEvent, Vote
 from quarterdeck_graphql.at import At, Shown
 from quarterdeck_graphql.context import Context, Info
+from quarterdeck_graphql.cursors import InvalidCursor
 from quarterdeck_graphql.declare import resolver
 from quarterdeck_graphql.diff_part import Between, is_part
 from quarterdeck_graphql.diff_words import sentence
-from quarterdeck_graphql.estate import Asset, Drift, Relation
+from quarterdeck_graphql.estate import Asset, Drift, Relation, moment_of
 from quarterdeck_graphql.events import TimelineEntry, show_entry
 from quarterdeck_graphql.limits import PART
 from quarterdeck_graphql.moments import Moment
 from quarterdeck_graphql.node import Connection, Node, check_first, page
 from quarterdeck_graphql.policy import Decision, PolicyBundle
-from quarterdeck_graphql.record import After, First, Record
+from quarterdeck_graphql.record import After, First, Record, record_at
 from quarterdeck_graphql.spans import two_records
 from quarterdeck_readmodels import access as access_rows
 from quarterdeck_readmodels import approvals as approvals_rows
 from quarterdeck_readmodels import estate as estate_rows
 from quarterdeck_readmodels import policy as policy_rows
 from quarterdeck_readmodels.changes import told
-from quarterdeck_readmodels.held import Held
+from quarterdeck_readmodels.held import Held, view_at
 from quarterdeck_readmodels.living import Live
 from quarterdeck_readmodels.reader import Record as Rows
 from quarterdeck_readmodels.tables import Row
@@ -158,28 +160,46 @@ class Diff:
             for name, (_, row) in KINDS.items()
             if (kinds is None or ObjectKind(name) in kinds) and (not only_estate or is_part(row))
         ]
-        place: list[object] = [self.from_.position, self.to.position, wanted]
+        place: list[object] = [self.from_.position, wanted]
         if only_estate:
-            # Up to now, the next page is told up to its own.
-            views = [self.from_.at.view, None if self.to_now else self.to.at.view]
-            place += [*views, *(names and sorted(names) for names in (assets, teams)), needed_by]
+            view = self.from_.at.view
+            begins = None if view is None else [view.moment, view.known]
+            place += [begins, *(names and sorted(names) for names in (assets, teams)), needed_by]
         cursors = await context.cursors("diff", *place)
         key = cursors.read(after)
-        async with self.to.at.record() as record:
+        to = self.to if key is None else await self._to(context, *key[2:])
+        async with to.at.record() as record:
             if isinstance(record, Live):
                 record = record.recorded  # it is told how what was recorded differs
             between = Between(_earlier(record, self.from_.at), record)
-            await between.narrow(assets, teams, needed_by, (self.from_.at, self.to.at))
-            found = await self._changes(record, between if only_estate else None, wanted, key, first + 1)
+            await between.narrow(assets, teams, needed_by, (self.from_.at, to.at))
+            found = await self._changes(to.at, record, between if only_estate else None, wanted, key, first + 1)
         nodes = found[:first]
         for change in nodes:
             await self.from_.at.open(_to_open(change.before))
-            await self.to.at.open(_to_open(change.after))
-        keys = [(change.object_kind.value, change.row_id) for change in nodes]
+            await to.at.open(_to_open(change.after))
+        until = (to.position, (await moment_of(to.at)).isoformat())
+        keys = [(change.object_kind.value, change.row_id, *until) for change in nodes]
         return page(nodes, keys, cursors, more=len(found) > first, after=after)
 
+    async def _to(self, context: Context, position: int, moment: str) -> Record:
+        """Return the later record of the page before: where it is of now, later pages are told up to the same.
+
+        Raises:
+            InvalidCursor: the question has another end.
+        """
+        view = self.to.at.view
+        then = datetime.fromisoformat(moment)
+        if not self.to_now:
+            if position != self.to.position or (view is not None and then != view.moment):
+                raise InvalidCursor("this cursor belongs to a difference up to another moment", position=position)
+            return self.to
+        if view is not None:
+            view = await view_at(context.log, context.tenant, then, position)
+        return await record_at(context, position=position, moment=then, view=view)
+
     async def _changes(
-        self, record: Rows, between: Between | None, wanted: list[str], key: Any, limit: int
+        self, to: At, record: Rows, between: Between | None, wanted: list[str], key: Any, limit: int
     ) -> list[Change]:
         """Return the changes that follow a place: the kind and id of the last one seen."""
         order = list(KINDS)
@@ -199,13 +219,13 @@ class Diff:
                 there = [
                     (of, item) for of, item in touched.items() if item.before is not None or item.after is not None
                 ]
-                changes = [self._change(name, object_id, item) for object_id, item in there]
+                changes = [self._change(to, name, object_id, item) for object_id, item in there]
                 # What was changed and changed back is no difference.
                 found += [change for change in changes if change.fields or change.kind is not ChangeKind.CHANGED]
                 last = next(reversed(touched), None)
         return found[:limit]
 
-    def _change(self, name: str, object_id: str, item: Any) -> Change:
+    def _change(self, to: At, name: str, object_id: str, item: Any) -> Change:
         shown = KINDS[name][0]
         kind = (
             ChangeKind.ADDED
@@ -214,7 +234,7 @@ class Diff:
             if item.after is None
             else ChangeKind.CHANGED
         )
-        before, after = _shown(shown, item.before, self.from_.at), _shown(shown, item.after, self.to.at)
+        before, after = _shown(shown, item.before, self.from_.at), _shown(shown, item.after, to)
         fields = _fields(item.before, item.after, shown.personal)
         words = {field.name: (field.before, field.after) for field in fields}
         added, removed = item.before is None, item.after is None
@@ -227,7 +247,7 @@ class Diff:
             sentence=sentence(name, object_id, words, added=added, removed=removed, after=item.after),
             before=before,
             after=after,
-            at=self.to.at,
+            at=to,
             position=0 if item.after is None else item.after.from_position,
         )
 
