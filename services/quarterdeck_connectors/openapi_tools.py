@@ -13,8 +13,10 @@ RFC 9110, section 9.2 (safe and idempotent methods); RFC 6901 (JSON Pointer).
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -22,6 +24,8 @@ from quarterdeck_connectors.digests import digest_of_bytes, digest_of_json
 from quarterdeck_connectors.draft import Draft, Imported, address, block, line, lines, mapping, mappings
 from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_connectors.files import read_document
+from quarterdeck_domain.estate.naming import apart, name_of
+from quarterdeck_domain.estate.values import MAX_NAME
 
 MAX_OPERATIONS: Final = 5_000
 MAX_REFERENCES: Final = 5_000
@@ -75,6 +79,25 @@ class _Part(NamedTuple):
     references: tuple[str, ...]
 
 
+class _Operation(NamedTuple):
+    """One operation: where it is, and what is said of it and of its path item."""
+
+    path: str
+    method: str
+    said: Mapping[str, Any]
+    item: Mapping[str, Any]
+
+    @property
+    def shown(self) -> str:
+        """Return its method and path."""
+        return f"{self.method.upper()} {self.path}"
+
+    def called(self) -> str:
+        """Return what the document calls it."""
+        given = self.said.get("operationId")
+        return given if isinstance(given, str) and given.strip() else self.shown
+
+
 class _Reading:
     """One document on its way into a draft."""
 
@@ -95,17 +118,16 @@ class _Reading:
             {"surface": "HTTP API"},
         )
         self._draft.lists(application, "exposes")
-        found = 0
-        for path, method, operation, item in self._operations():
-            found += 1
-            if found > MAX_OPERATIONS:
-                raise UnreadableSource(f"there are more than {MAX_OPERATIONS} operations", limit=MAX_OPERATIONS)
-            self._draft.relate(application, "exposes", self._tool(path, method, operation, item))
+        found = list(itertools.islice(self._operations(), MAX_OPERATIONS + 1))
+        if len(found) > MAX_OPERATIONS:
+            raise UnreadableSource(f"there are more than {MAX_OPERATIONS} operations", limit=MAX_OPERATIONS)
+        for operation, called, name in self._named(found):
+            self._draft.relate(application, "exposes", self._tool(operation, called, name))
         if not found:
             self._draft.note("there is no operation under `paths`")
         return self._draft.imported()
 
-    def _operations(self) -> Iterator[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]]:
+    def _operations(self) -> Iterator[_Operation]:
         """Yield each operation, and the path item that it is in."""
         for path, item in mapping(self._document.get("paths")).items():
             held = mapping(item)
@@ -115,21 +137,46 @@ class _Reading:
             for method in _EFFECTS:
                 operation = held.get(method)
                 if isinstance(operation, dict):
-                    yield path, method, operation, held
+                    yield _Operation(path, method, operation, held)
 
-    def _tool(self, path: str, method: str, operation: Mapping[str, Any], item: Mapping[str, Any]) -> str:
-        shown = f"{method.upper()} {path}"
-        given = operation.get("operationId")
-        called = given if isinstance(given, str) and given.strip() else shown
-        privilege, effect = _EFFECTS[method]
+    def _named(self, found: Iterable[_Operation]) -> Iterator[tuple[_Operation, str, str]]:
+        """Yield each operation with what it is called, and with its name here. Of those whose names would become the
+        same, the one that is called so keeps the name, and the others have one of their own."""
+        by_name: dict[str, _Operation] = {}
+        for one in found:
+            called = one.called()
+            if called in by_name:
+                # Path items that are referred to share what they are called: cut, so that much is not made of little.
+                called = f"{called[:MAX_NAME]} {one.shown}"
+                called += "~" * next(count for count in itertools.count() if called + "~" * count not in by_name)
+                self._draft.note(f"several operations have one operationId: this one is called {line(called)}")
+            by_name[called] = one
+        whole = {called: f"{self._title}/{called}" for called in by_name}
+        shared = Counter(name_of(text) for text in whole.values())
+        taken = {name_of(text) for text in whole.values()}
+        for called, one in by_name.items():
+            name = name_of(whole[called])
+            if shared[name] > 1 and name != whole[called]:
+                name = apart(whole[called])
+                while name in taken:
+                    name = apart(name)
+                taken.add(name)
+                self._draft.note(
+                    f"another operation has the name that {line(called, limit=80)!r} would have: it is {name}"
+                )
+            yield one, called, name
+
+    def _tool(self, one: _Operation, called: str, name: str) -> str:
+        operation, item, shown = one.said, one.item, one.shown
+        privilege, effect = _EFFECTS[one.method]
         summary, description = line(operation.get("summary")), block(operation.get("description"))
         if operation.get("deprecated") is True:
             self._draft.note(f"{called} is deprecated")
-        digest = self._digest(shown, operation, item)
+        digest, whole = self._digest(shown, operation, item), f"{self._title}/{called}"
         return self._draft.add(
             "tool",
-            f"{self._title}/{called}",
-            {"title": summary, "description": description},
+            whole if name_of(whole) == name else name,
+            {"title": summary or ("" if name_of(whole) == name else line(called)), "description": description},
             {
                 "operations": [line(shown)],
                 "scope": self._scope(operation),

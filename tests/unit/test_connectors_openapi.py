@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from quarterdeck_connectors.errors import UnreadableSource
 from quarterdeck_connectors.openapi_tools import read_openapi
 from quarterdeck_domain.checks import optional_line
 from quarterdeck_domain.estate.events import DriftDetected
+from quarterdeck_domain.estate.naming import apart, names_for
 from quarterdeck_domain.estate.plan import make_plan
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "estate"
@@ -224,6 +226,70 @@ operations = st.fixed_dictionaries(
 items = st.dictionaries(
     st.sampled_from(["get", "post", "delete", "parameters", "$ref"]), operations | anything, max_size=3
 )
+
+
+def of(*operations: dict[str, Any], **more: Any) -> bytes:
+    """Return a document with these operations, each at a path of its own."""
+    paths = {f"/{place}": {"post": said} for place, said in enumerate(operations)}
+    return json.dumps({"openapi": "3.1.0", "info": {"title": "Mail API"}, "paths": paths | more}).encode()
+
+
+def tools(found: Imported) -> list[str]:
+    """Return the tools that the application exposes."""
+    return [link.to for link in found.declaration.assets["application:Mail-API"].relations["exposes"]]
+
+
+def test_operations_whose_names_become_the_same_are_two_tools() -> None:
+    """The one that is called so keeps the name, in whatever order they come; the other is found by what it is called."""
+    for names in (("send mail", "send-mail"), ("send-mail", "send mail")):
+        found = read_openapi(of(*({"operationId": name} for name in names)), api="mail")
+        own = apart("mail/send mail")
+        exposed = found.declaration.assets["application:mail"].relations["exposes"]
+        assert {link.to for link in exposed} == {"tool:mail/send-mail", f"tool:{own}"}
+        assert own in names_for("tool", "mail/send mail")
+        assert said(found, f"tool:{own}")["title"] == "send mail"
+        assert said(found, f"tool:{own}")["operations"] == [f"POST /{names.index('send mail')}"]
+        (note,) = found.notes
+        assert f"'send mail' would have: it is {own}" in note
+        settles(found)
+    neither = read_openapi(of({"operationId": "send mail"}, {"operationId": "send  mail"}), api="mail")
+    assert len([name for name in neither.declaration.assets if name.startswith("tool:mail/send-mail~")]) == 2
+
+
+def test_operations_with_one_id_are_two_tools() -> None:
+    """The first keeps the name, and none is hidden behind another; also where somebody is called as the second would be."""
+    found = read_openapi(of({"operationId": "send"}, {"operationId": "send"}, {"operationId": "send POST /1"}))
+    first, second, third = tools(found)
+    assert first == "tool:Mail-API/send"
+    assert [said(found, name)["operations"] for name in (first, second, third)] == [
+        ["POST /0"],
+        ["POST /1"],
+        ["POST /2"],
+    ]
+    assert any("several operations have one operationId" in note for note in found.notes)
+    settles(found)
+
+
+def test_names_that_were_made_to_meet_stay_apart() -> None:
+    """Who knows how names are made hides nothing by it."""
+    ids = ["send mail", "send-mail", apart("Mail API/send mail").removeprefix("Mail-API/")]
+    found = read_openapi(of(*({"operationId": name} for name in ids)))
+    assert len(set(tools(found))) == 3
+    settles(found)
+
+
+def test_one_long_id_that_thousands_share_is_not_kept_thousands_of_times() -> None:
+    """Path items refer to one another, so that a document of a few hundred kilobytes would fill a gigabyte."""
+    shared = {f"/r{place}": {"$ref": "#/paths/~10"} for place in range(2_000)}
+    document = of({"operationId": "x" * 500_000}, **shared)
+    tracemalloc.start()
+    try:
+        found = read_openapi(document)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(set(tools(found))) == 2_001
+    assert most < 100 * 2**20
 
 
 @given(st.dictionaries(hostile, items | anything, max_size=3), hostile, anything)
