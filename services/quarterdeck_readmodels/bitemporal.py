@@ -33,7 +33,11 @@ def asset_then(known: Asset, then: Asset | None, moment: datetime) -> Asset | No
 
 def asset_now(asset: Asset, moment: datetime) -> Asset:
     """Return an object as it is at a moment after its row was recorded: there, though nothing may hold of it yet."""
-    return asset if asset.timed is None else _asset(asset, asset, moment)
+    if asset.announced is None:
+        return asset
+    recorded, here = stamp(asset.changed_at), stamp(moment)
+    edges = (edge for item in asset.dated for edge in (item["begins"], item.get("ends")) if edge is not None)
+    return _asset(asset, asset, moment) if any(recorded < edge <= here for edge in edges) else asset
 
 
 def _asset(known: Asset, then: Asset | None, moment: datetime) -> Asset:
@@ -71,6 +75,11 @@ def holds(relation: Relation, moment: datetime) -> bool:
     """Tell whether a relation takes part at a moment: it was seen by then, or is declared to hold then."""
     if relation.observed and (relation.first_seen is None or relation.first_seen <= moment):
         return True
+    return declares(relation, moment)
+
+
+def declares(relation: Relation, moment: datetime) -> bool:
+    """Tell whether somebody declares that a relation holds at a moment."""
     here = stamp(moment)
     return any(_covers(item, here) for item in relation.intervals)
 
