@@ -330,7 +330,9 @@ async def test_a_trace_makes_nothing_known_to_policy(here: GraphWorld) -> None:
     assert sent.status_code == 200, sent.text
     assert (await here.world.evaluate(call)).json()["decision"] is False
     await here.project()
-    await explained(here)
+    why = await explained(here)
+    unsaid = [item for item in why["slice"]["absences"] if "asset:tool:elsewhere/exfil" in item["tags"]]
+    assert "asset.changed" in {name for item in unsaid for name in item["types"]}, unsaid
     await command(here, "change_asset", asset="tool:elsewhere/exfil", set={"purpose": "to send mail"})
     assert (await here.world.evaluate(call)).json()["decision"] is True
     await here.project()

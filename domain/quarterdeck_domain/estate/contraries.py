@@ -42,6 +42,8 @@ def _registered_asset(known: Known) -> Iterable[Event]:
 
 def _changed(known: Known) -> Iterable[Event]:
     yield AssetChanged(asset=known["asset"], facts=dict.fromkeys(FIELDS), source=SOMETHING)
+    # Of what was only observed this is what a person's word makes of it: registered.
+    yield AssetChanged(asset=known["asset"], facts={"lifecycle": "live"}, source=SOMETHING)
     if "attribute" in known:
         facts = {f"attributes.{known['attribute']}": None}
         yield AssetChanged(asset=known["asset"], facts=facts, source=SOMETHING)
