@@ -2,9 +2,11 @@
 
 Every other one is a small estate of `estates.py`, where most ways come together somewhere; the rest are ways side by
 side, woven into one another, under controls that stand on several of them: their smallest cuts are of up to eight
-steps. Of each cut it is checked that it closes every way; where it says that it is the smallest, that no smaller set of
-steps does (brute force); where it says that it is minimal, that nothing in it can be left out. The judge is
-`tests/helpers/naive_cut.py`, which is told the relations and shares nothing with what it judges.
+steps. In half of all, names were merged since, one into the next and at both ends, so that several recorded relations
+are one: each has to be withdrawn as it was recorded, and the others lead on. Of each cut it is checked that it closes
+every way; where it says that it is the smallest, that no smaller set of steps does (brute force); where it says that it
+is minimal, that nothing in it can be left out. The judge is `tests/helpers/naive_cut.py`, which is told the relations
+and what was merged, and shares nothing with what it judges.
 
 Then graphs that nobody should have, but somebody may send: everything leads to everything, twenty candidates of which
 each closes much of it, and as many objects and relations as one question may concern.
@@ -17,7 +19,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, Final
@@ -25,6 +27,7 @@ from typing import Any, Final
 from quarterdeck_bench.estates import EstateStream
 from quarterdeck_bench.harness import Result, helper, median
 from quarterdeck_domain.estate.cuts import CONTROLLING, Candidate, Cut, candidates, closes_all, cut, offer
+from quarterdeck_domain.estate.merging import survivor
 from quarterdeck_domain.estate.reach import Edge, Graph
 from quarterdeck_domain.estate.relations import CONTROL, REACH
 
@@ -44,9 +47,11 @@ def run(rounds: int, *, small: bool = False) -> Result:
     controls: list[Timed] = []
     minimal: list[Timed] = []
     found_sizes: list[int] = []
-    wrong = 0
+    wrong = merged = several = 0
     for number, ways in enumerate(_questions(count), 1):
-        graph = _graph(ways.relations)
+        graph = _graph(ways.relations, ways.merged)
+        merged += bool(ways.merged)
+        several += sum(item.action == "withdraw" for item in candidates(graph, ways.start, ways.end)) > 1
         offered, over = offer(graph, ways.start, ways.end)
         found, spent = _timed(graph, ways.start, ways.end, offered)
         done = {(item.action, item.name) for item in found.candidates}
@@ -82,7 +87,10 @@ def run(rounds: int, *, small: bool = False) -> Result:
     value = {"wrong": wrong, "hostile_s": round(hostile, 3)}
     ok = wrong == 0 and hostile <= GOAL["hostile_s"]
     told = ", ".join(f"{many} of {size}" for size, many in _judge.sizes(found_sizes))
-    note = f"{count:,} random estates; {len(found_sizes):,} cuts compared with every smaller set, by steps: {told}."
+    note = (
+        f"{count:,} random estates, {merged:,} with mergers ({several:,} with several relations straight to the end); "
+    )
+    note += f"{len(found_sizes):,} cuts compared with every smaller set, by steps: {told}."
     return {"name": "cut", "value": value, "goal": GOAL, "ok": ok, "rows": rows, "note": note}
 
 
@@ -121,7 +129,9 @@ def _questions(count: int) -> Iterator[Any]:
     """Yield the ways that each question is about; in estates, from an object that acts to one that it leads to."""
     estates = _of_estates()
     for number in range(count):
-        yield next(estates) if number % 2 else _judge.woven(random.Random(number))
+        chance = random.Random(number)
+        ways = next(estates) if number % 2 else _judge.woven(chance)
+        yield _judge.renamed(chance, ways) if number % 4 > 1 else ways
 
 
 def _of_estates() -> Iterator[Any]:
@@ -143,14 +153,18 @@ def _of_estates() -> Iterator[Any]:
                 break
 
 
-def _graph(relations: Iterable[tuple[str, str, str]]) -> Graph:
+def _graph(relations: Iterable[tuple[str, str, str]], merged: Mapping[str, str] | None = None) -> Graph:
+    """Return what leads where by now, each relation as it was recorded."""
     edges = []
+    into = merged or {}
     controls: dict[str, set[tuple[str, str]]] = {}
     for source, relation, target in relations:
+        here, there = survivor(source, into), survivor(target, into)
         if relation in REACH:
-            edges.append(Edge(source=source, relation=relation, target=target))
+            recorded = f"{source} {relation} {target}" if (here, there) != (source, target) else ""
+            edges.append(Edge(source=here, relation=relation, target=there, recorded=recorded))
         elif relation in CONTROL:
-            controls.setdefault(source, set()).add((relation, target))
+            controls.setdefault(here, set()).add((relation, there))
     return Graph(edges, {name: frozenset(pairs) for name, pairs in controls.items()})
 
 
