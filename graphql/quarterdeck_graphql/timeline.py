@@ -126,6 +126,12 @@ async def select(context: Context, wanted: TimelineFilter | None) -> Selected:
         DCBQueryItem(types=list(kept), tags=sorted({*tags, *scope, *actor, *these}))
         for scope, actor, these in product(scopes, by, product(*names))
     ]
+    if whole and len(about) == 1 and (not types or touching.MERGED in types):
+        # What it was merged into may have been merged on: that decides what it is, too.
+        items += [
+            DCBQueryItem(types=[touching.MERGED], tags=sorted({*tags, *actor, *merge}))
+            for actor, merge in product(by, await touching.later_merges(context, about[0]))
+        ]
     if items == [DCBQueryItem(types=[], tags=[])]:
         items = []
     after = 0

@@ -23,6 +23,7 @@ MAX_NAMES: Final = 50
 """How many merged objects are followed."""
 MAX_APPROVALS: Final = 200
 """How many requests about an object are followed to their end: the latest. Of others there are the requests alone."""
+MERGED: Final = "asset.merged"
 _ROLES: Final = ("resource", "subject", "decided-about")
 _RUN: Final = "estate-run:"
 _APPLIED: Final = "estate.applied"
@@ -64,7 +65,7 @@ async def _names(context: Context, asset: str) -> list[str]:
     """Return an object's name and those of what was merged into it, and into that."""
     names, following = [asset], [asset]
     while following and len(names) < MAX_NAMES:
-        merges = await _read(context, ("asset.merged",), (f"asset:{name}" for name in following))
+        merges = await _read(context, (MERGED,), (f"asset:{name}" for name in following))
         following = []
         for entry in merges:
             merged: str = entry.data["merged"]
@@ -72,6 +73,21 @@ async def _names(context: Context, asset: str) -> list[str]:
                 names.append(merged)
                 following.append(merged)
     return names
+
+
+async def later_merges(context: Context, tag: str) -> list[tuple[str, str]]:
+    """Return the tags of the mergers by which what an object was merged into became part of another itself, and on."""
+    asset = asset_of(tag)
+    found: list[tuple[str, str]] = []
+    passed: set[str] = set()
+    while asset is not None and asset not in passed and len(found) < MAX_NAMES:
+        passed.add(asset)
+        merges = await _read(context, (MERGED,), (f"asset:{asset}",))
+        into = next((entry.data["survivor"] for entry in merges if entry.data["merged"] == asset), None)
+        if into is not None:
+            found.append((f"asset:{asset}", f"asset:{into}"))
+        asset = into
+    return found[1:]  # the first names the object itself
 
 
 async def _principals(context: Context, names: list[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import typer
@@ -33,6 +33,8 @@ _WRONG: Final = """
 { findings(first: 20, filter: { asset: [$asset] }) { total edges { node { type severity subject message fix } } } }"""
 MAX_RELATIONS: Final = 500
 """How many relations of one object are shown, each way."""
+MAX_NAMES: Final = 50
+"""Under how many names an object's relations are looked for."""
 
 Kinds = Annotated[list[str], typer.Option("--kind", help="Only objects of this kind; several times for several.")]
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="How many at most.")]
@@ -71,12 +73,13 @@ def list_(
         asked = Asked(api, at, known_at, json=json)
         types = {"filter": "AssetFilter", "order": "Order!"}
         found = list(asked.pages("assets", _NODE, types, limit=limit + 1, filter=wanted, order="OLDEST_FIRST"))
+        nothing = None if found or json else asked.unrecorded()
     shown = plainly(found[:limit])
     if json:
         print_json({"assets": shown, "more": len(found) > limit})
         return
     columns = ("id", "title", "owner", "team", "tier", "runs in", "data", "state")
-    show_rows(columns, [_row(item) for item in shown], "There is nothing in the estate that is so.")
+    show_rows(columns, [_row(item) for item in shown], nothing or "There is nothing in the estate that is so.")
     if not found and asked.hint:
         typer.echo(f"  ({asked.hint})", err=True)
     if len(found) > limit:
@@ -106,15 +109,17 @@ def show(asset: AssetId, at: At = None, known_at: KnownAt = None, json: AsJson =
         types = {"id": "ID!", "asset": "String!"}
         answer = asked.ask(_WHOLE, types, id=f"asset:{name}", asset=name)
         if answer["node"] is not None:
-            related = _related(asked.pinned(answer["position"], answer["moment"]), name)
+            then = asked.pinned(answer["position"], answer["moment"])
+            related = _related(then, _called(then, name, answer["node"].get("aliases") or ()))
             wrong = asked.try_ask(_WRONG, {"asset": "String!"}, asset=name)
     found = answer["node"]
     if found is None or found.pop("__typename") != "Asset":
-        then = "" if asked.is_now else " at that moment"
+        moment = "" if asked.is_now else " at that moment"
         fail(
-            f"there is no {name} in the estate{then}",
-            asked.hint
-            or f"quarterdeck estate list --kind {quoted(name.partition(':')[0])}   shows names, like agent:support-bot",
+            f"there is no {name} in the estate{moment}",
+            f"quarterdeck estate list --kind {quoted(name.partition(':')[0])}   shows names, like agent:support-bot"
+            if asked.is_now
+            else asked.absent(name),
             json=json,
             kind="not_found",
         )
@@ -129,12 +134,26 @@ def show(asset: AssetId, at: At = None, known_at: KnownAt = None, json: AsJson =
         out.print(line, soft_wrap=True)
 
 
-def _related(asked: Asked, name: str) -> dict[str, Any]:
-    """Return the relations of an object that are there, both ways, and whether there are more."""
+def _called(asked: Asked, name: str, aliases: Sequence[str]) -> list[str]:
+    """Return the names of an object: its own, and those of what was merged into it, and into that."""
+    found = [name]
+    while fresh := [alias for alias in dict.fromkeys(aliases) if alias not in found][: MAX_NAMES - len(found)]:
+        found += fresh
+        nodes_ = " ".join(
+            f"n{place}: node(id: $n{place}) {{ ... on Asset {{ aliases }} }}" for place in range(len(fresh))
+        )
+        given = {f"n{place}": f"asset:{alias}" for place, alias in enumerate(fresh)}
+        answer = asked.ask(f"{{ {nodes_} }}", dict.fromkeys(given, "ID!"), **given)
+        aliases = [alias for place in given for alias in (answer[place] or {}).get("aliases", ())]
+    return found
+
+
+def _related(asked: Asked, names: Sequence[str]) -> dict[str, Any]:
+    """Return the relations of an object that are there, both ways, by all of its names, and whether there are more."""
     found: dict[str, Any] = {"more": False}
     for way, end, other in (("out", "source", "to"), ("into", "target", "from")):
         node = f"{{ {_RELATION} {other} {{ id title lifecycle owner team }} }}"
-        wanted = {end: [name]}
+        wanted = {end: list(names)}
         pages = asked.pages("relations", node, {"filter": "RelationFilter"}, limit=MAX_RELATIONS + 1, filter=wanted)
         relations = list(pages)
         found["more"] = found["more"] or len(relations) > MAX_RELATIONS
@@ -214,6 +233,7 @@ def drift(
         )
         # What is not as pinned although nobody has noted it: of such a finding no drift is the subject.
         others = [item for item in plainly(list(pages)) if not item["subject"]]
+        nothing = None if found or others or json else asked.unrecorded()
     if json:
         print_json({"drifts": found, "unnoted": others})
         return
@@ -229,7 +249,8 @@ def drift(
         for item in found
     ]
     if rows or not others:
-        show_rows(("drift", "object", "input", "from -> to", "found", "state"), rows, "Everything is as it was pinned.")
+        columns = ("drift", "object", "input", "from -> to", "found", "state")
+        show_rows(columns, rows, nothing or "Everything is as it was pinned.")
     for item in others:
         typer.echo(
             f"{visible(item['assetId'])}: {visible(item['message'])}\n  nobody has noted it: {visible(item['fix'])}"

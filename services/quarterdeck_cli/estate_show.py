@@ -47,8 +47,8 @@ def object_tree(found: dict[str, Any]) -> Iterator[Text]:
     yield Text(known, style="dim")
     yield Text("who answers", style="bold")
     yield from (Text(f"  {line}") for line in _accountable(found))
-    yield from _related("leads to", found.get("out") or (), "to")
-    yield from _related("is led to by", found.get("into") or (), "from")
+    yield from _related("leads to", found.get("out") or (), "to", found["id"])
+    yield from _related("is led to by", found.get("into") or (), "from", found["id"])
     if found.get("more"):
         yield Text("  … and more relations: this is a hub; estate reach shows what is near it", style="dim")
     yield from _wrong(found)
@@ -79,20 +79,24 @@ def _accountable(found: dict[str, Any]) -> Iterator[str]:
     yield ", ".join(said) if said else f"nobody: quarterdeck estate transfer {quoted(found['id'])} --owner … --team …"
 
 
-def _related(heading: str, relations: Sequence[dict[str, Any]], end: str) -> Iterator[Text]:
+def _related(heading: str, relations: Sequence[dict[str, Any]], end: str, name: str) -> Iterator[Text]:
     from rich.text import Text
 
     if not relations:
         return
     yield Text(f"{heading} ({len(relations)})", style="bold")
     for item in sorted(relations, key=lambda item: (item["relation"], item["source"], item["target"])):
-        other = item["target"] if end == "to" else item["source"]
+        here, other = (item["source"], item["target"]) if end == "to" else (item["target"], item["source"])
         state = word((item.get(end) or {}).get("lifecycle") or "LIVE")
-        yield Text(f"  {visible(item['relation'])} {visible(other)}{_how(item, state)}", style=STYLES.get(state, ""))
+        yield Text(
+            f"  {visible(item['relation'])} {visible(other)}{_how(item, state, here, name)}",
+            style=STYLES.get(state, ""),
+        )
 
 
-def _how(item: dict[str, Any], state: str) -> str:
-    said = [f"in {told(item['environment'])}"] if item.get("environment") else []
+def _how(item: dict[str, Any], state: str, here: str, name: str) -> str:
+    said = [] if here == name else [f"recorded of {visible(here)}, which was merged"]
+    said += [f"in {told(item['environment'])}"] if item.get("environment") else []
     if item["observed"]:
         seen = f"seen {item['seen']} times, last {when(item['lastSeen'])}"
         said.append(seen if item["declared"] else f"{seen}, never declared")

@@ -159,3 +159,24 @@ async def test_what_is_no_object_is_refused(here: GraphWorld) -> None:
     assert await here.codes(TIMELINE, {"about": ["order:4711"], "first": 1, "order": "OLDEST_FIRST"}) == [
         "invalid_input"
     ]
+
+
+async def test_what_an_object_was_merged_into_may_be_merged_on(here: GraphWorld) -> None:
+    """S0-20: each merge that decides what a name stands for, and nothing else that befell the survivors; on any page."""
+    for name in "abcd":
+        await command(here, "register_asset", asset=f"tool:chain-{name}")
+    await command(here, "merge_assets", survivor="tool:chain-c", merged="tool:chain-d")
+    for survivor, merged in ("ba", "cb"):
+        await command(here, "merge_assets", survivor=f"tool:chain-{survivor}", merged=f"tool:chain-{merged}")
+    await command(here, "change_asset", asset="tool:chain-c", set={"purpose": "another"})
+    await here.project()
+    for first in (100, 1):
+        found = await timeline(here, "tool:chain-a", first=first)
+        assert [kind for _, kind in found] == ["asset.registered", "asset.merged", "asset.merged"]
+    found = await timeline(here, "tool:chain-a", types=["asset.merged"], order="NEWEST_FIRST")
+    assert len(found) == 2
+    assert [kind for _, kind in await timeline(here, "tool:chain-a", types=["asset.registered"])] == [
+        "asset.registered"
+    ]
+    assert len(await timeline(here, "tool:chain-b", types=["asset.merged"])) == 2
+    assert len(await timeline(here, "tool:chain-c", types=["asset.merged"])) == 3
