@@ -34,7 +34,9 @@ _WRONG: Final = """
 MAX_RELATIONS: Final = 500
 """How many relations of one object are shown, each way."""
 MAX_NAMES: Final = 50
-"""Under how many names an object's relations are looked for."""
+"""Under how many names, about, an object's relations are looked for."""
+AT_ONCE: Final = 10
+"""Of how many of them it is asked at once what was merged into them."""
 
 Kinds = Annotated[list[str], typer.Option("--kind", help="Only objects of this kind; several times for several.")]
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="How many at most.")]
@@ -136,15 +138,15 @@ def show(asset: AssetId, at: At = None, known_at: KnownAt = None, json: AsJson =
 
 def _called(asked: Asked, name: str, aliases: Sequence[str]) -> list[str]:
     """Return the names of an object: its own, and those of what was merged into it, and into that."""
-    found = [name]
-    while fresh := [alias for alias in dict.fromkeys(aliases) if alias not in found][: MAX_NAMES - len(found)]:
+    found, waiting = [name], list(aliases)
+    while waiting and len(found) < MAX_NAMES:
+        fresh = [alias for alias in dict.fromkeys(waiting) if alias not in found][:AT_ONCE]
         found += fresh
-        nodes_ = " ".join(
-            f"n{place}: node(id: $n{place}) {{ ... on Asset {{ aliases }} }}" for place in range(len(fresh))
-        )
+        waiting = [alias for alias in waiting if alias not in found]
         given = {f"n{place}": f"asset:{alias}" for place, alias in enumerate(fresh)}
-        answer = asked.ask(f"{{ {nodes_} }}", dict.fromkeys(given, "ID!"), **given)
-        aliases = [alias for place in given for alias in (answer[place] or {}).get("aliases", ())]
+        selection = " ".join(f"{place}: node(id: ${place}) {{ ... on Asset {{ aliases }} }}" for place in given)
+        answer = asked.ask(f"{{ {selection} }}", dict.fromkeys(given, "ID!"), **given) if given else {}
+        waiting += [alias for place in given for alias in (answer[place] or {}).get("aliases", ())]
     return found
 
 
