@@ -839,6 +839,9 @@ def test_nothing_but_its_release_opens_a_server_in_quarantine(
         await house.note(AssetsMerged(survivor=SERVER, merged="mcp_server:old"))
         for event in events[:place]:
             await house.note(event)
+        for intent in asks_of(server, name):
+            decided = await house.point.decide(by(), intent)  # and remembered, as what it hangs on now
+            assert SERVER not in {bar.asset for bar in decided.verdict.barred}
         await house.note(quarantined(SERVER))
         for event in (None, *events[place:]):
             if event is not None:
