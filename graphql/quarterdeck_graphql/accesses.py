@@ -35,9 +35,12 @@ class Access:
     )
     ungated: bool = strawberry.field(
         description="Whether there is a way, however long, on which nobody has to consent: no object on it is gated, "
-        "or each that is has an exception that holds."
+        "or each that is has an exception that holds. Ways that are only alleged count where there are no others."
     )
-    path: Path = strawberry.field(description="The shortest way.")
+    alleged: bool = strawberry.field(
+        description="Whether it can as far as others claim alone: each way leads over a relation with an `allegedBy`."
+    )
+    path: Path = strawberry.field(description="The shortest way; one that is not only alleged, if there is one.")
 
 
 @strawberry.type(description="The objects that can reach another.")
@@ -76,7 +79,7 @@ async def who_reaches(
     wanted = sorted(name for name, count in steps.items() if hops is None or count <= hops)
     following = [name for name in wanted if last is None or name > last[0]]
     here = following[:first]
-    shown = await asyncio.to_thread(lambda: [_access(at, part, name, end, steps[name]) for name in here])
+    shown = await asyncio.to_thread(lambda: [_access(at, part, name, end) for name in here])
     return Accesses(
         total=len(wanted),
         beyond=len(steps) - len(wanted),
@@ -85,21 +88,24 @@ async def who_reaches(
     )
 
 
-def _access(at: At, part: Part, start: str, end: str, steps: int) -> Access:
+def _access(at: At, part: Part, start: str, end: str) -> Access:
     graph = part.graph
     between = sorted({start, *graph.within(start)})  # everything in this part of the map leads to the end
     edges = [edge for name in between for edge in graph.out.get(name, ())]
     gated = frozenset(name for name in between if _is_gated(part, name))
-    path = graph.shortest(start, end)
+    known = graph.shortest(start, end, Closed(edges=part.alleged))
+    path = known or graph.shortest(start, end)
     assert path is not None  # noqa: S101  what is within reach has a way
+    claims = frozenset() if known is None else part.alleged
     return Access(
         asset=Asset.of(part.assets[start], at),
-        steps=steps,
+        steps=len(path),
         tools=[Asset.of(part.assets[name], at) for name in between if part.assets[name].kind == "tool"],
         controls=must_hold(at, part, between, edges),
         watchers=over_of(at, part, between, WATCHING),
         exceptions=over_of(at, part, between, {EXCEPTING}),
-        ungated=graph.shortest(start, end, Closed(nodes=gated)) is not None,
+        ungated=graph.shortest(start, end, Closed(nodes=gated, edges=claims)) is not None,
+        alleged=known is None,
         path=path_of(at, part, path),
     )
 

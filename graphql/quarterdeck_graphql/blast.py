@@ -36,6 +36,9 @@ class Concerned:
     steps: int = strawberry.field(description="In how many steps.")
     asset: Asset = strawberry.field(description="The object.")
     relation: Relation = strawberry.field(description="By which relation it is concerned.")
+    alleged: bool = strawberry.field(
+        description="Whether it is as far as others claim alone: what leads there has an `allegedBy`."
+    )
     audience: str | None = strawberry.field(description="Who hears it, of an output channel.")
 
 
@@ -52,6 +55,7 @@ class TouchedData:
     asset: Asset = strawberry.field(description="The data.")
     writes: bool = strawberry.field(description="Whether they are written; otherwise they are read.")
     relation: Relation = strawberry.field(description="By what.")
+    alleged: bool = strawberry.field(description="Whether they are as far as others claim alone.")
 
 
 @strawberry.type(description="Somebody to call. Neither owner nor team: nobody answers for these objects.")
@@ -102,6 +106,7 @@ async def blast_radius(at: At, of: str, hops: int | None, first: int) -> BlastRa
                 asset=Asset.of(item.asset, at),
                 writes=item.relation.relation == "writes",
                 relation=Relation.of(item.relation, at),
+                alleged=item.alleged,
             )
             for item in found.touched[:first]
         ],
@@ -119,6 +124,7 @@ def _groups(at: At, found: Blast, first: int) -> list[BlastGroup]:
                     steps=hit.steps,
                     asset=Asset.of(hit.asset, at),
                     relation=Relation.of(hit.relation, at),
+                    alleged=hit.alleged,
                     audience=hit.asset.attributes.get("audience") if name == "channels" else None,
                 )
                 for hit in hits[:first]

@@ -24,7 +24,8 @@ from quarterdeck_graphql.limits import PART
 from quarterdeck_graphql.node import Node, PageInfo, check_first
 from quarterdeck_readmodels import estate as rows
 from quarterdeck_readmodels.bitemporal import holds
-from quarterdeck_readmodels.reached import reached
+from quarterdeck_readmodels.reached import reached_or_alleged
+from quarterdeck_readmodels.reaching import alleging
 
 MAX_RELATIONS: Final = 1_000
 MAX_PATHS: Final = 50
@@ -165,6 +166,16 @@ class Relation(Shown, Node):
     async def holds(self) -> bool:
         return holds(self._row, await moment_of(self._at))
 
+    @resolver(
+        "Whose word alone it is, by principal: senders of traces, none of which is known to be what it begins at or to "
+        "speak for others. Empty where it is declared to hold at the moment of the record, or known to be seen."
+    )
+    async def alleged_by(self) -> list[strawberry.ID]:
+        if not self._row.senders:
+            return []
+        source = await self._at.get(rows.Asset, self._row.source)
+        return [strawberry.ID(name) for name in alleging(self._row, source, await moment_of(self._at))]
+
     @resolver("How it reads, in words.")
     def sentence(self) -> str:
         return f"{self._row.source} {RELATION_TYPES[self._row.relation].phrase} {self._row.target}"
@@ -212,6 +223,9 @@ class Drift(Shown, Node):
 class Reached:
     steps: int = strawberry.field(description="In how many steps at least.")
     asset: Asset = strawberry.field(description="The object.")
+    alleged: bool = strawberry.field(
+        description="Whether it is as far as others claim alone: each way leads over a relation with an `allegedBy`."
+    )
 
 
 @strawberry.type(description="What is within reach of an object.")
@@ -316,14 +330,16 @@ async def reach_of(
     last = cursors.read(after)
     moment = await moment_of(at)
     async with at.record() as record:
-        found = await reached(record, plain(start), moment, hops=hops, backwards=backwards)
+        found, alleged = await reached_or_alleged(record, plain(start), moment, hops=hops, backwards=backwards)
         wanted = [(steps, name) for name, steps in found.items() if kinds is None or name.partition(":")[0] in kinds]
         following = [place for place in wanted if last is None or place > (last[0], last[1])]
         nearest = heapq.nsmallest(first, following)
         assets = await record.lean().many(rows.Asset, [name for _, name in nearest])
     return Reach(
         total=len(wanted),
-        reached=[Reached(steps=steps, asset=Asset.of(assets[name], at)) for steps, name in nearest],
+        reached=[
+            Reached(steps=steps, asset=Asset.of(assets[name], at), alleged=name in alleged) for steps, name in nearest
+        ],
         page_info=part_info(nearest, cursors, more=len(following) > len(nearest), after=after),
     )
 

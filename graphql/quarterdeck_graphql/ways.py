@@ -47,6 +47,9 @@ class Path:
         metadata=PART, description="The exceptions that hold for what it passes: there nobody has to consent."
     )
     declared: bool = strawberry.field(description="Whether each of its relations is declared.")
+    alleged: bool = strawberry.field(
+        description="Whether it leads over a relation of which nothing but claims of others is known: `allegedBy`."
+    )
 
 
 @strawberry.type(description="Something that could be done to close ways.")
@@ -160,6 +163,7 @@ def path_of(at: At, part: Part, path: tuple[Edge, ...]) -> Path:
         watchers=over_of(at, part, passed, WATCHING),
         exceptions=over_of(at, part, passed, {EXCEPTING}),
         declared=all(row.declared for row in relations),
+        alleged=not part.alleged.isdisjoint(path),
     )
 
 

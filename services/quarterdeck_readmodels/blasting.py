@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.estate.blast import AFFECTS, DEPENDS, OFFERED, PARTS, TOUCHES, USES_TOOLS
@@ -19,7 +20,7 @@ from quarterdeck_domain.estate.kinds import KINDS
 from quarterdeck_readmodels.bitemporal import holds
 from quarterdeck_readmodels.estate import Asset, Relation
 from quarterdeck_readmodels.naming import Names
-from quarterdeck_readmodels.reaching import MAX_OBJECTS, MAX_RELATIONS, check_hops, is_live, present
+from quarterdeck_readmodels.reaching import MAX_OBJECTS, MAX_RELATIONS, alleging, check_hops, is_live, present
 from quarterdeck_readmodels.reader import Record
 
 _CHUNK: Final = 1_000
@@ -32,6 +33,8 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     asset: Asset
     steps: int
     relation: Relation
+    alleged: bool = False
+    """Whether it is concerned as far as others claim alone."""
 
 
 class Touched(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +43,7 @@ class Touched(msgspec.Struct, frozen=True, kw_only=True):
     asset: Asset
     steps: int
     relation: Relation
+    alleged: bool = False
 
 
 class Responder(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,27 +77,45 @@ async def blast(record: Record, start: str, moment: datetime, *, hops: int | Non
     check_hops(hops)
     names = Names(partial(record.many, Asset))
     _, first = await present(names, start)
-    spread = _Spread(record, names, first, moment)
-    step = 0
-    while spread.frontier and (hops is None or step < hops):
-        step += 1
-        await spread.step(step)
-    hits = sorted(spread.hits.values(), key=lambda hit: (hit.steps, hit.asset.id))
-    touched = await _touched(spread)
+    spread = await _Spread(record, names, first, moment).all(hops)
+    hits, touched = spread.hits, await _touched(spread)
     responders = await _responders(spread)
-    return Blast(of=first, hits=tuple(hits), touched=touched, responders=responders)
+    if spread.doubted:
+        # What is known tells how it is known; the rest is alleged.
+        known = await _Spread(record, names, first, moment, known=True).all(hops)
+        hits = {name: replace(hit, alleged=True) for name, hit in hits.items()} | known.hits
+        touched = {key: replace(item, alleged=True) for key, item in touched.items()} | await _touched(known)
+    return Blast(
+        of=first,
+        hits=tuple(sorted(hits.values(), key=lambda hit: (hit.steps, hit.asset.id))),
+        touched=tuple(sorted(touched.values(), key=lambda item: (item.steps, item.asset.id, item.relation.id))),
+        responders=responders,
+    )
 
 
 class _Spread:
     """What is concerned so far. `wrong` are the object itself and what is wrong with it: its parts, versions, offers.
-    Of something that is only concerned, the parts are not."""
+    Of something that is only concerned, the parts are not. With `known`, what is only alleged takes no part."""
 
-    def __init__(self, record: Record, names: Names[Asset], start: Asset, moment: datetime) -> None:
+    def __init__(
+        self, record: Record, names: Names[Asset], start: Asset, moment: datetime, *, known: bool = False
+    ) -> None:
         self.record, self.names, self.moment, self.start = record, names, moment, start
         self.hits: dict[str, Hit] = {}
         self.wrong = {start.id}
         self.frontier = [start.id]
         self.relations = 0
+        self.known = known
+        self.doubted = False
+        """Whether something that is only alleged took part."""
+
+    async def all(self, hops: int | None) -> _Spread:
+        """Go on in so many steps at most, or to the end."""
+        step = 0
+        while self.frontier and (hops is None or step < hops):
+            step += 1
+            await self.step(step)
+        return self
 
     async def step(self, number: int) -> None:
         """Go one step on."""
@@ -136,7 +158,10 @@ class _Spread:
             raise InvalidInput("too many relations are concerned: ask for fewer steps", limit=4 * MAX_RELATIONS)
         taken = [item for item in found if holds(item, self.moment)]
         await self.names.see(end for item in taken for end in (item.source, item.target))
-        return [moved for item in taken if (moved := self.names.moved(item)).source != moved.target]
+        moved = [row for item in taken if (row := self.names.moved(item)).source != row.target]
+        alleged = {row.id for row in moved if alleging(row, self.names.known[row.source], self.moment)}
+        self.doubted = self.doubted or bool(alleged)
+        return [row for row in moved if not self.known or row.id not in alleged]
 
     async def live(self, names: Iterable[str]) -> dict[str, Asset]:
         """Return those of some objects that are in use."""
@@ -149,8 +174,9 @@ class _Spread:
         return 0 if name == self.start.id else self.hits[name].steps
 
 
-async def _touched(spread: _Spread) -> tuple[Touched, ...]:
-    """Return the data that what is concerned reads or writes, straight or by tools that what is wrong can call."""
+async def _touched(spread: _Spread) -> dict[tuple[str, bool], Touched]:
+    """Return the data that what is concerned reads or writes, straight or by tools that what is wrong can call; by name
+    and whether it is written."""
     at = {name: spread.steps(name) for name in (spread.start.id, *spread.hits)}
     frontier = set(spread.wrong)
     for _ in range(_TOOL_STEPS):
@@ -169,7 +195,7 @@ async def _touched(spread: _Spread) -> tuple[Touched, ...]:
         if item.target in data:
             key = (item.target, item.relation == "writes")
             best.setdefault(key, Touched(asset=data[item.target], steps=at[item.source] + 1, relation=item))
-    return tuple(sorted(best.values(), key=lambda item: (item.steps, item.asset.id, item.relation.id)))
+    return best
 
 
 def _is_data(name: str) -> bool:

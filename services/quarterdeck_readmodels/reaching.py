@@ -15,11 +15,12 @@ from typing import Final, TypeVar
 import msgspec
 
 from quarterdeck_domain.errors import InvalidInput, NotFound
+from quarterdeck_domain.estate.alleging import alleged_by
 from quarterdeck_domain.estate.lasting import until
 from quarterdeck_domain.estate.reach import Edge, Graph
 from quarterdeck_domain.estate.relations import CONTROL, REACH
 from quarterdeck_domain.estate.values import LIVE
-from quarterdeck_readmodels.bitemporal import holds
+from quarterdeck_readmodels.bitemporal import declares, holds
 from quarterdeck_readmodels.estate import Asset, Relation
 from quarterdeck_readmodels.naming import Names, Stand, better, named, rank
 from quarterdeck_readmodels.reader import Record
@@ -41,6 +42,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     graph: Graph
     recorded: dict[str, tuple[Relation, ...]] = {}
     """Of relations that were recorded of merged names, all that are one by now; that which is shown comes first."""
+    alleged: frozenset[Edge] = frozenset()
+    """Those of the graph that are only said to have been seen: see `alleging`."""
 
     def relation(self, edge: Edge) -> Relation:
         """Return the row of a relation of the graph."""
@@ -108,18 +111,29 @@ async def around(
         check_size(len(assets), MAX_OBJECTS, "objects")
         frontier = sorted(fresh)
     controls = await _controls_of(record, names, assets, moment)
-    edges = [
-        Edge(source=item.source, relation=item.relation, target=item.target)
+    edges = {
+        Edge(source=item.source, relation=item.relation, target=item.target): item
         for item in relations.values()
         if item.source in assets and item.target in assets
-    ]
-    return Part(
+    }
+    part = Part(
         start=start,
         assets=assets | controls.assets,
         relations=relations | controls.relations,
         graph=Graph(edges, controls.pairs),
         recorded=_recorded(found),
     )
+    doubted = (edge for edge, item in edges.items() if item.senders)
+    alleged = {edge for edge in doubted if all(alleging(row, assets[edge.source], moment) for row in part.rows(edge))}
+    return msgspec.structs.replace(part, alleged=frozenset(alleged))
+
+
+def alleging(row: Relation, source: Asset | None, moment: datetime) -> tuple[str, ...]:
+    """Return whose word alone it is that a relation was seen that nobody declares at a moment; nobody's, where it is
+    known to be so. `source` is what it begins at."""
+    if not row.senders or declares(row, moment):
+        return ()
+    return alleged_by(row.senders, None if source is None else source.attributes.get("principal"))
 
 
 def _recorded(found: Iterable[Relation]) -> dict[str, tuple[Relation, ...]]:

@@ -1,0 +1,140 @@
+"""What only others claim of an agent is told as that, whatever is asked about reach: who said so, and not as plain ability.
+
+Serves S0-52, S3-09.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from graphql_world import GraphWorld, graph_world
+
+from quarterdeck_api.commands.idempotency import fresh_id
+from quarterdeck_domain.estate.events import RelationObserved
+from quarterdeck_domain.events import Actor
+from quarterdeck_ledger.facts import new_events
+from quarterdeck_ledger.interface import Context
+
+WAYS = """query($from: ID!, $to: ID!) { now { ways(from: $from, to: $to) { paths { declared alleged
+    relations { target alleged: allegedBy } } } } }"""
+WHO = """query($of: ID!) { now { reachedBy(of: $of, first: 50) { accesses { asset { id } alleged ungated steps
+    path { alleged relations { target } } } } } }"""
+REACH = """query($of: ID!, $direction: Direction!) { now { reach(of: $of, direction: $direction, first: 50) { total
+    reached { steps alleged asset { id } } } } }"""
+BLAST = """query($of: ID!) { now { blastRadius(of: $of) { total
+    groups { nearest { steps alleged asset { id } relation { allegedBy } } }
+    data { alleged asset { id } } } } }"""
+THEN = """query($from: ID!, $to: ID!, $at: Position!) { at(position: $at) { ways(from: $from, to: $to) {
+    paths { alleged relations { allegedBy } } } } }"""
+
+
+@pytest.fixture
+async def here(migrated_database: Callable[[], str], tmp_path: Path) -> AsyncIterator[GraphWorld]:
+    """A world with a victim that has a principal of its own, and a tool that leads to data."""
+    async with graph_world(migrated_database(), tmp_path) as made:
+        await made.project()
+        principal = {"attributes": {"principal": made.world.id("bot")}}
+        file = {
+            "agent:vic": principal | {"relations": {"calls": ["tool:gated"]}},
+            "agent:plain": {},
+            "tool:wipe": {"relations": {"writes": ["dataset:d"]}},
+            "tool:gated": {"relations": {"calls": ["tool:between"], "gated_by": ["approval_path:p"]}},
+            "tool:between": {},
+            "dataset:d": None,
+            "approval_path:p": None,
+        }
+        headers = made.world.api.bearer(made.world.tenant, "admin")
+        body = {"version": 1, "source": "platform", "assets": file}
+        answer = await made.world.api.client.post("/v1/estate/apply", json=body, headers=headers)
+        assert '"result"' in answer.text, answer.text
+        await made.project()
+        yield made
+
+
+async def seen(here: GraphWorld, source: str, target: str, sender: str | None) -> None:
+    """Record what a trace shows."""
+    ledger, tenant = here.world.services.ledger, here.world.tenant
+    now = await ledger.now() - timedelta(seconds=1)
+    told = RelationObserved(
+        source=source, relation="calls", target=target, first_seen=now, last_seen=now, sender=sender
+    )
+    actor = Actor(principal=here.world.id("admin"), kind="human")
+    context = Context(tenant=tenant, actor=actor, command_id=fresh_id())
+    await ledger.append(tenant, new_events([told], context), None)
+    await here.project()
+
+
+async def asked(here: GraphWorld, document: str, **variables: Any) -> Any:
+    """Return what the admin is answered."""
+    found = await here.ask(document, variables, by="admin")
+    (found,) = found.values()
+    (answer,) = found.values()
+    return answer
+
+
+async def alleged(here: GraphWorld, sender: str | None, by: str = "agent:vic") -> tuple[Any, ...]:
+    """Return how each question tells of a way from an agent to the data, and whose word it is."""
+    (path,) = (await asked(here, WAYS, **{"from": by, "to": "dataset:d"}))["paths"]
+    (access,) = [
+        item for item in (await asked(here, WHO, of="dataset:d"))["accesses"] if item["asset"]["id"] == f"asset:{by}"
+    ]
+    assert access["path"]["alleged"] == access["alleged"] == path["alleged"]
+    assert not path["declared"]
+    assert [item["alleged"] for item in path["relations"][1:]] == [[]]
+    forwards = await asked(here, REACH, of=by, direction="FORWARD")
+    backwards = await asked(here, REACH, of="dataset:d", direction="BACKWARD")
+    told = {item["asset"]["id"]: item["alleged"] for item in forwards["reached"]}
+    assert told["asset:dataset:d"] == told["asset:tool:wipe"]
+    assert not any(told[name] for name in told if "gated" in name or "between" in name)
+    reaching = {item["asset"]["id"]: item["alleged"] for item in backwards["reached"]}
+    assert reaching["asset:tool:wipe"] is False
+    blast = await asked(here, BLAST, of="tool:wipe")
+    hits = {item["asset"]["id"]: item for group in blast["groups"] for item in group["nearest"]}
+    assert hits[f"asset:{by}"]["relation"]["allegedBy"] == path["relations"][0]["alleged"]
+    assert hits["asset:dataset:d"]["alleged"] is False
+    whose = path["relations"][0]["alleged"]
+    assert whose == ([] if sender is None else [sender])
+    return path["alleged"], told["asset:dataset:d"], reaching[f"asset:{by}"], hits[f"asset:{by}"]["alleged"]
+
+
+async def test_what_a_stranger_says_is_alleged_until_it_is_known(here: GraphWorld) -> None:
+    """By the agent itself, by whoever speaks for others, or by a declaration; and as of then it stays what it was."""
+    await seen(here, "agent:vic", "tool:wipe", "prn_stranger")
+    assert await alleged(here, "prn_stranger") == (True,) * 4
+    then = await here.world.position()
+    await seen(here, "agent:vic", "tool:wipe", here.world.id("bot"))
+    assert await alleged(here, None) == (False,) * 4
+    found = await asked(here, THEN, **{"from": "agent:vic", "to": "dataset:d"}, at=then)
+    assert found["paths"] == [{"alleged": True, "relations": [{"allegedBy": ["prn_stranger"]}, {"allegedBy": []}]}]
+
+
+@pytest.mark.parametrize("sender", ["prn_stranger", None])
+async def test_of_what_is_known_by_no_principal_it_is_told_who_says_so(here: GraphWorld, sender: str | None) -> None:
+    """Unless somebody says so who speaks for others."""
+    await seen(here, "agent:plain", "tool:wipe", sender)
+    assert await alleged(here, sender, by="agent:plain") == (sender is not None,) * 4
+
+
+async def test_an_allegation_takes_nothing_from_what_is_known(here: GraphWorld) -> None:
+    """A longer way that is declared is one all the same; and that nobody has to consent on an alleged one is not told
+    of the agent."""
+    await seen(here, "agent:vic", "tool:wipe", "prn_stranger")
+    command = {"source": "tool:between", "relation": "writes", "target": "dataset:d"}
+    answer = await here.world.api.command("relate_assets", command, by=(here.world.tenant, "admin"))
+    assert answer.status_code == 200, answer.text
+    await here.project()
+    (access,) = [
+        item
+        for item in (await asked(here, WHO, of="dataset:d"))["accesses"]
+        if item["asset"]["id"] == "asset:agent:vic"
+    ]
+    assert (access["alleged"], access["ungated"], access["steps"]) == (False, False, 3)
+    assert access["path"]["relations"][0]["target"] == "asset:tool:gated"
+    forwards = await asked(here, REACH, of="agent:vic", direction="FORWARD")
+    told = {item["asset"]["id"]: (item["steps"], item["alleged"]) for item in forwards["reached"]}
+    assert told["asset:dataset:d"] == (3, False)
+    assert told["asset:tool:wipe"] == (1, True)
