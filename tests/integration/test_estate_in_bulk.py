@@ -17,6 +17,7 @@ from merged_estate import graph_of, stands_for
 
 from quarterdeck_domain.errors import InvalidInput, NotFound
 from quarterdeck_domain.estate.cuts import on_paths
+from quarterdeck_domain.estate.reach import Graph
 from quarterdeck_domain.events import Actor, Event, NewEvent
 from quarterdeck_ledger.keys import MemoryKeyStore
 from quarterdeck_ledger.ledger import EventLedger
@@ -144,6 +145,15 @@ async def test_what_is_reached_is_what_the_graph_says(reader: Reader) -> None:
     assert compared > 10
 
 
+def recorded(
+    assets: dict[str, Asset], rows: list[Relation], graph: Graph, moment: datetime
+) -> list[tuple[str, str, str]]:
+    """Return every recorded relation that is one of a graph by now: between which objects, and its id."""
+    edges = {(edge.source, edge.relation, edge.target) for out in graph.out.values() for edge in out}
+    ends = ((stands_for(assets, row.source), stands_for(assets, row.target), row) for row in rows if holds(row, moment))
+    return sorted((source, target, row.id) for source, target, row in ends if (source, row.relation, target) in edges)
+
+
 async def test_what_is_between_is_all_of_every_way(reader: Reader) -> None:
     """Between any two objects, whatever was merged: the part that is read has every way that all rows make, however
     long, and nothing that is on none; merged names are asked about as what they are now."""
@@ -166,6 +176,10 @@ async def test_what_is_between_is_all_of_every_way(reader: Reader) -> None:
                     part, there = found
                     assert (part.start, there) == (source, target)
                     assert part.graph.out == whole.part(nodes).out
+                    apart = [edge for out in part.apart().out.values() for edge in out]
+                    assert sorted((edge.source, edge.target, edge.name) for edge in apart) == recorded(
+                        assets, relations, part.graph, moment
+                    )
                     ways += 1
     assert merged > 0
     assert ways > 10
