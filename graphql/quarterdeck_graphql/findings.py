@@ -79,7 +79,9 @@ class MissingFacet:
 class CoverageGroup:
     name: str | None = strawberry.field(description="The team or kind; null for what no team answers for.")
     objects: int = strawberry.field(description="How many there are.")
-    completeness: float = strawberry.field(description="The share known of what should be known, 0 to 1.")
+    completeness: float | None = strawberry.field(
+        description="The share known of what should be known, 0 to 1; null where there is nothing to be known."
+    )
     missing: list[MissingFacet] = strawberry.field(metadata=PART, description="What is not known, and how often.")
     controls: list[ControlCoverage] = strawberry.field(metadata=PART, description="Each control.")
 
@@ -208,7 +210,7 @@ def _group(group: counted.Group) -> CoverageGroup:
     return CoverageGroup(
         name=group.name or None,
         objects=group.objects,
-        completeness=round(group.completeness, 4),
+        completeness=round(group.completeness, 4) if group.objects else None,
         missing=[
             MissingFacet(facet=FacetWord(facet), objects=group.missing[facet])
             for facet in counted.FACETS

@@ -9,7 +9,7 @@ import json as jsonlib
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
@@ -48,7 +48,7 @@ _HINTS: Final = {
     "source_away": "look at the source itself: whether it runs, and what it sends",
     "too_many_requests": "wait a moment and repeat the command",
 }
-_NO_OBJECT: Final = "quarterdeck estate list   shows names; of a past time, --known-at now tells by all that is known"
+NO_OBJECT: Final = "quarterdeck estate list   shows names"
 _NOT_SIGNED_IN: Final = {
     "wrong_state": "an administrator makes a new one:  quarterdeck people link ID  (or recover-administrator)",
 }
@@ -81,6 +81,8 @@ class Api:
     def __init__(self, *, json: bool = False, url: str | None = None, anonymous: bool = False) -> None:
         self._json = json
         self._hints = _HINTS | _NOT_SIGNED_IN if anonymous else _HINTS
+        self.no_object: Callable[[str], str] = lambda _asset: NO_OBJECT
+        """Says what to do where an object that is asked about is not there."""
         try:
             found = credentials.Access(url, None) if url and anonymous else credentials.access(url)
         except credentials.UnsafeCredentials as error:
@@ -194,7 +196,7 @@ class Api:
                 message, hint = str(first.get("message")), self._hints.get(kind, _AGAIN)
                 details = (first.get("extensions") or {}).get("details")
                 if kind == "not_found" and isinstance(details, dict) and "asset" in details:
-                    message, hint = f"{message}: {details['asset']}", _NO_OBJECT
+                    message, hint = f"{message}: {details['asset']}", self.no_object(str(details["asset"]))
                 fail(message, hint, code=code, json=self._json, kind=kind)
             time.sleep(pause_s)
         raise AssertionError("the last try returns or ends the command")

@@ -13,7 +13,7 @@ import typer
 
 from quarterdeck_cli.client import Api, fail
 from quarterdeck_cli.estate_words import plain, plainly, told, word
-from quarterdeck_cli.moments import NOW, PAGE, Moment, hint_of, read_known, settled
+from quarterdeck_cli.moments import NOW, PAGE, Moment, hint_of, read_known, settled, unrecorded
 from quarterdeck_cli.output import AsJson, cell_len, console, nodes, print_json
 from quarterdeck_cli.text import visible
 
@@ -89,6 +89,7 @@ def diff(
         moments = (settled(api, since), until, settled(api, known_at))
         found = (item for item in _changes(api, moments, wanted.objects, parts, ends) if wanted.holds(item))
         changes = list(islice(found, limit + 1))
+        nothing = None if changes or json else unrecorded(api, until, known_at)
     more = len(changes) > limit
     del changes[limit:]
     if json:
@@ -103,7 +104,7 @@ def diff(
             out.print(line, soft_wrap=True)
     counts = {name: sum(item["kind"] == name for item in changes) for name in _MARKS}
     summary = ", ".join(f"{count} {word(name)}" for name, count in counts.items() if count)
-    typer.echo(f"{summary or 'Nothing is different'}{'; there is more: --limit' if more else ''}.")
+    typer.echo(nothing or f"{summary or 'Nothing is different'}{'; there is more: --limit' if more else ''}.")
     if not changes and hint:
         typer.echo(f"  ({hint})", err=True)
 

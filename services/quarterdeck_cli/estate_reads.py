@@ -110,6 +110,7 @@ def show(asset: AssetId, at: At = None, known_at: KnownAt = None, json: AsJson =
         asked = Asked(api, at, known_at, json=json)
         types = {"id": "ID!", "asset": "String!"}
         answer = asked.ask(_WHOLE, types, id=f"asset:{name}", asset=name)
+        hint = asked.absent(name) if answer["node"] is None else ""
         if answer["node"] is not None:
             then = asked.pinned(answer["position"], answer["moment"])
             related = _related(then, _called(then, name, answer["node"].get("aliases") or ()))
@@ -121,7 +122,7 @@ def show(asset: AssetId, at: At = None, known_at: KnownAt = None, json: AsJson =
             f"there is no {name} in the estate{moment}",
             f"quarterdeck estate list --kind {quoted(name.partition(':')[0])}   shows names, like agent:support-bot"
             if asked.is_now
-            else asked.absent(name),
+            else hint,
             json=json,
             kind="not_found",
         )

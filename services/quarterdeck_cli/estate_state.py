@@ -57,6 +57,7 @@ def findings(
         )
         pages = asked.pages("findings", node, {"filter": "FindingFilter"}, limit=limit, pin=False, filter=wanted)
         found = plainly(list(pages))
+        nothing = None if found or json else asked.unrecorded()
     count, unknown = total["findings"]["total"], total["findings"]["unknownTeams"]
     if json:
         print_json({"position": total["position"], "total": count, "unknownTeams": unknown, "findings": found})
@@ -68,7 +69,7 @@ def findings(
     for name in unknown:
         typer.echo(f"Nothing belongs to a team {visible(name)}.  quarterdeck estate list --kind team   shows teams.")
     if not found and (not unknown or len(unknown) < len(set(team))):
-        typer.echo("Nothing is missing or wrong.")
+        typer.echo(nothing or "Nothing is missing or wrong.")
         if asked.hint:
             typer.echo(f"  ({asked.hint})", err=True)
     elif count > len(found):
@@ -88,12 +89,15 @@ def coverage(
         raise typer.BadParameter(f"{by!r} is not one of team, kind", param_hint="--by")
     selection = f"{{ position coverage(by: $by, first: $first) {{ total whole {_GROUP} groups {_GROUP} }} }}"
     with Api(json=json) as api:
-        answer = Asked(api, at, known_at, json=json).ask(
-            selection, {"by": "CoverageBy!", "first": "Int!"}, by=by.upper(), first=limit
-        )
-    found: dict[str, Any] = answer["coverage"]
+        asked = Asked(api, at, known_at, json=json)
+        answer = asked.ask(selection, {"by": "CoverageBy!", "first": "Int!"}, by=by.upper(), first=limit)
+        found: dict[str, Any] = answer["coverage"]
+        nothing = None if found["whole"]["objects"] or json else asked.unrecorded()
     if json:
         print_json({"position": answer["position"], "by": by, **found})
+        return
+    if not found["whole"]["objects"]:
+        typer.echo(nothing or "Nothing is in use: there is nothing to be known or controlled.")
         return
     console().print(groups_table(by, found))
     if any(item["outlier"] for group in found["groups"] for item in group["controls"]):

@@ -43,7 +43,7 @@ def _row(group: Mapping[str, Any], name: str) -> tuple[object, ...]:
     return (
         name,
         group["objects"],
-        f"{100 * group['completeness']:.0f} %",
+        "" if group["completeness"] is None else f"{100 * group['completeness']:.0f} %",
         *(_share(item) for item in group["controls"]),
         ", ".join(f"{word(item['facet'])} of {item['objects']}" for item in missing),
     )

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from quarterdeck_cli.client import USAGE, Api, fail
+from quarterdeck_cli.client import NO_OBJECT, USAGE, Api, fail
 from quarterdeck_cli.output import nodes
+from quarterdeck_cli.text import quoted
 
 PAGE: Final = 100
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -21,6 +22,8 @@ _HOW: Final = "write a position, 2026-11-14, 2026-11-14T09:30:00Z, or how long a
 
 NOW: Final = "now"
 HINT: Final = "that is as it was recorded then; what was true then, by all that is known today:  add --known-at now"
+
+UNRECORDED: Final = "Nothing had been recorded by then"
 
 Moment = dict[str, Any]
 """A time or a position, as the API takes it; or now."""
@@ -75,6 +78,43 @@ def hint_of(at: Moment | None, known_at: Moment | None) -> str | None:
     return HINT if known_at is None and at is not None and "time" in at else None
 
 
+def unrecorded(api: Api, at: Moment | None, known_at: Moment | None = None) -> str | None:
+    """Return what to say where nothing is found, if the moment lies before the first event of the tenant and nothing
+    is known of it: that nothing was found there is no praise."""
+    if at is None:
+        return None
+    position = at.get("position")
+    if position is None:
+        # A time that has not come is no time before.
+        found = api.try_query("query Then($t: DateTime!) { at(time: $t) { position } }", t=at["time"])
+        position = None if found is None else found["at"]["position"]
+    if position != 0:
+        return None
+    if known_at is None:
+        return f"{UNRECORDED}."
+    there = "at(time: $t, knownAt: $k) { assets(first: 1) { edges { cursor } } }"
+    document = f"query There($t: DateTime!, $k: Moment!) {{ {there} }}"
+    said = api.try_query(document, t=at.get("time"), k=settled(api, known_at))
+    nothing = said is not None and not said["at"]["assets"]["edges"]
+    return f"{UNRECORDED}, and nothing was said of it later." if nothing else None
+
+
+def absent(api: Api, asset: str, at: Moment | None, known_at: Moment | None = None) -> str:
+    """Return what to do where an object is not there at a moment."""
+    if at is None:
+        return NO_OBJECT
+    if known_at is not None:
+        return in_use_then(asset, at.get("time"))
+    nothing = unrecorded(api, at)
+    return "  ·  ".join(hint for hint in (nothing, hint_of(at, known_at), NO_OBJECT) if hint)
+
+
+def in_use_then(asset: str, time: str | None) -> str:
+    """Return the command that says of an object that it was in use at a moment, for whoever knows that it was."""
+    command = f"quarterdeck estate change {quoted(asset)} --set lifecycle=live --valid-from {quoted(time or 'TIME')}"
+    return f"{command}   says that it was in use"
+
+
 At = Annotated[
     Any,
     typer.Option(
@@ -110,6 +150,8 @@ class Asked:
                 kind="usage",
             )
         self._api = api
+        self._at, self._known_at = at, known_at
+        api.no_object = lambda asset: absent(api, asset, at, known_at)
         self._given = dict(at or {}) | ({} if known_at is None else {"knownAt": settled(api, known_at)})
         self.is_now = at is None
         self.hint = hint_of(at, known_at)
@@ -160,6 +202,14 @@ class Asked:
             if not page["pageInfo"]["hasNextPage"]:
                 return
 
+    def unrecorded(self) -> str | None:
+        """Return what to say where nothing is found, if nothing had been recorded by that moment."""
+        return unrecorded(self._api, self._at, self._known_at)
+
+    def absent(self, asset: str) -> str:
+        """Return what to do where an object is not there at that moment."""
+        return absent(self._api, asset, self._at, self._known_at)
+
     def position(self) -> int:
         """Return the position of that moment."""
         return int(self.ask("{ position }")["position"])
@@ -168,6 +218,10 @@ class Asked:
         """Return the record of an answer, so that what is asked next is asked of the same one."""
         if not self.is_now:
             return self
+        given = self._api.no_object  # of whoever asked for now
         if moment is None:
-            return Asked(self._api, {"position": position}, json=False)
-        return Asked(self._api, {"time": moment}, {"position": position}, json=False)
+            made = Asked(self._api, {"position": position}, json=False)
+        else:
+            made = Asked(self._api, {"time": moment}, {"position": position}, json=False)
+        self._api.no_object = given
+        return made

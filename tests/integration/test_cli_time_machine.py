@@ -200,7 +200,7 @@ async def test_what_was_said_of_another_time(there: Journey) -> None:
     days = ("2024-04-01", "2024-06-01")
     await there.projected()
     code, out, err = await there.cli("diff", *days, by="audra")
-    assert (code, "Nothing is different." in out, "--known-at now" in err) == (0, True, True)
+    assert (code, "Nothing had been recorded by then." in out, "--known-at now" in err) == (0, True, True)
     out = await ran(there, "diff", *days, "--known-at", "now")
     assert "+ tool:crm/refund" in out
     found = await parsed(there, "diff", days[0], "--known-at", "now", "--asset", "tool:crm/refund")
