@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from itertools import islice, product
 from typing import Final
 
 import msgspec
@@ -171,7 +170,7 @@ class UnrelateAssets(_OnRelation):
             valid_to=self.valid_to,
         )
         wider._called = called
-        pairs = islice(product(*called), 1, MAX_FORMER)  # the first are those that were given
+        pairs = [(one, other) for one in called[0] for other in called[1]][1:MAX_FORMER]  # the first was given
         wider._others = {relation_id(one, relation, other): [] for one, other in pairs}
         return wider
 
