@@ -18,8 +18,8 @@ app = typer.Typer()
 
 MAX_HOPS: Final = 12
 _CONTROL: Final = "{ on relation expiresAt control { id title lifecycle } }"
-PATH: Final = f"""{{ declared
-  relations {{ relation source target sentence declared observed environment }}
+PATH: Final = f"""{{ declared alleged
+  relations {{ relation source target sentence declared observed allegedBy environment }}
   controls {_CONTROL} watchers {_CONTROL} exceptions {_CONTROL} }}"""
 _CUT: Final = "{ exact over considered steps { action subject closes } }"
 WAYS: Final = f"{{ more beyond paths {PATH} cut {_CUT} smallerCut {_CUT} }}"
@@ -49,7 +49,7 @@ def reach(
     name = plain(asset)
     selection = """{ position moment
       reach(of: $of, first: $first, after: $after, direction: $direction, hops: $hops, kinds: $kinds) {
-      total reached { steps asset { id kind title owner team classification lifecycle } }
+      total reached { steps alleged asset { id kind title owner team classification lifecycle } }
       pageInfo { hasNextPage endCursor } } }"""
     types = {"of": "ID!", "direction": "Direction!", "hops": "Int", "kinds": "[String!]"}
     way = "BACKWARD" if backward else "FORWARD"
@@ -68,7 +68,7 @@ def reach(
             item["asset"]["title"],
             item["asset"]["owner"] or item["asset"]["team"],
             item["asset"]["classification"],
-            "" if item["asset"]["lifecycle"] == "LIVE" else item["asset"]["lifecycle"].lower(),
+            _state(item),
         )
         for item in found["reached"]
     ]
@@ -79,6 +79,11 @@ def reach(
     if rows:
         ends = (rows[0][0], name) if backward else (name, rows[0][0])
         typer.echo(f"\nHow:  quarterdeck estate ways {quoted(*ends)}", err=True)
+
+
+def _state(item: Mapping[str, Any]) -> str:
+    state = str(item["asset"]["lifecycle"]).lower()
+    return ", ".join([*([] if state == "live" else [state]), *(["alleged"] if item["alleged"] else [])])
 
 
 @app.command("reached-by")
@@ -95,7 +100,7 @@ def reached_by(
     name = plain(asset)
     selection = f"""{{ position moment reachedBy(of: $of, first: $first, after: $after, kinds: $kinds, hops: $hops) {{
       total beyond accesses {{
-      steps ungated asset {{ id title owner team lifecycle }} tools {{ id }}
+      steps ungated alleged asset {{ id title owner team lifecycle }} tools {{ id }}
       controls {_CONTROL} watchers {_CONTROL} exceptions {_CONTROL} path {PATH} }}
       pageInfo {{ hasNextPage endCursor }} }} }}"""
     types = {"of": "ID!", "kinds": "[String!]", "hops": "Int"}

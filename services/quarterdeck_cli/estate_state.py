@@ -20,8 +20,9 @@ _GROUP: Final = """{ name objects completeness missing { facet objects }
   controls { control required covered outlier } }"""
 _BLAST: Final = """{ position blastRadius(of: $of, hops: $hops, first: $first) {
   of { id title owner team } total dataTotal
-  groups { group total nearest { steps audience asset { id title owner team } relation { source relation target } } }
-  data { steps writes asset { id classification } }
+  groups { group total nearest { steps alleged audience asset { id title owner team }
+    relation { source relation target allegedBy } } }
+  data { steps writes alleged asset { id classification } }
   people { owner team onCall channel steps nearest objects }
 } }"""
 

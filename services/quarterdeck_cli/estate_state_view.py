@@ -76,7 +76,8 @@ def blast_lines(found: Mapping[str, Any]) -> Iterator[Text]:
         yield Text(f"data that these read or write ({found['dataTotal']})", style="bold")
     for item in found["data"]:
         label = f", {told(item['asset']['classification'])}" if item["asset"]["classification"] else ""
-        yield Text(f"  {'writes' if item['writes'] else 'reads'} {visible(item['asset']['id'])}{label}")
+        how = "writes" if item["writes"] else "reads"
+        yield Text(f"  {how} {visible(item['asset']['id'])}{label}{', alleged' if item['alleged'] else ''}")
 
 
 def _person(person: Mapping[str, Any]) -> str:
@@ -97,5 +98,8 @@ def _in_brackets(parts: Sequence[str]) -> str:
 def _concerned(item: Mapping[str, Any]) -> str:
     relation = item["relation"]
     how = f"{visible(relation['source'])} {visible(relation['relation'])} {visible(relation['target'])}"
+    if item["alleged"]:
+        whose = relation["allegedBy"]
+        how += f", alleged by {', '.join(map(told, whose))}" if whose else ", by what is alleged"
     audience = f", heard by {told(item['audience'])}" if item.get("audience") else ""
     return f"{visible(item['asset']['id'])}{audience}  ({many(item['steps'], 'step')}: {how})"

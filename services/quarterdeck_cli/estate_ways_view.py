@@ -40,7 +40,8 @@ def ways_lines(start: str, end: str, found: dict[str, Any], hops: int | None) ->
             f"No way leads {ends}{over(hops)}, but longer ones do: leave out --hops to see them", style="bold red"
         )
     for number, path in enumerate(paths, 1):
-        yield Text(f"way {number}{'' if path['declared'] else '  (not all of it is declared)'}", style="bold")
+        doubt = "alleged: not all of it is known" if path["alleged"] else "not all of it is declared"
+        yield Text(f"way {number}{'' if path['declared'] else f'  ({doubt})'}", style="bold")
         yield from _path(start, path)
     if found["more"]:
         yield Text("  … and there may be others; --limit shows more", style="dim")
@@ -57,6 +58,13 @@ def path_line(path: dict[str, Any]) -> str:
     return visible(relations[0]["source"]) + "".join(steps) if relations else ""
 
 
+def seen_by(relation: dict[str, Any]) -> str:
+    """Return how a relation is known that nobody has declared, in words."""
+    if not relation["allegedBy"]:
+        return "seen, never declared"
+    return f"alleged by {', '.join(map(told, relation['allegedBy']))}, never declared"
+
+
 def access_lines(found: dict[str, Any], hops: int | None = None) -> Iterator[Text]:
     """Yield what can reach something, each with the tools on its ways and the controls over them."""
     from rich.text import Text
@@ -67,6 +75,9 @@ def access_lines(found: dict[str, Any], hops: int | None = None) -> Iterator[Tex
         who = asset["owner"] or asset["team"]
         line.append(f"  {many(item['steps'], 'step')}, {told(who) if who else 'nobody'} answers for it", style="")
         yield line
+        if item["alleged"]:
+            said = dict.fromkeys(name for step in item["path"]["relations"] for name in step["allegedBy"])
+            yield Text(f"    alleged by {', '.join(map(told, said))}, and not known to be so", style="yellow")
         if item["ungated"]:
             yield Text("    on one way at least, nobody has to consent", style="bold red")
         if item["tools"]:
@@ -108,7 +119,7 @@ def _path(start: str, path: dict[str, Any]) -> Iterator[Text]:
     yield Text(f"  {visible(start)}")
     yield from _over(start, path)
     for item in path["relations"]:
-        seen = "" if item["declared"] else "  (seen, never declared)"
+        seen = "" if item["declared"] else f"  ({seen_by(item)})"
         where = f"  (in {told(item['environment'])})" if item.get("environment") else ""
         yield Text(f"  └ {visible(item['relation'])} {visible(item['target'])}{where}{seen}")
         yield from _over(item["target"], path)

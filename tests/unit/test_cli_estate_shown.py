@@ -23,7 +23,8 @@ from rich.console import Console
 from quarterdeck_cli import estate_changes
 from quarterdeck_cli.estate_plan_view import MAX_STEPS, counted, plan_lines
 from quarterdeck_cli.estate_show import object_tree
-from quarterdeck_cli.estate_ways_view import ways_lines
+from quarterdeck_cli.estate_state_view import blast_lines
+from quarterdeck_cli.estate_ways_view import access_lines, ways_lines
 from quarterdeck_cli.estate_words import facts_of, plainly, told, told_lines
 from quarterdeck_cli.estate_yaml import as_yaml
 from quarterdeck_cli.moments import read_moment
@@ -113,7 +114,8 @@ def test_a_long_plan_begins_with_what_it_takes_away() -> None:
 def test_an_object_and_ways_show_strangers_text_as_text() -> None:
     """Every field of them is what somebody else wrote."""
     end = {"id": HOSTILE, "title": HOSTILE, "lifecycle": "LIVE", "owner": HOSTILE, "team": HOSTILE}
-    relation = {"relation": "calls", "source": HOSTILE, "target": HOSTILE, "declared": True, "observed": True}
+    relation = {"relation": "calls", "source": HOSTILE, "target": HOSTILE, "declared": False, "observed": True}
+    relation |= {"allegedBy": [HOSTILE]}
     relation |= {"environment": HOSTILE, "evidence": HOSTILE, "seen": 2, "lastSeen": "2026-01-01T00:00:00Z", "to": end}
     names = [
         "id",
@@ -136,7 +138,14 @@ def test_an_object_and_ways_show_strangers_text_as_text() -> None:
     found["drifts"] = [dict.fromkeys(("id", "input", "fieldName", "expected", "found"), HOSTILE) | {"state": "OPEN"}]
     found["findings"] = [dict.fromkeys(("type", "message", "fix"), HOSTILE)]
     over = [{"on": HOSTILE, "relation": HOSTILE, "control": end, "expiresAt": HOSTILE}]
-    path = {"declared": False, "relations": [relation], "controls": over, "watchers": over, "exceptions": over}
+    path = {
+        "declared": False,
+        "alleged": True,
+        "relations": [relation],
+        "controls": over,
+        "watchers": over,
+        "exceptions": over,
+    }
     cut = {
         "exact": True,
         "over": "CONTROLS",
@@ -150,6 +159,35 @@ def test_an_object_and_ways_show_strangers_text_as_text() -> None:
         assert not any(line.startswith("+ agent:y") for line in text.splitlines())
 
 
+def test_what_is_alleged_is_told_as_that_and_by_whom() -> None:
+    """Of a way, of who can reach something, and of whom it concerns; what is known is told as before."""
+    claimed = {"relation": "calls", "source": "agent:a", "target": "tool:t", "declared": False, "environment": None}
+    claimed["allegedBy"] = ["prn_x"]
+    path: dict[str, Any] = {"declared": False, "alleged": True, "relations": [claimed]}
+    path |= dict.fromkeys(("controls", "watchers", "exceptions"), ())
+    ways = {"paths": [path], "more": False, "beyond": False}
+    text = styleless(drawn(ways_lines("agent:a", "tool:t", ways, None)))
+    assert "way 1  (alleged: not all of it is known)\n" in text
+    assert "└ calls tool:t  (alleged by prn_x, never declared)\n" in text
+    asset = {"id": "agent:a", "title": None, "owner": None, "team": None}
+    access = {"asset": asset, "steps": 1, "alleged": True, "ungated": False, "tools": [], "path": path}
+    access |= dict.fromkeys(("controls", "watchers", "exceptions"), ())
+    found = {"accesses": [access], "total": 1}
+    assert "    alleged by prn_x, and not known to be so\n" in styleless(drawn(access_lines(found)))
+    hit = {"asset": asset, "steps": 1, "alleged": True, "relation": claimed}
+    follows = hit | {"steps": 2, "relation": claimed | {"allegedBy": []}}
+    data = [{"asset": {"id": "dataset:d", "classification": None}, "writes": True, "alleged": True}]
+    blast: dict[str, Any] = {"of": {"id": "tool:t"}, "total": 2, "people": [], "data": data, "dataTotal": 1}
+    blast["groups"] = [{"group": "AGENTS", "total": 2, "nearest": [hit, follows]}]
+    text = styleless(drawn(blast_lines(blast)))
+    assert "(1 step: agent:a calls tool:t, alleged by prn_x)" in text
+    assert "(2 steps: agent:a calls tool:t, by what is alleged)" in text
+    assert "writes dataset:d, alleged" in text
+    known = claimed | {"allegedBy": []}
+    text = styleless(drawn(ways_lines("agent:a", "tool:t", ways | {"paths": [path | {"relations": [known]}]}, None)))
+    assert "(seen, never declared)" in text
+
+
 def test_what_must_hold_on_a_way() -> None:
     """A grant is among it, until when; who watches, and what is excepted, are no controls. A smaller cut stands below."""
 
@@ -157,9 +195,9 @@ def test_what_must_hold_on_a_way() -> None:
         control = {"id": name, "lifecycle": "LIVE"}
         return [{"on": "agent:a", "relation": relation, "control": control, "expiresAt": until}]
 
-    step = {"relation": "holds", "target": "tool_grant:g", "declared": True, "environment": None}
+    step = {"relation": "holds", "target": "tool_grant:g", "declared": True, "allegedBy": [], "environment": None}
     watched, excepted = over("monitored_by", "monitoring_hook:m"), over("excepted_by", "exception_window:x", "2027")
-    path = {"declared": True, "relations": [step], "watchers": watched, "exceptions": excepted}
+    path = {"declared": True, "alleged": False, "relations": [step], "watchers": watched, "exceptions": excepted}
     held = path | {"controls": over("holds", "tool_grant:g", "2027-01-01T00:00:00.000000Z")}
     cut = {"exact": True, "over": "CONTROLS", "considered": 2}
     cut |= {"steps": [{"action": "revoke", "subject": "tool_grant:g", "closes": []}]}
