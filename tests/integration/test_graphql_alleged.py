@@ -28,6 +28,8 @@ REACH = """query($of: ID!, $direction: Direction!) { now { reach(of: $of, direct
 BLAST = """query($of: ID!) { now { blastRadius(of: $of) { total
     groups { nearest { steps alleged asset { id } relation { allegedBy } } }
     data { alleged asset { id } } } } }"""
+KNOWN = """query($of: ID!, $time: DateTime!, $now: Moment!) { at(time: $time, knownAt: $now) {
+    reach(of: $of, first: 50, direction: FORWARD) { reached { steps alleged asset { id } } } } }"""
 THEN = """query($from: ID!, $to: ID!, $at: Position!) { at(position: $at) { ways(from: $from, to: $to) {
     paths { alleged relations { allegedBy } } } } }"""
 
@@ -108,6 +110,13 @@ async def test_what_a_stranger_says_is_alleged_until_it_is_known(here: GraphWorl
     then = await here.world.position()
     await seen(here, "agent:vic", "tool:wipe", here.world.id("bot"))
     assert await alleged(here, None) == (False,) * 4
+    time = (await here.world.services.ledger.now()).isoformat()
+    known = {"now": {"position": then}, "time": time, "of": "agent:vic"}
+    (wipe,) = [item for item in (await asked(here, KNOWN, **known))["reached"] if "wipe" in item["asset"]["id"]]
+    assert (wipe["steps"], wipe["alleged"]) == (1, True)
+    known["now"] = {"position": await here.world.position()}
+    (wipe,) = [item for item in (await asked(here, KNOWN, **known))["reached"] if "wipe" in item["asset"]["id"]]
+    assert (wipe["steps"], wipe["alleged"]) == (1, False)
     found = await asked(here, THEN, **{"from": "agent:vic", "to": "dataset:d"}, at=then)
     assert found["paths"] == [{"alleged": True, "relations": [{"allegedBy": ["prn_stranger"]}, {"allegedBy": []}]}]
 
