@@ -19,9 +19,9 @@ app = typer.Typer()
 MAX_HOPS: Final = 12
 _CONTROL: Final = "{ on relation expiresAt control { id title lifecycle } }"
 PATH: Final = f"""{{ declared alleged
-  relations {{ relation source target sentence declared observed allegedBy environment }}
+  relations {{ id relation source target sentence declared observed allegedBy environment }}
   controls {_CONTROL} watchers {_CONTROL} exceptions {_CONTROL} }}"""
-_CUT: Final = "{ exact over considered steps { action subject closes } }"
+_CUT: Final = "{ exact over considered steps { action subject relation closes } }"
 WAYS: Final = f"{{ more beyond paths {PATH} cut {_CUT} smallerCut {_CUT} }}"
 
 Hops = Annotated[

@@ -121,10 +121,17 @@ def _path(start: str, path: dict[str, Any]) -> Iterator[Text]:
     for item in path["relations"]:
         seen = "" if item["declared"] else f"  ({seen_by(item)})"
         where = f"  (in {told(item['environment'])})" if item.get("environment") else ""
-        yield Text(f"  └ {visible(item['relation'])} {visible(item['target'])}{where}{seen}")
+        yield Text(f"  └ {visible(item['relation'])} {visible(item['target'])}{where}{seen}{_recorded(item)}")
         yield from _over(item["target"], path)
     if not path["controls"]:
         yield Text("      nothing must hold on this way", style="bold red")
+
+
+def _recorded(item: dict[str, Any]) -> str:
+    """Return by which names a relation was recorded, where something was merged since."""
+    recorded = str(item.get("id") or "").removeprefix("relation:")
+    now = f"{item.get('source')} {item['relation']} {item['target']}"
+    return f"  (recorded as {visible(recorded)})" if recorded and recorded != now else ""
 
 
 def _over(name: str, path: dict[str, Any]) -> Iterator[Text]:

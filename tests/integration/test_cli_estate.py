@@ -355,6 +355,37 @@ async def test_reach_and_ways(filled: Journey) -> None:
     assert (await refused(filled, "estate", "reach", "agent:nobody", by="audra"))["code"] == "not_found"
 
 
+async def test_what_was_merged_is_shown_and_withdrawn_as_it_was_recorded(there: Journey, tmp_path: Path) -> None:
+    """S0-14, S0-04: a survivor shows what was recorded of merged names, of a chain too; each step of the cut can be run
+    as it stands, and all of them close the way."""
+    assets: dict[str, Any] = dict.fromkeys(["dataset:k1", "dataset:k2", "dataset:k3"])
+    assets["agent:k1"] = {"relations": {"reads": ["dataset:k1", "dataset:k3"]}}
+    others = [f"dataset:o{number}" for number in range(12)]
+    assets |= dict.fromkeys(others)
+    await apply(there, tmp_path, json.dumps({"version": 1, "source": "platform", "assets": assets}))
+    merges = [*(("dataset:k1", other) for other in others), ("dataset:k2", "dataset:k3"), ("dataset:k1", "dataset:k2")]
+    for survivor, merged in merges:
+        code, _, err = await there.cli("estate", "merge", survivor, merged, by="otto")
+        assert code == 0, err
+    shown = await parsed(there, "estate", "show", "dataset:k1")
+    assert sorted(item["target"] for item in shown["into"]) == ["dataset:k1", "dataset:k3"]
+    _, out, _ = await there.cli("estate", "show", "dataset:k1", by="audra")
+    assert "is led to by (2)\n  reads agent:k1\n  reads agent:k1  (recorded of dataset:k3, which was merged)\n" in out
+    for left in (2, 1):
+        _, out, _ = await there.cli("estate", "ways", "agent:k1", "dataset:k1", by="audra")
+        steps = [line.split("withdraw: ")[1] for line in out.splitlines() if "withdraw: " in line]
+        assert len(steps) == left
+        if left == 1:
+            assert "  └ reads dataset:k1  (recorded as agent:k1 reads dataset:k3)\n" in out
+            present = ("agent:k1", "reads", "dataset:k1")
+            code, _, err = await there.cli("estate", "unrelate", *present, by="otto")
+            assert (code, "withdraw agent:k1 reads dataset:k3" in err) == (1, True)
+        code, _, err = await there.cli("estate", "unrelate", *steps[0].split(), by="otto")
+        assert code == 0, err
+    _, out, _ = await there.cli("estate", "ways", "agent:k1", "dataset:k1", by="audra")
+    assert out == "No way leads from agent:k1 to dataset:k1.\n"
+
+
 async def test_many_are_shown_whole(there: Journey, tmp_path: Path) -> None:
     """A hundred and fifty agents under nineteen policies each: more than one answer may hold, and all of it is shown."""
     policies = [f"policy_bundle:p{number}" for number in range(19)]
