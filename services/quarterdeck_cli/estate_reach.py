@@ -10,7 +10,7 @@ import typer
 from quarterdeck_cli.client import Api
 from quarterdeck_cli.estate_ways_view import access_lines, over, ways_lines
 from quarterdeck_cli.estate_words import AssetId, plain, plainly
-from quarterdeck_cli.moments import Asked, At, KnownAt
+from quarterdeck_cli.moments import Asked, At, KnownAt, say_doubts
 from quarterdeck_cli.output import AsJson, console, print_json, show_rows, visible
 from quarterdeck_cli.text import quoted
 
@@ -58,6 +58,7 @@ def reach(
         position, found = all_of(
             asked, "reach", "reached", selection, types, limit, of=name, direction=way, hops=hops, kinds=kind or None
         )
+        doubts = [] if json else asked.doubts(name)
     if json:
         print_json({"of": name, "direction": way.lower(), "position": position, **found})
         return
@@ -74,6 +75,7 @@ def reach(
     ]
     nothing = f"Nothing {'reaches' if backward else 'is within reach of'} {visible(name)}{over(hops)}."
     show_rows(("object", "steps", "title", "who answers", "data", "state"), rows, nothing)
+    say_doubts(doubts)
     if found["total"] > len(rows):
         typer.echo(f"\nThe nearest {len(rows)} of {found['total']}; without --limit, all of them.", err=True)
     if rows:
@@ -109,6 +111,7 @@ def reached_by(
         position, found = all_of(
             asked, "reachedBy", "accesses", selection, types, limit, of=name, kinds=kind, hops=hops
         )
+        doubts = [] if json else asked.doubts(name)
     if json:
         print_json({"of": name, "position": position, **found})
         return
@@ -117,6 +120,7 @@ def reached_by(
     out = console()
     for line in access_lines(found, hops):
         out.print(line, soft_wrap=True)
+    say_doubts(doubts)
 
 
 @app.command()
@@ -136,6 +140,7 @@ def ways(
     with Api(json=json) as api:
         asked = Asked(api, at, known_at, json=json)
         answer = asked.ask(selection, types, **{"from": start, "to": end}, first=limit, hops=hops)
+        doubts = [] if json else asked.doubts(start, end)
     found: dict[str, Any] = plainly(answer["ways"])
     if json:
         print_json({"from": start, "to": end, "position": answer["position"], **found})
@@ -143,6 +148,7 @@ def ways(
     out = console()
     for line in ways_lines(start, end, found, hops):
         out.print(line, soft_wrap=True)
+    say_doubts(doubts)
 
 
 def all_of(

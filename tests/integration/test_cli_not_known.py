@@ -5,6 +5,7 @@ Serves S0-01, S0-72, C08.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -51,3 +52,45 @@ async def test_coverage_of_nothing(there: Journey) -> None:
     assert (code, "Nothing is in use" in said, "%" in said) == (0, True, False), said
     _, said = await ran(there, "estate", "coverage", "--json")
     assert '"completeness": null' in said
+
+
+async def test_what_was_recorded_late(there: Journey) -> None:
+    """Of objects that are not known to have been in use then, no answer claims more: it says so, and how to say that
+    they were; that command is all that it takes (S0-01)."""
+    for words in (
+        ("register", "tool:planned", "--set", "lifecycle=draft", "--valid-from", "2025-06-01"),
+        ("register", "tool:draft", "--set", "lifecycle=draft"),
+        ("register", "agent:n1"),
+        ("register", "tool:n1"),
+        ("relate", "agent:n1", "calls", "tool:n1", "--valid-from", "2026-01-10"),
+    ):
+        assert (await ran(there, "estate", *words, by="otto"))[0] == 0
+    then = ("--at", "2026-01-15", "--known-at", "now")
+    for words in (("ways", "agent:n1", "tool:n1"), ("show", "agent:n1"), ("reach", "agent:n1")):
+        code, said = await ran(there, "estate", *words, *then)
+        assert (code, "--known-at now" in said) == (1, False), said
+        assert "quarterdeck estate change agent:n1 --set lifecycle=live --valid-from" in said
+    for name in ("agent:n1", "tool:n1"):
+        change = ("estate", "change", name, "--set", "purpose=x", "--valid-from", "2026-01-10")
+        assert (await ran(there, *change, by="otto"))[0] == 0
+    questions = (
+        ("ways", "agent:n1", "tool:n1", *then),
+        ("show", "agent:n1", *then),
+        ("reach", "agent:n1", *then),
+        ("reached-by", "tool:n1", *then),
+        ("opened", "agent:n1", "tool:n1", "--since", "2026-01-12", "--until", "2026-01-15", "--known-at", "now"),
+    )
+    for words in questions:
+        code, said = await ran(there, "estate", *words)
+        assert (code, "Not known to have been in use then" in said) == (0, True), (words, said)
+        offered = [line.strip().partition("   ")[0] for line in said.split("\n") if "lifecycle=live" in line]
+        assert {shlex.split(line)[3] for line in offered} == {"agent:n1", "tool:n1"}, said
+    code, said = await ran(there, "estate", *questions[0])
+    for line in [line.strip().partition("   ")[0] for line in said.split("\n") if "lifecycle=live" in line]:
+        assert (await ran(there, *shlex.split(line)[1:], by="otto"))[0] == 0
+    for words in questions[:4]:
+        code, said = await ran(there, "estate", *words)
+        assert (code, "Not known" in said) == (0, False), (words, said)
+    assert "way 1" in (await ran(there, "estate", *questions[0]))[1]
+    # Without what was recorded late, nothing of the sort is said.
+    assert "Not known" not in (await ran(there, "estate", "ways", "tool:n1", "agent:n1"))[1]
