@@ -11,7 +11,7 @@ from quarterdeck_cli.client import Api
 from quarterdeck_cli.estate_reach import From, Hops, To
 from quarterdeck_cli.estate_ways_view import path_line
 from quarterdeck_cli.estate_words import plain, plainly
-from quarterdeck_cli.moments import Asked, absent, read_known, read_moment, say_doubts, settled
+from quarterdeck_cli.moments import NOW, Asked, absent, read_known, say_doubts, settled
 from quarterdeck_cli.output import AsJson, console, print_json
 from quarterdeck_cli.text import visible
 
@@ -51,11 +51,11 @@ def opened(
     to: To,
     since: Annotated[
         Any,
-        typer.Option(metavar="MOMENT", help="The moment before: a position, a time, 7d.", parser=read_moment),
+        typer.Option(metavar="MOMENT", help="The moment before: a position, a time, 7d.", parser=read_known),
     ],
     until: Annotated[
         Any,
-        typer.Option("--until", "--at", metavar="MOMENT", help="The moment after; now.", parser=read_moment),
+        typer.Option("--until", "--at", metavar="MOMENT", help="The moment after; now.", parser=read_known),
     ] = None,
     known_at: Annotated[
         Any,
@@ -68,6 +68,7 @@ def opened(
     """Show what changed between then and now that opened a way: by whom, when, and what would undo it."""
     start, end = plain(from_), plain(to)
     with Api(json=json) as api:
+        since, until = settled(api, since), None if until is None or NOW in until else until
         variables = {"from": start, "to": end, "since": since, "until": until, "knownAt": settled(api, known_at)}
         api.no_object = lambda asset: absent(api, asset, since, known_at)
         found = plainly(api.query(_OPENED, **variables, hops=hops, first=limit)["opened"])
@@ -115,4 +116,4 @@ def opened_lines(found: Mapping[str, Any]) -> Iterator[Text]:
     if found["undo"]:
         exact = "no smaller set would do" if found["undoExact"] else "none of these can be left out"
         yield Text(f"undone, there would be none ({exact})", style="bold")
-        yield from (Text(f"  - {visible(item['subject'])}") for item in found["undo"])
+        yield from (Text(f"  - {visible(item['sentence'])}") for item in found["undo"])

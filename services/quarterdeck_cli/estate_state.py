@@ -15,6 +15,34 @@ from quarterdeck_cli.output import AsJson, console, print_json, visible
 app = typer.Typer()
 
 SEVERITIES: Final = ("critical", "high", "moderate", "low")
+TYPES: Final = (
+    "out-of-scope",
+    "forbidden-use",
+    "drifted",
+    "suspicious",
+    "unregistered",
+    "unowned",
+    "ungated",
+    "over-permissioned",
+    "expired",
+    "ungoverned",
+    "forged",
+    "unread",
+    "contested",
+    "alleged-use",
+    "undeclared-relation",
+    "retired-relation",
+    "gone",
+    "sunset",
+    "unpromoted",
+    "unmonitored",
+    "unfunded",
+    "duplicate",
+    "unseen-relation",
+    "incomplete",
+    "isolated",
+)
+"""Of findings; a test holds them to the API's."""
 MAX_HOPS: Final = 12
 _GROUP: Final = """{ name objects completeness missing { facet objects }
   controls { control required covered outlier } }"""
@@ -40,6 +68,9 @@ def findings(
     json: AsJson = False,
 ) -> None:
     """List what is missing or wrong on the map, the worst first, each with the command that mends it."""
+    for option, given_, known in (("--type", type, TYPES), ("--severity", severity, SEVERITIES)):
+        if wrong := [item for item in given_ if _word(item) not in map(_word, known)]:
+            raise typer.BadParameter(f"{wrong[0]!r} is not one of {', '.join(known)}", param_hint=option)
     given = {
         "type": [_word(item) for item in type],
         "severity": [_word(item) for item in severity],

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from journey_house import Journey, journey
 
+from quarterdeck_cli.estate_state import TYPES
+from quarterdeck_graphql.finding_words import FindingWord
+
 NOTHING = "Nothing had been recorded by then"
 PRAISE = ("Nothing is missing", "as it was pinned", "100 %", "Nothing is different", "There is nothing in the estate")
 
@@ -94,3 +97,22 @@ async def test_what_was_recorded_late(there: Journey) -> None:
     assert "way 1" in (await ran(there, "estate", *questions[0]))[1]
     # Without what was recorded late, nothing of the sort is said.
     assert "Not known" not in (await ran(there, "estate", "ways", "tool:n1", "agent:n1"))[1]
+
+
+async def test_words_that_are_none(there: Journey) -> None:
+    """A word that is no severity or type of finding is answered with those that there are; `now` is a moment."""
+    assert [name.upper().replace("-", "_") for name in TYPES] == [item.name for item in FindingWord]
+    for option, wrong, known in (("--severity", "nope", "critical"), ("--type", "un-owned", "over-permissioned")):
+        code, said = await ran(there, "estate", "findings", option, wrong)
+        assert (code, known in said, "Variable" in said) == (2, True, False), said
+    assert (await ran(there, "estate", "findings", "--type", "over-permissioned", "--severity", "High"))[0] == 0
+    await ran(there, "estate", "register", "tool:t1", by="otto")
+    await ran(there, "estate", "register", "agent:a1", by="otto")
+    before = str(await there.house.position())
+    await ran(there, "estate", "relate", "agent:a1", "calls", "tool:t1", by="otto")
+    code, said = await ran(there, "estate", "opened", "agent:a1", "tool:t1", "--since", "now", "--until", "now")
+    assert (code, "There was a way" in said) == (0, True), said
+    code, said = await ran(there, "estate", "opened", "agent:a1", "tool:t1", "--since", before)
+    undone = said.partition("there would be none")[2]
+    assert "- agent:a1 calls tool:t1: " in undone, said
+    assert "declared" in undone, said
