@@ -116,4 +116,4 @@ def opened_lines(found: Mapping[str, Any]) -> Iterator[Text]:
     if found["undo"]:
         exact = "no smaller set would do" if found["undoExact"] else "none of these can be left out"
         yield Text(f"undone, there would be none ({exact})", style="bold")
-        yield from (Text(f"  - {visible(item['sentence'])}") for item in found["undo"])
+        yield from (Text(f"  - {visible(item['subject'])}  ({visible(item['sentence'])})") for item in found["undo"])

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from quarterdeck_cli.client import Api
+from quarterdeck_cli.client import USAGE, Api, fail
 from quarterdeck_cli.estate_state_view import blast_lines, finding_lines, groups_table
 from quarterdeck_cli.estate_words import AssetId, plain, plainly, word
 from quarterdeck_cli.moments import Asked, At, KnownAt
@@ -70,7 +70,7 @@ def findings(
     """List what is missing or wrong on the map, the worst first, each with the command that mends it."""
     for option, given_, known in (("--type", type, TYPES), ("--severity", severity, SEVERITIES)):
         if wrong := [item for item in given_ if _word(item) not in map(_word, known)]:
-            raise typer.BadParameter(f"{wrong[0]!r} is not one of {', '.join(known)}", param_hint=option)
+            fail(f"{option}: {wrong[0]!r} is none", f"one of {', '.join(known)}", code=USAGE, json=json, kind="usage")
     given = {
         "type": [_word(item) for item in type],
         "severity": [_word(item) for item in severity],

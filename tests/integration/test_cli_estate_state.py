@@ -96,7 +96,7 @@ async def test_findings_are_narrowed_shown_and_of_any_moment(there: Journey) -> 
     assert {item["team"] for item in found["findings"]} == {"marketing"}
     assert (await parsed(there, "estate", "findings", "--at", "5"))["total"] == 0
     code, _, err = await there.cli("estate", "findings", "--type", "nonsense", "--json", by="audra")
-    assert (code, json.loads(err)["error"]["code"]) == (1, "invalid_request")
+    assert (code, json.loads(err)["error"]["code"]) == (2, "usage")
     shown = await parsed(there, "estate", "show", "agent:campaign-writer")
     assert {"UNGATED", "UNGOVERNED"} <= {item["type"] for item in shown["findings"]}
     out = await ran(there, "estate", "show", "agent:campaign-writer")
@@ -141,4 +141,4 @@ async def test_what_opened_a_way(there: Journey) -> None:
     out = await ran(there, "estate", "opened", *way, "--since", str(before))
     assert out.startswith(f"There was no way from {way[0]} to {way[1]}, and now there is one.\n")
     assert "tool_grant:campaign-audience permits" in out
-    assert f"  - {' '.join(relation)}\n" in out
+    assert f"  - {' '.join(relation)}  (" in out

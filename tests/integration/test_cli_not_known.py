@@ -114,5 +114,5 @@ async def test_words_that_are_none(there: Journey) -> None:
     assert (code, "There was a way" in said) == (0, True), said
     code, said = await ran(there, "estate", "opened", "agent:a1", "tool:t1", "--since", before)
     undone = said.partition("there would be none")[2]
-    assert "- agent:a1 calls tool:t1: " in undone, said
+    assert "- agent:a1 calls tool:t1  (" in undone, said
     assert "declared" in undone, said
