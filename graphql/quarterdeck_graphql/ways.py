@@ -62,6 +62,10 @@ class CutStep:
     relation: strawberry.ID | None = strawberry.field(
         description="The relation to withdraw, `relation:…`; null where the step is another."
     )
+    seen: bool = strawberry.field(
+        description="Whether the relation to withdraw was seen, too. To withdraw it takes back that it is declared; "
+        "what was seen stays seen, and is to be stopped where it happens."
+    )
     closes: list[strawberry.ID] = strawberry.field(metadata=PART, description="What nothing would pass through.")
 
 
@@ -88,13 +92,14 @@ class Cut:
     considered: int = strawberry.field(description="How many possible steps were considered.")
 
     @classmethod
-    def of(cls, cut: cuts.Cut) -> Cut:
-        """Return a cut as it is shown."""
+    def of(cls, cut: cuts.Cut, seen: Collection[str]) -> Cut:
+        """Return a cut as it is shown; `seen` are the relations that were."""
         steps = [
             CutStep(
                 action=item.action,
                 subject=item.name,
                 relation=strawberry.ID(f"relation:{item.name}") if item.action == "withdraw" else None,
+                seen=item.name in seen,
                 closes=[strawberry.ID(f"asset:{name}") for name in sorted(item.nodes)],
             )
             for item in cut.candidates
@@ -144,12 +149,13 @@ async def ways_between(at: At, start: str, end: str, hops: int | None, first: in
     apart = await asyncio.to_thread(part.apart)
     best = await asyncio.to_thread(cuts.least, apart, source, target)
     beside = await asyncio.to_thread(cuts.smaller, apart, source, target, best)
+    seen = {row.id for edge in graph.out.get(source, ()) for row in part.rows(edge) if row.observed}
     return Ways(
         paths=[path_of(at, part, path) for path in found],
         more=more,
         beyond=beyond,
-        cut=Cut.of(best),
-        smaller_cut=None if beside is None else Cut.of(beside),
+        cut=Cut.of(best, seen),
+        smaller_cut=None if beside is None else Cut.of(beside, seen),
     )
 
 

@@ -11,7 +11,8 @@ from quarterdeck_cli.client import Api
 from quarterdeck_cli.estate_reach import From, Hops, To
 from quarterdeck_cli.estate_ways_view import path_line
 from quarterdeck_cli.estate_words import plain, plainly
-from quarterdeck_cli.moments import NOW, Asked, absent, read_known, say_doubts, settled
+from quarterdeck_cli.moments import NOW, Asked, absent, read_known, settled
+from quarterdeck_cli.not_known import doubts, say_doubts
 from quarterdeck_cli.output import AsJson, console, print_json
 from quarterdeck_cli.text import visible
 
@@ -73,7 +74,7 @@ def opened(
         api.no_object = lambda asset: absent(api, asset, since, known_at)
         found = plainly(api.query(_OPENED, **variables, hops=hops, first=limit)["opened"])
         moments = [] if json or known_at is None else [at for at in (since, until) if at is not None]
-        doubts = {line for at in moments for line in Asked(api, at, known_at, json=json).doubts(start, end)}
+        unknown = {line for at in moments for line in doubts(Asked(api, at, known_at, json=json), start, end)}
     found = {"from": start, "to": end, **found}
     if json:
         print_json(found)
@@ -81,7 +82,7 @@ def opened(
     out = console()
     for line in opened_lines(found):
         out.print(line, soft_wrap=True)
-    say_doubts(sorted(doubts))
+    say_doubts(sorted(unknown))
 
 
 def opened_lines(found: Mapping[str, Any]) -> Iterator[Text]:

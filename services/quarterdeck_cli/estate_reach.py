@@ -10,7 +10,8 @@ import typer
 from quarterdeck_cli.client import Api
 from quarterdeck_cli.estate_ways_view import access_lines, over, ways_lines
 from quarterdeck_cli.estate_words import AssetId, plain, plainly
-from quarterdeck_cli.moments import Asked, At, KnownAt, say_doubts
+from quarterdeck_cli.moments import Asked, At, KnownAt
+from quarterdeck_cli.not_known import doubts, say_doubts
 from quarterdeck_cli.output import AsJson, console, print_json, show_rows, visible
 from quarterdeck_cli.text import quoted
 
@@ -21,7 +22,7 @@ _CONTROL: Final = "{ on relation expiresAt control { id title lifecycle } }"
 PATH: Final = f"""{{ declared alleged
   relations {{ id relation source target sentence declared observed allegedBy environment }}
   controls {_CONTROL} watchers {_CONTROL} exceptions {_CONTROL} }}"""
-_CUT: Final = "{ exact over considered steps { action subject relation closes } }"
+_CUT: Final = "{ exact over considered steps { action subject relation seen closes } }"
 WAYS: Final = f"{{ more beyond paths {PATH} cut {_CUT} smallerCut {_CUT} }}"
 
 Hops = Annotated[
@@ -58,7 +59,7 @@ def reach(
         position, found = all_of(
             asked, "reach", "reached", selection, types, limit, of=name, direction=way, hops=hops, kinds=kind or None
         )
-        doubts = [] if json else asked.doubts(name)
+        unknown = [] if json else doubts(asked, name)
     if json:
         print_json({"of": name, "direction": way.lower(), "position": position, **found})
         return
@@ -75,7 +76,7 @@ def reach(
     ]
     nothing = f"Nothing {'reaches' if backward else 'is within reach of'} {visible(name)}{over(hops)}."
     show_rows(("object", "steps", "title", "who answers", "data", "state"), rows, nothing)
-    say_doubts(doubts)
+    say_doubts(unknown)
     if found["total"] > len(rows):
         typer.echo(f"\nThe nearest {len(rows)} of {found['total']}; without --limit, all of them.", err=True)
     if rows:
@@ -111,7 +112,7 @@ def reached_by(
         position, found = all_of(
             asked, "reachedBy", "accesses", selection, types, limit, of=name, kinds=kind, hops=hops
         )
-        doubts = [] if json else asked.doubts(name)
+        unknown = [] if json else doubts(asked, name)
     if json:
         print_json({"of": name, "position": position, **found})
         return
@@ -120,7 +121,7 @@ def reached_by(
     out = console()
     for line in access_lines(found, hops):
         out.print(line, soft_wrap=True)
-    say_doubts(doubts)
+    say_doubts(unknown)
 
 
 @app.command()
@@ -140,7 +141,7 @@ def ways(
     with Api(json=json) as api:
         asked = Asked(api, at, known_at, json=json)
         answer = asked.ask(selection, types, **{"from": start, "to": end}, first=limit, hops=hops)
-        doubts = [] if json else asked.doubts(start, end)
+        unknown = [] if json else doubts(asked, start, end)
     found: dict[str, Any] = plainly(answer["ways"])
     if json:
         print_json({"from": start, "to": end, "position": answer["position"], **found})
@@ -148,7 +149,7 @@ def ways(
     out = console()
     for line in ways_lines(start, end, found, hops):
         out.print(line, soft_wrap=True)
-    say_doubts(doubts)
+    say_doubts(unknown)
 
 
 def all_of(

@@ -10,7 +10,8 @@ import typer
 from quarterdeck_cli.client import Api, fail
 from quarterdeck_cli.estate_show import object_tree
 from quarterdeck_cli.estate_words import AssetId, plain, plainly
-from quarterdeck_cli.moments import Asked, At, KnownAt, say_doubts
+from quarterdeck_cli.moments import Asked, At, KnownAt
+from quarterdeck_cli.not_known import doubts, say_doubts
 from quarterdeck_cli.output import AsJson, console, nodes, print_json, show_rows, visible, when
 from quarterdeck_cli.text import quoted
 
@@ -115,7 +116,7 @@ def show(asset: AssetId, at: At = None, known_at: KnownAt = None, json: AsJson =
             then = asked.pinned(answer["position"], answer["moment"])
             related = _related(then, _called(then, name, answer["node"].get("aliases") or ()))
             wrong = asked.try_ask(_WRONG, {"asset": "String!"}, asset=name)
-            doubts = [] if json else asked.doubts(name)
+            unknown = [] if json else doubts(asked, name)
     found = answer["node"]
     if found is None or found.pop("__typename") != "Asset":
         moment = "" if asked.is_now else " at that moment"
@@ -136,7 +137,7 @@ def show(asset: AssetId, at: At = None, known_at: KnownAt = None, json: AsJson =
     out = console()
     for line in object_tree(whole):
         out.print(line, soft_wrap=True)
-    say_doubts(doubts)
+    say_doubts(unknown)
 
 
 def _called(asked: Asked, name: str, aliases: Sequence[str]) -> list[str]:

@@ -6,14 +6,13 @@ it was (`7d`, `12h`, `30m`), or, for what can be known, `now`: the server says w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
 import typer
 
 from quarterdeck_cli.client import NO_OBJECT, USAGE, Api, fail
-from quarterdeck_cli.estate_words import plain
 from quarterdeck_cli.output import nodes
 from quarterdeck_cli.text import quoted
 
@@ -24,14 +23,6 @@ _HOW: Final = "write a position, 2026-11-14, 2026-11-14T09:30:00Z, or how long a
 NOW: Final = "now"
 HINT: Final = "that is as it was recorded then; what was true then, by all that is known today:  add --known-at now"
 
-MAX_DOUBTS: Final = 5
-_ENDS: Final = (
-    "{ edges { node { holds source target from { lifecycle dated { facts } } to { lifecycle dated { facts } } } } }"
-)
-_RELATED: Final = f"""out: relations(first: 100, filter: {{ source: $names }}) {_ENDS}
-  into: relations(first: 100, filter: {{ target: $names }}) {_ENDS}
-  drafts: assets(first: 100, filter: {{ lifecycle: [DRAFT] }}) {{
-    edges {{ node {{ id lifecycle dated {{ facts }} }} }} }}"""
 UNRECORDED: Final = "Nothing had been recorded by then"
 
 Moment = dict[str, Any]
@@ -118,22 +109,6 @@ def absent(api: Api, asset: str, at: Moment | None, known_at: Moment | None = No
     return "  ·  ".join(hint for hint in (nothing, hint_of(at, known_at), NO_OBJECT) if hint)
 
 
-def _is_unsaid(asset: Mapping[str, Any]) -> bool:
-    """Tell whether an object counts as a draft only because nobody said whether it was in use: dated facts tell of it,
-    and not of that."""
-    if asset["lifecycle"] != "DRAFT" or not asset["dated"]:
-        return False
-    return all(item["facts"].get("lifecycle") != "draft" for item in asset["dated"])
-
-
-def say_doubts(doubts: Sequence[str]) -> None:
-    """Print of what it is not known that it was in use at a moment, and how to say so."""
-    if doubts:
-        typer.echo("Not known to have been in use then, so nothing is told of ways through it. If it was:")
-        for line in doubts:
-            typer.echo(f"  {line}")
-
-
 def in_use_then(asset: str, time: str | None) -> str:
     """Return the command that says of an object that it was in use at a moment, for whoever knows that it was."""
     command = f"quarterdeck estate change {quoted(asset)} --set lifecycle=live --valid-from {quoted(time or 'TIME')}"
@@ -175,7 +150,7 @@ class Asked:
                 kind="usage",
             )
         self._api = api
-        self._at, self._known_at = at, known_at
+        self.at, self.known_at = at, known_at
         api.no_object = lambda asset: absent(api, asset, at, known_at)
         self._given = dict(at or {}) | ({} if known_at is None else {"knownAt": settled(api, known_at)})
         self.is_now = at is None
@@ -229,32 +204,11 @@ class Asked:
 
     def unrecorded(self) -> str | None:
         """Return what to say where nothing is found, if nothing had been recorded by that moment."""
-        return unrecorded(self._api, self._at, self._known_at)
+        return unrecorded(self._api, self.at, self.known_at)
 
     def absent(self, asset: str) -> str:
         """Return what to do where an object is not there at that moment."""
-        return absent(self._api, asset, self._at, self._known_at)
-
-    def doubts(self, *names: str) -> list[str]:
-        """Return, of what was recorded late, a line for each object of which it is not known that it was in use then,
-        though something is said of it or it is related: the named ones, what they are related to, and others."""
-        if self._known_at is None or self._at is None:
-            return []
-        ends = {f"n{place}": name for place, name in enumerate(names)}
-        asked = " ".join(
-            f"{key}: node(id: ${key}) {{ ... on Asset {{ lifecycle dated {{ facts }} }} }}" for key in ends
-        )
-        types = dict.fromkeys(ends, "ID!") | {"names": "[String!]"}
-        found = self.try_ask(f"{{ {asked} {_RELATED} }}", types, names=list(names), **ends)
-        if found is None:
-            return []
-        seen = [(ends[key], found[key]) for key in ends]
-        for item in (*nodes(found["out"]), *nodes(found["into"])):
-            if item["holds"]:
-                seen += [(item["source"], item["from"]), (item["target"], item["to"])]
-        seen += [(item["id"], item) for item in nodes(found["drafts"])]
-        unknown = dict.fromkeys(plain(name) for name, asset in seen if not asset or _is_unsaid(asset))
-        return [in_use_then(name, self._at.get("time")) for name in list(unknown)[:MAX_DOUBTS]]
+        return absent(self._api, asset, self.at, self.known_at)
 
     def position(self) -> int:
         """Return the position of that moment."""

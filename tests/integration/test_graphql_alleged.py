@@ -147,3 +147,18 @@ async def test_an_allegation_takes_nothing_from_what_is_known(here: GraphWorld) 
     told = {item["asset"]["id"]: (item["steps"], item["alleged"]) for item in forwards["reached"]}
     assert told["asset:dataset:d"] == (3, False)
     assert told["asset:tool:wipe"] == (1, True)
+
+
+async def test_a_step_that_withdraws_says_what_it_leaves(here: GraphWorld) -> None:
+    """What was seen of a relation stays seen when it is withdrawn: whoever is told to do that is told so, too."""
+    document = (
+        """query($from: ID!, $to: ID!) { now { ways(from: $from, to: $to) { cut { steps { subject seen } } } } }"""
+    )
+
+    async def steps(start: str, end: str) -> list[tuple[str, bool]]:
+        found = await asked(here, document, **{"from": start, "to": end})
+        return [(step["subject"], step["seen"]) for step in found["cut"]["steps"]]
+
+    await seen(here, "agent:plain", "tool:wipe", None)
+    assert await steps("agent:plain", "tool:wipe") == [("agent:plain calls tool:wipe", True)]
+    assert await steps("tool:wipe", "dataset:d") == [("tool:wipe writes dataset:d", False)]

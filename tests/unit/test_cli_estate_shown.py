@@ -150,7 +150,7 @@ def test_an_object_and_ways_show_strangers_text_as_text() -> None:
         "exact": True,
         "over": "CONTROLS",
         "considered": 3,
-        "steps": [{"action": HOSTILE, "subject": HOSTILE, "closes": [HOSTILE]}],
+        "steps": [{"action": HOSTILE, "subject": HOSTILE, "seen": False, "closes": [HOSTILE]}],
     }
     ways = {"paths": [path], "more": True, "beyond": True, "cut": cut, "smallerCut": cut}
     for lines in (object_tree(found), ways_lines(HOSTILE, HOSTILE, ways, 6)):
@@ -200,8 +200,11 @@ def test_what_must_hold_on_a_way() -> None:
     path = {"declared": True, "alleged": False, "relations": [step], "watchers": watched, "exceptions": excepted}
     held = path | {"controls": over("holds", "tool_grant:g", "2027-01-01T00:00:00.000000Z")}
     cut = {"exact": True, "over": "CONTROLS", "considered": 2}
-    cut |= {"steps": [{"action": "revoke", "subject": "tool_grant:g", "closes": []}]}
-    beside = cut | {"over": "EVERYTHING", "steps": [{"action": "quarantine", "subject": "tool:t", "closes": []}]}
+    cut |= {"steps": [{"action": "revoke", "subject": "tool_grant:g", "seen": False, "closes": []}]}
+    beside = cut | {
+        "over": "EVERYTHING",
+        "steps": [{"action": "quarantine", "subject": "tool:t", "seen": False, "closes": []}],
+    }
     ways = {"paths": [held, path | {"controls": []}], "more": False, "beyond": False, "cut": cut, "smallerCut": beside}
     text = styleless(drawn(ways_lines("agent:a", "tool_grant:g", ways, None)))
     assert "must hold: holds tool_grant:g, until 2027-01-01T00:00:00.000000Z\n" in text
@@ -290,11 +293,12 @@ def test_facts() -> None:
 
 def test_ids_are_shown_as_commands_take_them() -> None:
     """Everywhere in an answer but in what people wrote."""
-    answer = {"id": "asset:agent:x", "closes": ["asset:tool:t"], "out": [{"target": "asset:tool:t"}]}
+    answer = {"id": "asset:agent:x", "seen": False, "closes": ["asset:tool:t"], "out": [{"target": "asset:tool:t"}]}
     answer["closes"].append("relation:agent:x calls tool:t")
     answer |= {"attributes": {"id": "asset:agent:x"}}
     assert plainly(answer) == {
         "id": "agent:x",
+        "seen": False,
         "closes": ["tool:t", "agent:x calls tool:t"],
         "out": [{"target": "tool:t"}],
         "attributes": {"id": "asset:agent:x"},
