@@ -293,12 +293,11 @@ def test_facts() -> None:
 
 def test_ids_are_shown_as_commands_take_them() -> None:
     """Everywhere in an answer but in what people wrote."""
-    answer = {"id": "asset:agent:x", "seen": False, "closes": ["asset:tool:t"], "out": [{"target": "asset:tool:t"}]}
+    answer = {"id": "asset:agent:x", "closes": ["asset:tool:t"], "out": [{"target": "asset:tool:t"}]}
     answer["closes"].append("relation:agent:x calls tool:t")
     answer |= {"attributes": {"id": "asset:agent:x"}}
     assert plainly(answer) == {
         "id": "agent:x",
-        "seen": False,
         "closes": ["tool:t", "agent:x calls tool:t"],
         "out": [{"target": "tool:t"}],
         "attributes": {"id": "asset:agent:x"},
