@@ -29,8 +29,8 @@ _POLL_S: Final = 0.25
 _WIDE: Final = 20_000
 _PLACES: Final = 160
 """So many places of the log hold one object of those asked for, at first guess."""
-_WIDER: Final = 64
-"""By how much more is asked for at most, where there was nothing."""
+_WIDER: Final = 4
+"""How many times as many places are looked at next, where these did not fill the page."""
 _EVER: Final = 2**62
 _from_json: Final = msgspec.json.Decoder().decode
 
@@ -208,27 +208,11 @@ class Record:
             self._schema, row, tuple(narrow), then=self._past, newest_first=newest_first, only=_only(row, self._lean)
         )
         as_of = [self.position] if self._past else []
-        arguments = (*as_of, *narrow.values())
-        if self._past and any(columns(row)[name] != "jsonb" for name in narrow):
-            found = await self._in_parts(query, low, high, first + 1, arguments, newest_first=newest_first)
-        else:
-            found = await self._connection.fetch(query, self.tenant, low, high, first + 1, *arguments)
+        places: Sequence[object] = (low, high)
+        if self._past and selects.lead(row, narrow) is not None:
+            places = parts(low, high, first + 1, newest_first=newest_first)
+        found = await self._connection.fetch(query, self.tenant, *places, first + 1, *as_of, *narrow.values())
         return Page([_row(row, record) for record in found[:first]], len(found) > first)
-
-    async def _in_parts(
-        self, query: str, low: int, high: int, limit: int, arguments: Sequence[object], *, newest_first: bool
-    ) -> list[Any]:
-        """Return the first rows of a narrowed page of then, asking for some of the places where objects began at a
-        time: as many as will do, as far as can be told by what the part before held."""
-        found: list[Any] = []
-        width = limit * _PLACES
-        while low < high and len(found) < limit:
-            begin, end = (max(low, high - width), high) if newest_first else (low, min(high, low + width))
-            part = await self._connection.fetch(query, self.tenant, begin, end, limit - len(found), *arguments)
-            found += part
-            low, high = (low, begin) if newest_first else (end, high)
-            width *= min(_WIDER, max(2, 2 * (limit - len(found)) // len(part))) if part else _WIDER
-        return found
 
     async def get(self, row: type[R], object_id: str) -> R | None:
         """Return one object as it was."""
@@ -307,6 +291,20 @@ def _behind(position: int, progress: Progress) -> NotYet:
         projected=progress.position,
         stopped_at=progress.stopped_at,
     )
+
+
+def parts(low: int, high: int, limit: int, *, newest_first: bool) -> tuple[list[int], list[int]]:
+    """Return the places in which to look for so many objects, a few and then ever more: after which and up to which."""
+    lows: list[int] = []
+    highs: list[int] = []
+    width = limit * _PLACES
+    while low < high:
+        begin, end = (max(low, high - width), high) if newest_first else (low, min(high, low + width))
+        lows.append(begin)
+        highs.append(end)
+        low, high = (low, begin) if newest_first else (end, high)
+        width *= _WIDER
+    return lows, highs
 
 
 def wanted(row: type[Row], where: Mapping[str, object]) -> dict[str, list[object]]:

@@ -6,6 +6,7 @@ one's version by the primary key: one step more a row, however long the log and 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Final
 
@@ -28,15 +29,16 @@ def page(
     """Return the query of a page.
 
     Parameters: tenant, the place after which and the one up to which objects began, how many rows, the position as of
-    which (only with `then`), and for each column of `narrow` the values that it may have.
+    which (only with `then`), and for each column of `narrow` the values that it may have. Of then, narrowed by a column
+    that is no list (`lead`), the places are lists: of parts that follow one another in page order.
     """
     order = f"created_position {'DESC' if newest_first else 'ASC'}"
     table, start = f"{schema}.{row.table}", 6 if then else 5
     numbered = {column: start + place for place, column in enumerate(narrow)}
-    lead = next((column for column in narrow if columns(row)[column] != "jsonb"), None)
-    rest = "".join(f" AND {_fits(row, column, number)}" for column, number in numbered.items() if column != lead)
-    if lead is not None:
-        return _narrowed(table, names(row, only), lead, numbered[lead], rest, newest_first, then=then)
+    first = lead(row, narrow)
+    rest = "".join(f" AND {_fits(row, column, number)}" for column, number in numbered.items() if column != first)
+    if first is not None:
+        return _narrowed(table, names(row, only), first, numbered[first], rest, newest_first, then=then)
     if not then:
         return f"""SELECT {names(row, only)} FROM {table} t
             WHERE t.{_FIXED.format("t.")} AND {CURRENT}{rest} ORDER BY t.{order} LIMIT $4"""  # noqa: S608
@@ -45,6 +47,11 @@ def page(
             ORDER BY v.from_position DESC LIMIT 1
         ) t WHERE b.{_FIXED.format("b.")} AND b.from_position = b.created_position{rest}
         ORDER BY b.{order} LIMIT $4"""  # noqa: S608
+
+
+def lead(row: type[Row], narrow: Iterable[str]) -> str | None:
+    """Return the column by whose index a narrowed page is found."""
+    return next((column for column in narrow if columns(row)[column] != "jsonb"), None)
 
 
 @cache
@@ -103,13 +110,14 @@ def _fits(row: type[Row], column: str, number: int) -> str:
 
 def _narrowed(table: str, shown: str, lead: str, number: int, rest: str, newest_first: bool, *, then: bool) -> str:
     # One index walk a value, in page order. What is current and what has ended have an index each, and both tell which
-    # versions hold without looking at the rows. Of then, neither walk knows when the other has filled the page: so the
-    # reader asks for a part of the places first (`reader.Record.page`).
+    # versions hold without looking at the rows. Of then, neither walk knows when the other has filled the page: so they
+    # look at one part of the places after another, in the order given, until it is full (`reader.parts`).
     order = f"created_position {'DESC' if newest_first else 'ASC'}"
+    low, high = ("part.low", "part.high") if then else ("$2", "$3")
 
     def walk(which: str) -> str:
         return f"""SELECT * FROM {table} t WHERE t.tenant_id = $1 AND t.{hashed(lead)} = u.hash AND t.{lead} = u.value
-            AND t.created_position > $2 AND t.created_position <= $3{rest} AND {which}
+            AND t.created_position > {low} AND t.created_position <= {high}{rest} AND {which}
             ORDER BY t.{order} LIMIT $4"""  # noqa: S608
 
     versions = (
@@ -118,6 +126,10 @@ def _narrowed(table: str, shown: str, lead: str, number: int, rest: str, newest_
         if then
         else walk("t.to_position IS NULL")
     )
-    return f"""SELECT {shown} FROM (
+    found = f"""SELECT {shown} FROM (
             SELECT value, hashtextextended(value, 0) AS hash FROM unnest(${number}::text[]) AS x(value) OFFSET 0
         ) AS u CROSS JOIN LATERAL ({versions}) t ORDER BY t.{order} LIMIT $4"""  # noqa: S608
+    if not then:
+        return found
+    return f"""SELECT t.* FROM unnest($2::bigint[], $3::bigint[]) AS part(low, high)
+        CROSS JOIN LATERAL ({found}) t LIMIT $4"""  # noqa: S608
