@@ -42,7 +42,18 @@ def estate(endpoint: str = HERE) -> Told:
     return told.when(QuarantineAsset(asset=CRM, reason="it changed overnight", actor=ANN))
 
 
-@pytest.mark.parametrize("at", [HERE, "HTTPS://CRM.example:443/mcp/", "https://crm.example./mcp"])
+@pytest.mark.parametrize(
+    "at",
+    [
+        HERE,
+        "HTTPS://CRM.example:443/mcp/",
+        "https://crm.example./mcp",
+        "https://crm.example//mcp",
+        "https://crm.example/./mcp",
+        "https://crm.example/x/../mcp",
+        "https://crm.example/%6dcp",
+    ],
+)
 def test_a_second_name_of_a_server_in_quarantine_begins_there(at: str) -> None:
     """With everything that it offers, and the reason; once. Somebody releases it, and it stays released, also when it
     offers more."""
@@ -115,11 +126,31 @@ def test_whoever_is_there_already_stays_and_so_does_what_is_released() -> None:
         ("https://[::1]/mcp", "https://[::1]:443/mcp/"),
         ("https://user:x@h.example./a#b", "https://h.example:0443/a"),
         ("https://h/a?b=1", "https://h:443/a/?b=1"),
+        ("https://h/mcp", "https://h//mcp//"),
+        ("https://h/mcp", "https://h/./mcp/."),
+        ("https://h/mcp", "https://h/../x/y/../%2E%2e/mcp?"),
+        ("https://h/mcp", "https://h/%6D%63p"),
+        ("https://h/\u00e9", "https://h/%c3%A9"),
+        ("https://h/a?b=m", "https://h/a?b=%6d"),
     ],
 )
 def test_addresses_of_one_place_are_one(one: str, other: str) -> None:
     """However they are written."""
     assert reached_at(one) == reached_at(other) is not None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://h/a/b", "https://h/a"),
+        ("https://h/%256d", "https://h/%6d"),
+        ("https://h/a?b=1", "https://h/a?b=2"),
+        ("s3://bucket/a//b", "s3://bucket/a/b"),
+    ],
+)
+def test_other_addresses_are_others(one: str, other: str) -> None:
+    """What is escaped twice is not what is escaped once, and a store's keys may hold two slashes."""
+    assert reached_at(one) != reached_at(other)
 
 
 @given(st.text(max_size=40) | st.none() | st.integers())

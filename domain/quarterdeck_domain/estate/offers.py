@@ -37,6 +37,7 @@ _ADDRESS: Final = re.compile(
     r"(?P<path>(?:/[^?#]*)?)(?P<query>(?:\?[^#]*)?)(?:#.*)?",
     re.DOTALL,
 )
+_ESCAPED: Final = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _TRUST: Final = "attributes.trust"
 _PRIVILEGES: Final = "attributes.privileges"
 _SIDE_EFFECT: Final = "attributes.side_effect"
@@ -164,12 +165,33 @@ def shut_places(servers: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, s
 
 
 def reached_at(endpoint: Any) -> str | None:
-    """Return an address as addresses are compared; None where it says of nothing where it is: a program's name, say."""
+    """Return an address as addresses are compared; None where it says of nothing where it is: a program's name, say.
+
+    Source: RFC 3986, sections 6.2.2 and 6.2.3. Servers unescape more than must be, and take two slashes for one: so
+    that an address cannot be written otherwise and lead to the same place, both are done here.
+    """
     found = _ADDRESS.fullmatch(endpoint.strip()) if isinstance(endpoint, str) else None
     if found is None:
         return None
-    scheme, host, path = found["scheme"].lower(), found["host"].lower().rstrip("."), found["path"].rstrip("/")
-    return f"{scheme}://{host}:{(found['port'] or '').lstrip('0') or _PORTS.get(scheme, '')}{path}{found['query']}"
+    scheme, host = found["scheme"].lower(), _unescaped(found["host"]).lower().rstrip(".")
+    path, query = _path(_unescaped(found["path"]), web=scheme in _PORTS), _unescaped(found["query"])
+    port = (found["port"] or "").lstrip("0") or _PORTS.get(scheme, "")
+    return f"{scheme}://{host}:{port}{path}{'' if query == '?' else query}"
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPED.sub(lambda found: bytes.fromhex(found[0].replace("%", "")).decode("utf-8", "replace"), text)
+
+
+def _path(path: str, *, web: bool) -> str:
+    """Return a path without dot segments and without a slash at the end; of the web, also without doubled slashes."""
+    kept: list[str] = []
+    for part in path.split("/")[1:]:
+        if part == "..":
+            del kept[-1:]
+        elif part != ".":
+            kept.append(part)
+    return "".join(f"/{part}" for part in kept if part or not web).rstrip("/")
 
 
 def shut(asset: str, reason: str, wanted: Declaration, standing: Standing) -> AssetQuarantined | None:
