@@ -24,6 +24,7 @@ from quarterdeck_readmodels.tables import Row
 _FETCH: Final = 10_000
 _OBJECT: Final = (
     *("id", *FIELDS, "attributes", "confidence", "merged_into", "successor", "sunset", "registered_at", "announced"),
+    "offered_by",
     "CASE WHEN t.contested = '{}' THEN NULL ELSE t.contested END AS contested",
     "CASE WHEN t.contested = '{}' THEN NULL ELSE t.voices END AS voices",
     "t.since #>> '{lifecycle,0}' AS since",
@@ -143,6 +144,7 @@ def _object(row: Mapping[str, Any]) -> Object:
         sunset=row["sunset"],
         registered=row["registered_at"],
         since=None if since is None else datetime.fromisoformat(since),
+        offered_by=row["offered_by"],
     )
 
 

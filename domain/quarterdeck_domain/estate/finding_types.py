@@ -192,7 +192,7 @@ FINDING_TYPES: Final[Mapping[FindingType, FindingKind]] = MappingProxyType(
             "moderate",
             "Perhaps the same as another",
             "Two objects of a kind have names that differ only in case or punctuation, or one endpoint, or one digest.",
-            "`merge` them.",
+            "`merge` them; if one is in quarantine, `quarantine` the other, too, or `release` that one.",
         ),
         "unseen_relation": _kind(
             "low",

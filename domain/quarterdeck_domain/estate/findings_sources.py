@@ -11,14 +11,12 @@ from quarterdeck_domain.checks import legible
 from quarterdeck_domain.estate.drift import DIGEST, INPUTS, PINNED, is_fact
 from quarterdeck_domain.estate.finding_types import Commands, Finding, command
 from quarterdeck_domain.estate.landscape import Landscape, Noted, Object
+from quarterdeck_domain.estate.offers import reached_at
 from quarterdeck_domain.estate.voices import BASE
 
 _STANDING: Final = {"declared": 0, "imported": 1, "observed": 2}
 _IN_NUMBER: Final = re.compile(r"(?<=[0-9])[^0-9a-z/:@]+(?=[0-9])")
 _PUNCTUATION: Final = re.compile(r"[^0-9a-z/:@.]+|\.(?![0-9])|(?<![0-9])\.")
-_ADDRESS: Final = re.compile(
-    r"(?P<host>[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]+)(?P<path>[^?#]*)(?P<query>(?:\?[^#]*)?)(?:#.*)?"
-)
 _AT: Final[Mapping[str, str]] = {
     "agent": "endpoint",
     "mcp_server": "endpoint",
@@ -42,6 +40,8 @@ _DIGESTED: Final = frozenset(
     }
 )
 """The kinds of which two with one digest are one thing. Tools and servers are not: the same may run in two places."""
+_GONE: Final = "attributes.gone"
+_NAMES: Final = "their names differ only in case or punctuation"
 _MOST: Final = 200
 _OFFERS: Final[Mapping[str, str]] = {"mcp": "mcp_server", "models": "provider"}
 """The object that a source of a kind is, where it is one."""
@@ -53,21 +53,12 @@ def same_name(name: str) -> str:
     return _PUNCTUATION.sub("", _IN_NUMBER.sub(".", name.lower()))
 
 
-def _place(value: object) -> str | None:
-    """Return where something is, as it is compared: scheme and host in lower case, no slash at the end."""
-    if not isinstance(value, str) or not value.strip():
-        return None
-    found = _ADDRESS.fullmatch(value.strip())
-    if found is None:
-        return value.strip().rstrip("/")
-    return f"{found['host'].lower()}{found['path'].rstrip('/')}{found['query']}"
-
-
 def duplicates(landscape: Landscape) -> Iterator[Finding]:
     """Yield the objects that are perhaps another: the one that is declared, better
-    related, or was there first, stays."""
+    related, or was there first, stays. With what is in quarantine nothing is merged: it may have to be shut, too."""
     here = [item for item in landscape.objects.values() if item.merged_into is None and item.lifecycle != "retired"]
     said: dict[tuple[str, str], str] = {}
+    shut = {item.id for item in here if item.lifecycle == "quarantined"}
 
     def rank(item: Object) -> tuple[bool, int, int, str, str]:
         related = len(landscape.out.get(item.id, ())) + len(landscape.into.get(item.id, ()))
@@ -82,12 +73,13 @@ def duplicates(landscape: Landscape) -> Iterator[Finding]:
                 groups.setdefault((item.kind, value), []).append(item)
         for group in groups.values():
             if len(group) > 1:
-                first, *others = sorted(group, key=rank)
+                first, *others = sorted(group, key=lambda item: (item.id not in shut, *rank(item)))
                 for other in others:
-                    said.setdefault((other.id, first.id), why)
+                    if other.id not in shut and not (why is _NAMES and _told_apart(first, other)):
+                        said.setdefault((other.id, first.id), why)
 
-    by(lambda item: same_name(item.id.partition(":")[2]), "their names differ only in case or punctuation")
-    by(lambda item: _place(item.facts.get(f"attributes.{_AT.get(item.kind, '')}")), "they are at one address")
+    by(lambda item: same_name(item.id.partition(":")[2]), _NAMES)
+    by(lambda item: reached_at(item.facts.get(f"attributes.{_AT.get(item.kind, '')}")), "they are at one address")
     by(lambda item: item.facts.get(DIGEST) if item.kind in _DIGESTED else None, "they have one digest")
     for (other, first), why in said.items():
         if (first, other) in said and first > other:
@@ -96,9 +88,17 @@ def duplicates(landscape: Landscape) -> Iterator[Finding]:
             type="duplicate",
             asset=other,
             subject=first,
-            message=f"it may be the same as {first}: {why}",
-            mend=command("merge", first, other),
+            message=f"it may be the same as {first}{', which is in quarantine' if first in shut else ''}: {why}",
+            mend=command("quarantine", other, "--reason", "REASON")
+            if first in shut
+            else command("merge", first, other),
         )
+
+
+def _told_apart(one: Object, other: Object) -> bool:
+    """Tell whether one source offers both of one server or document of its: then they are two."""
+    offers = [(item.offered_by, item.id.partition("/")[0]) for item in (one, other)]
+    return None not in offers[0] and offers[0] == offers[1] and not any(_GONE in item.facts for item in (one, other))
 
 
 def contested(landscape: Landscape) -> Iterator[Finding]:

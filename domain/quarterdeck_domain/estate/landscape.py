@@ -27,7 +27,8 @@ _PARTS: Final = frozenset({"version_of", "part_of"})
 class Object(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An object and what is true of it at the moment, flat. `since` says since when it is in its state of life.
 
-    `contested` holds, by fact, what other sources say of it than the one that said it last.
+    `contested` holds, by fact, what other sources say of it than the one that said it last; `offered_by` is the import
+    that it came from, if it came from one.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Object(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     registered: datetime | None = None
     since: datetime | None = None
     contested: Mapping[str, Mapping[str, Any]] = {}
+    offered_by: str | None = None
 
     @property
     def kind(self) -> str:
