@@ -120,8 +120,10 @@ def _covers(item: tuple[Any, ...], here: str) -> bool:
 
 
 def _by_then(senders: Mapping[str, Any], moment: datetime) -> dict[str, Any]:
-    """Return who had said so by a moment, as far as their last word tells."""
-    return {name: min(last, stamp(moment)) for name, last in senders.items()}
+    """Return who had said so by a moment: those whose last word is of then, and all only where none of them is known to
+    have spoken that early. Of whoever spoke later, too, it is not known whether it had before."""
+    here = stamp(moment)
+    return {name: last for name, last in senders.items() if last <= here} or dict.fromkeys(senders, here)
 
 
 def _seen(known: Relation, then: Relation | None, moment: datetime) -> Mapping[str, Any]:

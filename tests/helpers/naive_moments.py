@@ -64,7 +64,8 @@ def history(chance: random.Random, count: int, dated: float = 1.0) -> list[Recor
             now += chance.choice((0.5, 2) if isinstance(payload, estate.RelationWithdrawn) else (0, 0.5, 2))
             if isinstance(payload, estate.RelationObserved):
                 seen = min(payload.first_seen, hour(now))
-                payload = msgspec.structs.replace(payload, first_seen=seen, last_seen=seen)
+                sender = chance.choice((None, "prn_a", "prn_b"))
+                payload = msgspec.structs.replace(payload, first_seen=seen, last_seen=seen, sender=sender)
             elif isinstance(payload, estate.RelationDeclared):
                 payload = msgspec.structs.replace(payload, evidence=f"e{len(events)}", said_by=chance.choice("ab"))
             elif isinstance(payload, estate.RelationWithdrawn) and chance.random() >= dated:
@@ -155,20 +156,34 @@ def _asset(asset: str, said: list[RecordedEvent], moment: datetime) -> dict[str,
 def _relation(said: list[RecordedEvent], moment: datetime) -> dict[str, Any] | None:
     held = [span for place in range(len(said)) if (span := _span(said, place)) is not None and span[0] <= moment]
     seen = [event.payload for event in said if isinstance(event.payload, estate.RelationObserved)]
+    early = [e.payload for e in said if isinstance(e.payload, estate.RelationObserved) and e.recorded_at <= moment]
     observed = any(payload.first_seen <= moment for payload in seen)
     if not held and not observed:
         return None
     # Of several that cover a moment, the one that took effect last, and of those the one recorded last.
     covering = sorted((span for span in held if moment < span[1]), key=lambda span: span[0])
     row: dict[str, Any] = {"declared": bool(covering), "observed": observed}
-    if observed and all(payload.last_seen <= moment for payload in seen):
+    whole = all(payload.last_seen <= moment for payload in seen)
+    if observed and whole:
         row["seen"] = sum(payload.count for payload in seen)
+    row["senders"] = {} if not observed else _words(seen if whole or not early else early, moment)
     if covering:
         declaration = covering[-1][2]
         row |= {name: getattr(declaration, name) for name in ("evidence", "confidence", "said_by")}
     elif not held:
         row |= {"evidence": "", "confidence": "observed", "said_by": ""}
     return row
+
+
+def _words(seen: list[estate.RelationObserved], moment: datetime) -> dict[str, str]:
+    """Return when each sender last said so: of those who spoke last by the moment, and all spoke by then only if none
+    of them did."""
+    last: dict[str, datetime] = {}
+    for payload in seen:
+        name = payload.sender or ""
+        last[name] = max(last.get(name, payload.last_seen), payload.last_seen)
+    by_then = {name: when for name, when in last.items() if when <= moment} or dict.fromkeys(last, moment)
+    return {name: when.isoformat(timespec="microseconds") for name, when in by_then.items()}
 
 
 def _span(said: list[RecordedEvent], place: int) -> tuple[datetime, datetime, estate.RelationDeclared] | None:

@@ -6,15 +6,18 @@ Serves S0-20, S0-43, C02.
 from __future__ import annotations
 
 import random
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_moments import SPAN, Key, differences, history, hour, recorded_by, run_of, truth
 
-from quarterdeck_domain.events import RecordedEvent
+from quarterdeck_domain.estate.events import RelationObserved
+from quarterdeck_domain.events import Actor, Cause, RecordedEvent
 from quarterdeck_readmodels.bitemporal import asset_then, holds, relation_then
 from quarterdeck_readmodels.estate import Asset, Relation
 from quarterdeck_readmodels.folding import fold
@@ -78,3 +81,43 @@ def test_what_nobody_dated_was_as_it_was_recorded(seed: int, count: int, data: s
     known = data.draw(st.integers(1, len(events)), "known at")
     moment = hour(data.draw(st.integers(0, 2 * SPAN), "as of") / 2)
     assert then(tables, events, moment, known) == tables.at(min(known, recorded_by(events, moment)))
+
+
+def seen(position: int, sender: str | None, last: float, recorded: float) -> RecordedEvent:
+    """Return that somebody said that an agent called a tool."""
+    told = RelationObserved(
+        source="agent:a", relation="calls", target="tool:t", first_seen=hour(last), last_seen=hour(last), sender=sender
+    )
+    return RecordedEvent(
+        tenant="acme",
+        position=position,
+        id=uuid.UUID(int=position),
+        recorded_at=hour(recorded),
+        actor=Actor(principal="prn_test", kind="service"),
+        cause=Cause(),
+        tags=told.tags(),
+        payload=told,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        # Who knows spoke only of later: of then, it is alleged.
+        ([("prn_b", 4), (None, 24)], {"prn_b"}),
+        ([(None, 4), ("prn_b", 24)], {""}),
+        ([("prn_b", 4), ("prn_c", 14), (None, 24)], {"prn_b", "prn_c"}),
+        # Of those who spoke then and again, nobody can tell whose word of then it was: it may be anybody's.
+        ([("prn_b", 4), ("prn_b", 24)], {"prn_b"}),
+        ([("prn_b", 4), (None, 4), ("prn_b", 24), (None, 24)], {"prn_b", ""}),
+    ],
+)
+def test_who_speaks_later_proves_nothing_of_then(words: list[tuple[str | None, float]], expected: set[str]) -> None:
+    """Where all of it was recorded later. What is not empty becomes not empty: nobody's word would be known."""
+    events = [seen(place, sender, last, 24) for place, (sender, last) in enumerate(words, 1)]
+    (row,) = then(Tables(events), events, hour(14), len(events)).values()
+    assert row.observed
+    assert row.senders.keys() == expected
+    assert {
+        name: last <= hour(14).isoformat(timespec="microseconds") for name, last in row.senders.items()
+    } == dict.fromkeys(expected, True)
