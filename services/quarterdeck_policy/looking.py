@@ -211,17 +211,34 @@ class Looking:
     def _servers(self, name: Name, mine: Sequence[Object], moment: datetime) -> list[tuple[Object, bool]]:
         """Return the servers on which what a name means stands, and of each whether retiring it ended nothing.
 
-        Who exposes it counts, and who is named as its server: what is listed, observed, registered or merged meanwhile
-        is no release of a server in quarantine. Retiring one ends nothing while another offers the same."""
+        Who exposes it counts, who is named as its server, and who did expose it when it was put into quarantine: what
+        is listed, observed, registered or merged meanwhile is no release. Retiring one ends nothing while another
+        offers the same, or people say that there is such a thing."""
         exposed = (server for item in mine if item.kind in SERVED for server in self._exposing(item.asset, moment))
         named = self._all_servers(name) if isinstance(name, Served) else {}
         standing = self._survivors(exposed if mine else named)
         in_use = any(item.lifecycle(moment) != "retired" for item in standing.values())
-        besides = self._survivors((*named, *self._mistakable(name)))
-        return [
-            *((item, in_use) for item in standing.values()),
-            *((item, True) for asset, item in besides.items() if asset not in standing),
-        ]
+        known = any(item.by_people() and item.lifecycle(moment) != "retired" for item in mine)
+        found = {item.asset: (item, False) for item in self._shut(mine, moment)}
+        for item in standing.values():
+            found.setdefault(item.asset, (item, in_use))
+        for spared, servers in ((in_use or known, named), (True, self._mistakable(name))):
+            for item in self._survivors(servers).values():
+                # Whom an import alone says to be shut does not shut what others call like it.
+                if item.by_people() or item.lifecycle(moment) != "quarantined":
+                    found.setdefault(item.asset, (item, spared))
+        return list(found.values())
+
+    def _shut(self, mine: Iterable[Object], moment: datetime) -> Iterator[Object]:
+        """Yield the servers in quarantine, or retired from there, that exposed an object when they came there or later,
+        by whatever names."""
+        names = (name for item in mine if item.kind in SERVED for name in self._all_names(item.asset))
+        for exposed in (self._exposed[name] for name in names if name in self._exposed):
+            for server in sorted(exposed.servers):
+                item = self._survivor(server)
+                since = None if item is None else item.shut_since(moment)
+                if item is not None and since is not None and exposed.offered_since(server, since):
+                    yield item
 
     def _survivors(self, assets: Iterable[str]) -> dict[str, Object]:
         found = (self._survivor(asset) for asset in assets)

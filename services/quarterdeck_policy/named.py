@@ -16,13 +16,15 @@ MAX_LISTED: Final = 8
 """How many tools, servers or links of a claimed chain a request may name at a time."""
 MANY: Final = f"this names more than {MAX_LISTED} tools, servers or actors at a time: ask about fewer of them at once"
 """Whoever asks chooses their order: of too many, none is judged, for what is left out could be what is shut."""
+UNREADABLE: Final = "a `tool` or an `mcp_server` is a name, an entity of a type and an id, or a list of these"
 _LISTS: Final = ("tool", "mcp_server")
+_ENTITY: Final = frozenset({"type", "id", "properties"})
 
 
 def names_of(intent: Intent, judged: Sequence[Member]) -> Names:
     """Return the names in a request: of everyone who is judged, of the resource, and of what else it says it uses."""
-    if _too_many(intent):
-        return Names(entities={}, problem=MANY)
+    if problem := _problem(intent):
+        return Names(entities={}, problem=problem)
     servers = tuple(_servers(intent))
     entities: dict[tuple[str, str], tuple[Name, ...]] = {}
     for member in judged:
@@ -127,7 +129,16 @@ def _links(intent: Intent) -> Iterator[dict[str, Any]]:
         actor = actor.get("act")
 
 
-def _too_many(intent: Intent) -> bool:
-    lists = ((said or {}).get(name) for said in (intent.context, intent.resource.properties) for name in _LISTS)
-    longest = max((len(value) for value in lists if isinstance(value, list)), default=0)
-    return max(longest, sum(1 for _ in _links(intent))) > MAX_LISTED
+def _problem(intent: Intent) -> str:
+    """Return why what a request names cannot be judged; nothing where it can."""
+    claims = [(said or {}).get(name) for said in (intent.context, intent.resource.properties) for name in _LISTS]
+    lists = [value if isinstance(value, list) else [value] for value in claims if value is not None]
+    if max((*map(len, lists), sum(1 for _ in _links(intent)))) > MAX_LISTED:
+        return MANY
+    return "" if all(_is_name(item) for items in lists for item in items) else UNREADABLE
+
+
+def _is_name(item: Any) -> bool:
+    if not isinstance(item, dict):
+        return isinstance(item, str)
+    return isinstance(item.get("id"), str) and isinstance(item.get("type", ""), str) and item.keys() <= _ENTITY

@@ -29,16 +29,18 @@ class Object(AssetFold):
         self.aliases: set[str] = set()
         self.edges: set[datetime] = set()
         self._state: Literal["quarantined", "retired"] | None = None
+        self._shut_since: int | None = None
 
     def apply(self, event: RecordedEvent) -> None:
         super().apply(event)
         match event.payload:
             case AssetQuarantined(asset=self.asset):
                 self._state = "quarantined"
+                self._shut_since = self._shut_since or event.position
             case AssetRetired(asset=self.asset):
                 self._state = "retired"
             case AssetReleased(asset=self.asset):
-                self._state = None
+                self._state = self._shut_since = None
             case AssetsMerged(survivor=self.asset, merged=merged):
                 self.aliases.add(merged)
             case _:
@@ -51,6 +53,15 @@ class Object(AssetFold):
         """Return its state at a moment; None before it begins."""
         said: str | None = self._state or self.facts(moment).get("lifecycle")
         return said
+
+    def shut_since(self, moment: datetime) -> int | None:
+        """Return since which position it is in quarantine, also if it was retired from there; None where it is not. Of
+        one that came so nobody knows since when: since ever."""
+        return self._shut_since or (0 if self.lifecycle(moment) == "quarantined" else None)
+
+    def by_people(self) -> bool:
+        """Tell whether people say what it is, or have put it into quarantine: not an import, nor a trace alone."""
+        return self.confidence == "declared" or self._shut_since is not None
 
     def barred(self, named: str, moment: datetime, *, spared: bool) -> Barred | None:
         """Return why it may not be used, if so. `spared`: something else of that name is in use, so that retiring this
@@ -77,13 +88,19 @@ class Object(AssetFold):
 
 
 class Exposed:
-    """The servers that expose one thing. An exposure whose beginning lies ahead counts already."""
+    """The servers that expose one thing. An exposure whose beginning lies ahead counts already.
+
+    What an import takes back counts for a server in quarantine all the same (`offered_since`): it decides itself what
+    it lists. A person's command takes it back for good.
+    """
 
     def __init__(self, target: str) -> None:
         self.target = target
         self.servers: set[str] = set()
         self.edges: set[datetime] = set()
         self._periods: dict[str, list[Period[datetime]]] = {}
+        self._offered: dict[str, int | None] = {}
+        """Up to which position each server did; None while it does."""
 
     def apply(self, event: RecordedEvent) -> None:
         payload = event.payload
@@ -98,9 +115,20 @@ class Exposed:
         if isinstance(payload, RelationDeclared):
             period = Period(payload.valid_from or event.recorded_at, payload.valid_to)
             self._periods[payload.source] = declare(known, period)
+            if payload.valid_to is None:
+                self._offered[payload.source] = None
         else:
             self._periods[payload.source] = withdraw(known, payload.valid_to or event.recorded_at)
+            if payload.run is None:
+                self._offered.pop(payload.source, None)
+            elif self._offered.get(payload.source, 0) is None:
+                self._offered[payload.source] = event.position
 
     def at(self, moment: datetime) -> list[str]:
         """Return the servers that expose it at a moment."""
         return sorted(name for name, said in self._periods.items() if any(item.lasts(moment) for item in said))
+
+    def offered_since(self, server: str, position: int) -> bool:
+        """Tell whether a server exposed it at a position or later, whatever imports have taken back since."""
+        ended = self._offered.get(server, 0)
+        return ended is None or ended > position

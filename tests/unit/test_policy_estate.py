@@ -49,7 +49,7 @@ from quarterdeck_policy import sight as sight_module
 from quarterdeck_policy.decision_point import DecisionPoint
 from quarterdeck_policy.decisions import Ask, Decided, verdict_of
 from quarterdeck_policy.engine import Engine
-from quarterdeck_policy.named import MANY, MAX_LISTED, names_of
+from quarterdeck_policy.named import MANY, MAX_LISTED, UNREADABLE, names_of
 
 ADMIN = Actor(principal="prn_admin", kind="human")
 CALLER = Actor(principal="prn_door", kind="service")
@@ -523,6 +523,16 @@ CLAIMS = st.recursive(
 )
 
 
+def readable(claim: Any) -> bool:
+    """Tell whether all that is claimed is a name or an entity."""
+    items = claim if isinstance(claim, list) else [] if claim is None else [claim]
+    entities = [item for item in items if isinstance(item, dict)]
+    return all(isinstance(item, str | dict) for item in items) and all(
+        isinstance(item.get("id"), str) and isinstance(item.get("type", ""), str) and set(item) <= {"type", "id"}
+        for item in entities
+    )
+
+
 def depth(act: Any) -> int:
     return 1 + depth(act.get("act")) if isinstance(act, dict) else 0
 
@@ -540,7 +550,8 @@ def test_whatever_a_request_claims_its_names_are_few_and_can_be_tags(
     )
     found = names_of(intent, ())
     many = any(isinstance(said, list) and len(said) > MAX_LISTED for said in (tool, server))
-    assert bool(found.problem) == (many or depth(act) > MAX_LISTED)
+    wanted = MANY if many or depth(act) > MAX_LISTED else "" if readable(tool) and readable(server) else UNREADABLE
+    assert found.problem == wanted
     if found.problem:
         assert found.every() == ()
         return
@@ -879,6 +890,108 @@ async def test_a_server_in_quarantine_frees_nothing_by_no_longer_listing_it(hous
     assert (await house.decide(ask())).outcome == "deny"
     await house.note(AssetRetired(asset=SERVER))
     assert (await house.decide(ask())).outcome == "permit"
+
+
+def unlisted(server: str, asset: str) -> RelationWithdrawn:
+    """Return what an import records of something that a server no longer lists."""
+    return RelationWithdrawn(source=server, relation="exposes", target=asset, run="run_1")
+
+
+async def test_what_was_exposed_at_the_quarantine_stays_shut_by_every_name(house: House) -> None:
+    """Merged or called something else, and whatever imports take back; not what it had given up before. A person's
+    command takes it back, and so does the release. Serves C02, S0-30."""
+    await house.note(registered(SERVER), registered("mcp_server:other"), registered("tool:refunds"), registered(TOOL))
+    await house.note(registered("tool:given-up"), exposes(SERVER, "tool:given-up"), unlisted(SERVER, "tool:given-up"))
+    await house.note(exposes(SERVER, TOOL), AssetsMerged(survivor="tool:refunds", merged=TOOL))
+    await house.note(registered(LENT), exposes(SERVER, LENT), quarantined(SERVER))
+    assert (await house.decide(ask("tool:given-up"))).outcome == "permit"
+    await house.note(unlisted(SERVER, TOOL), unlisted(SERVER, LENT), exposes("mcp_server:other", LENT))
+    await house.note(registered("tool:lent"), AssetsMerged(survivor="tool:lent", merged=LENT))
+    for asset in ("tool:refunds", LENT, "tool:lent"):
+        assert [bar.asset for bar in (await house.decide(ask(asset))).barred] == [SERVER], asset
+    await house.note(AssetRetired(asset=SERVER))
+    for asset in ("tool:refunds", LENT, "tool:lent"):
+        decided = await house.decide(ask(asset))
+        assert [(bar.asset, bar.lifecycle) for bar in decided.barred] == [(SERVER, "retired")], asset
+    await house.note(RelationWithdrawn(source=SERVER, relation="exposes", target=LENT))
+    assert (await house.decide(ask("tool:lent"))).outcome == "permit"
+    assert (await house.decide(ask("tool:refunds"))).outcome == "deny"
+    await house.note(released(SERVER))
+    assert (await house.decide(ask("tool:refunds"))).outcome == "permit"
+
+
+LISTED = st.lists(
+    st.sampled_from(
+        [
+            *(say(asset) for asset in (LENT, "tool:lent", "tool:other/lent") for say in (observed, imported)),
+            *(say("mcp_server:other", asset) for asset in (LENT, "tool:lent") for say in (exposes, unlisted)),
+            *(say(SERVER, asset) for asset in (LENT, "tool:lent") for say in (exposes, unlisted)),
+            AssetsMerged(survivor="tool:lent", merged=LENT),
+            AssetsMerged(survivor="tool:other/lent", merged="tool:lent"),
+            AssetRetired(asset=SERVER),
+            AssetRetired(asset="mcp_server:other"),
+        ]
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(LISTED, LISTED)
+def test_no_list_and_no_merger_opens_what_a_server_in_quarantine_exposes(
+    before: list[Event], events: list[Event]
+) -> None:
+    """By its own name, whoever called it so, and by that of whatever it became."""
+
+    async def run() -> None:
+        house = House()
+        await house.enforce(PERMIT)
+        await house.note(registered(SERVER), registered("mcp_server:other"), registered(LENT))
+        for event in before:
+            if event != AssetRetired(asset=SERVER):
+                await house.note(event)
+        await house.note(exposes(SERVER, LENT), quarantined(SERVER))
+        for event in (None, *events):
+            if event is not None:
+                await house.note(event)
+            decided = await house.decide(ask(LENT))
+            assert decided.outcome == "deny"
+            assert SERVER in {bar.asset for bar in decided.barred}
+
+    asyncio.run(run())
+
+
+async def test_a_retired_server_ends_what_only_imports_and_traces_know(house: House) -> None:
+    """What people registered goes on without it, and what another server in use offers."""
+    await house.note(registered(SERVER), AssetRetired(asset=SERVER))
+    for known in (observed, imported):
+        await house.note(known(TOOL))
+        assert (await house.decide(ask())).barred == (Barred(asset=SERVER, lifecycle="retired", named=TOOL),)
+    await house.note(registered("mcp_server:other"), exposes("mcp_server:other", TOOL))
+    assert (await house.decide(ask())).outcome == "permit"
+    await house.note(registered("tool:crm/by-hand"))
+    assert (await house.decide(ask("tool:crm/by-hand"))).outcome == "permit"
+
+
+async def test_whom_an_import_calls_shut_shuts_nothing_of_others(house: House) -> None:
+    """A document with the name of somebody's tools would be enough; what it says of itself holds for itself."""
+    of_import = msgspec.structs.replace(imported(SERVER), facts={"lifecycle": "quarantined"})
+    await house.note(registered(TOOL), registered("dataset:crm/customers"), of_import)
+    for resource in (TOOL, "dataset:crm/customers"):
+        assert (await house.decide(ask(resource))).outcome == "permit"
+    assert (await house.decide(ask(SERVER))).outcome == "deny"
+    await house.note(quarantined(SERVER))
+    assert (await house.decide(ask())).outcome == "deny"
+
+
+@pytest.mark.parametrize(
+    "claim", [[["crm/x"]], {"mcp_server": "crm", "id": "x"}, {"type": "tool", "id": {}}, 7, [None]]
+)
+async def test_what_cannot_be_read_is_denied(house: House, claim: Any) -> None:
+    """It could name what is shut."""
+    for intent in (ask("order:1", context={"tool": claim}), ask("order:1", mcp_server=claim)):
+        decided = await house.decide(intent)
+        assert (decided.outcome, decided.errors) == ("deny", (UNREADABLE,))
 
 
 async def test_a_permit_notes_the_server_that_its_request_names(house: House) -> None:
