@@ -30,7 +30,7 @@ from quarterdeck_graphql.record import Record
 from quarterdeck_graphql.spans import two_records
 from quarterdeck_ledger.entry import Entry
 from quarterdeck_readmodels import estate as rows
-from quarterdeck_readmodels.bitemporal import holds
+from quarterdeck_readmodels.bitemporal import declares, holds
 from quarterdeck_readmodels.naming import Names
 from quarterdeck_readmodels.reached import between
 from quarterdeck_readmodels.reaching import Controls, Part, check_hops, controls_of, is_live, stands
@@ -121,8 +121,8 @@ class _Then(msgspec.Struct, frozen=True):
 class _Finder:
     """Tells of changes and lost controls, each once."""
 
-    def __init__(self, at: At, then: _Then, now: Part, histories: Histories) -> None:
-        self._at, self._then, self._now, self._histories = at, then, now, histories
+    def __init__(self, at: At, then: _Then, now: Part, histories: Histories, moment: datetime) -> None:
+        self._at, self._then, self._now, self._histories, self._moment = at, then, now, histories, moment
         self._told: dict[str | Edge, OpeningChange] = {}
         self._loosened = Loosened(at, then.controls, now, histories)
 
@@ -156,6 +156,7 @@ class _Finder:
                 subject = f"asset:{name}"
             before = was(self._then.rows.get(name))
             after = "" if item not in self._then.over else f", and is {valid_until(self._now.assets[name])}"
+            after += self._only_seen(item)
             self._told[item] = OpeningChange(
                 subject=strawberry.ID(subject),
                 sentence=f"{words}: {before}; {told(entry)}{after}",
@@ -171,10 +172,17 @@ class _Finder:
         merges = [(name, await self._histories.merge(name)) for name in self._then.joined[row.id]]
         return OpeningChange(
             subject=strawberry.ID(f"relation:{row.id}"),
-            sentence=f"{words}: {before}; {'; '.join(f'{name} was {told(entry)}' for name, entry in merges)}",
+            sentence=f"{words}: {before}; {'; '.join(f'{name} was {told(entry)}' for name, entry in merges)}"
+            + self._only_seen(item),
             before=before,
             events=await self._events(*(entry for _, entry in merges)),
         )
+
+    def _only_seen(self, item: str | Edge) -> str:
+        """Return how to undo what was only seen, in words: nobody can withdraw it."""
+        if not isinstance(item, Edge) or declares(self._now.relation(item), self._moment):
+            return ""
+        return "; it was only seen: to undo it, stop it where it happens"
 
     async def _events(self, *entries: Entry | None) -> list[TimelineEntry]:
         found = {entry.position: entry for entry in entries if entry is not None}
@@ -233,7 +241,7 @@ async def opened_between(
     beyond = hops is not None and await asyncio.to_thread(graph.beyond, start, end, hops)
     best = await asyncio.to_thread(undo, part.apart(), start, end, stood.fresh)
     async with later.at.record() as record:
-        finder = _Finder(later.at, stood, part, Histories(later.at, record, now))
+        finder = _Finder(later.at, stood, part, Histories(later.at, record, now), now)
         shown = [await finder.path(path) for path in paths]
         fresh = changes(fewest(graph, start, end, stood.fresh), stood.fresh)
         few = await finder.changes(() if was_open else fresh)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from enum import Enum
 
@@ -16,6 +16,8 @@ from quarterdeck_domain.estate.relations import EXCEPTING, REFUSING, WATCHING
 from quarterdeck_graphql.at import At
 from quarterdeck_graphql.estate import MAX_PATHS, Asset, Relation, moment_of, plain
 from quarterdeck_graphql.limits import PART
+from quarterdeck_readmodels import estate as rows
+from quarterdeck_readmodels.bitemporal import declares
 from quarterdeck_readmodels.reached import between
 from quarterdeck_readmodels.reaching import Part, check_hops, end_of_time
 
@@ -54,17 +56,20 @@ class Path:
 
 @strawberry.type(description="Something that could be done to close ways.")
 class CutStep:
-    action: str = strawberry.field(description="`enforce` a control, `revoke`, `quarantine` or `withdraw`.")
+    action: str = strawberry.field(
+        description="`enforce` a control, `revoke`, `quarantine`; of a relation that is declared `withdraw`, of one "
+        "that was only seen `stop`: nothing is there to take back, so stop it where it happens."
+    )
     subject: str = strawberry.field(
         description="The control, grant or object, or the relation as it was recorded, by names that may have been "
-        "merged since: as it is to be withdrawn."
+        "merged since: as it is to be withdrawn or stopped."
     )
     relation: strawberry.ID | None = strawberry.field(
-        description="The relation to withdraw, `relation:…`; null where the step is another."
+        description="The relation to withdraw or to stop, `relation:…`; null where the step is another."
     )
     seen: bool = strawberry.field(
-        description="Whether the relation to withdraw was seen, too. To withdraw it takes back that it is declared; "
-        "what was seen stays seen, and is to be stopped where it happens."
+        description="Whether the relation was seen: always of one to stop. To withdraw it takes back that it is "
+        "declared; what was seen stays seen, and is to be stopped where it happens, too."
     )
     closes: list[strawberry.ID] = strawberry.field(metadata=PART, description="What nothing would pass through.")
 
@@ -73,7 +78,7 @@ class CutStep:
 class CutOver(Enum):
     EVERYTHING = strawberry.enum_value(
         "everything",
-        description="Everything: controls, grants, objects to put into quarantine, relations to withdraw.",
+        description="Everything: controls, grants, objects to put into quarantine, relations to withdraw or to stop.",
     )
     CONTROLS = strawberry.enum_value("controls", description="Controls that can refuse, and grants to revoke.")
 
@@ -92,19 +97,24 @@ class Cut:
     considered: int = strawberry.field(description="How many possible steps were considered.")
 
     @classmethod
-    def of(cls, cut: cuts.Cut, seen: Collection[str]) -> Cut:
-        """Return a cut as it is shown; `seen` are the relations that were."""
+    def of(cls, cut: cuts.Cut, recorded: Mapping[str, rows.Relation], moment: datetime) -> Cut:
+        """Return a cut as it is shown; `recorded` are the relations that it may withdraw, by id."""
         steps = [
-            CutStep(
-                action=item.action,
-                subject=item.name,
-                relation=strawberry.ID(f"relation:{item.name}") if item.action == "withdraw" else None,
-                seen=item.name in seen,
-                closes=[strawberry.ID(f"asset:{name}") for name in sorted(item.nodes)],
-            )
-            for item in cut.candidates
+            _step(item, recorded[item.name] if item.action == "withdraw" else None, moment) for item in cut.candidates
         ]
         return cls(steps=steps, exact=cut.exact, over=CutOver(cut.over), considered=cut.considered)
+
+
+def _step(item: cuts.Candidate, row: rows.Relation | None, moment: datetime) -> CutStep:
+    """Return a step as it is shown; `row` is the relation that it is to withdraw."""
+    only_seen = row is not None and not declares(row, moment)
+    return CutStep(
+        action="stop" if only_seen else item.action,
+        subject=item.name,
+        relation=None if row is None else strawberry.ID(f"relation:{item.name}"),
+        seen=row is not None and row.observed,
+        closes=[strawberry.ID(f"asset:{name}") for name in sorted(item.nodes)],
+    )
 
 
 @strawberry.type(description="The ways from an object to another.")
@@ -120,7 +130,7 @@ class Ways:
     )
     smaller_cut: Cut | None = strawberry.field(
         description="Beside a `cut` of controls and grants: a smaller one that takes objects out of use, or withdraws "
-        "relations; null where none was found, or so much lies between that none is sought."
+        "or stops relations; null where none was found, or so much lies between that none is sought."
     )
 
 
@@ -149,13 +159,13 @@ async def ways_between(at: At, start: str, end: str, hops: int | None, first: in
     apart = await asyncio.to_thread(part.apart)
     best = await asyncio.to_thread(cuts.least, apart, source, target)
     beside = await asyncio.to_thread(cuts.smaller, apart, source, target, best)
-    seen = {row.id for edge in graph.out.get(source, ()) for row in part.rows(edge) if row.observed}
+    recorded = {row.id: row for edge in graph.out.get(source, ()) for row in part.rows(edge)}
     return Ways(
         paths=[path_of(at, part, path) for path in found],
         more=more,
         beyond=beyond,
-        cut=Cut.of(best, seen),
-        smaller_cut=None if beside is None else Cut.of(beside, seen),
+        cut=Cut.of(best, recorded, moment),
+        smaller_cut=None if beside is None else Cut.of(beside, recorded, moment),
     )
 
 

@@ -17,6 +17,7 @@ _DO: Final = {
     "revoke": "revoke {}",
     "quarantine": "put {} into quarantine",
     "withdraw": "withdraw: {}",
+    "stop": "stop where it happens, since it was only seen: {}",
 }
 MAX_CLOSED: Final = 5
 
@@ -163,5 +164,5 @@ def _cut(cut: dict[str, Any] | None, words: str) -> Iterator[Text]:
         closed = [visible(name) for name in step["closes"][:MAX_CLOSED]]
         more = f" and {len(step['closes']) - MAX_CLOSED} more" if len(step["closes"]) > MAX_CLOSED else ""
         yield Text(f"  - {done}" + (f"   (nothing passes {', '.join(closed)}{more} then)" if closed else ""))
-        if step["seen"]:
+        if step["seen"] and step["action"] != "stop":
             yield Text("    and stop it where it happens: it was seen, and that stays on the map", style="yellow")

@@ -70,6 +70,13 @@ async def seen(here: GraphWorld, source: str, target: str, sender: str | None) -
     await here.project()
 
 
+async def do(here: GraphWorld, command: str, **arguments: Any) -> None:
+    """Let the admin do something."""
+    answer = await here.world.api.command(command, arguments, by=(here.world.tenant, "admin"))
+    assert answer.status_code == 200, answer.text
+    await here.project()
+
+
 async def asked(here: GraphWorld, document: str, **variables: Any) -> Any:
     """Return what the admin is answered."""
     found = await here.ask(document, variables, by="admin")
@@ -132,10 +139,7 @@ async def test_an_allegation_takes_nothing_from_what_is_known(here: GraphWorld) 
     """A longer way that is declared is one all the same; and that nobody has to consent on an alleged one is not told
     of the agent."""
     await seen(here, "agent:vic", "tool:wipe", "prn_stranger")
-    command = {"source": "tool:between", "relation": "writes", "target": "dataset:d"}
-    answer = await here.world.api.command("relate_assets", command, by=(here.world.tenant, "admin"))
-    assert answer.status_code == 200, answer.text
-    await here.project()
+    await do(here, "relate_assets", source="tool:between", relation="writes", target="dataset:d")
     (access,) = [
         item
         for item in (await asked(here, WHO, of="dataset:d"))["accesses"]
@@ -151,14 +155,40 @@ async def test_an_allegation_takes_nothing_from_what_is_known(here: GraphWorld) 
 
 async def test_a_step_that_withdraws_says_what_it_leaves(here: GraphWorld) -> None:
     """What was seen of a relation stays seen when it is withdrawn: whoever is told to do that is told so, too."""
-    document = (
-        """query($from: ID!, $to: ID!) { now { ways(from: $from, to: $to) { cut { steps { subject seen } } } } }"""
-    )
+    document = """query($from: ID!, $to: ID!) { now { ways(from: $from, to: $to) { cut { steps { action subject relation seen } } } } }"""
 
-    async def steps(start: str, end: str) -> list[tuple[str, bool]]:
+    async def steps(start: str, end: str) -> list[tuple[str, str, bool]]:
         found = await asked(here, document, **{"from": start, "to": end})
-        return [(step["subject"], step["seen"]) for step in found["cut"]["steps"]]
+        told = found["cut"]["steps"]
+        assert [step["relation"] for step in told] == [f"relation:{step['subject']}" for step in told]
+        return [(step["action"], step["subject"], step["seen"]) for step in told]
 
     await seen(here, "agent:plain", "tool:wipe", None)
-    assert await steps("agent:plain", "tool:wipe") == [("agent:plain calls tool:wipe", True)]
-    assert await steps("tool:wipe", "dataset:d") == [("tool:wipe writes dataset:d", False)]
+    assert await steps("agent:plain", "tool:wipe") == [("stop", "agent:plain calls tool:wipe", True)]
+    assert await steps("tool:wipe", "dataset:d") == [("withdraw", "tool:wipe writes dataset:d", False)]
+    ends = {"source": "agent:plain", "relation": "calls", "target": "tool:wipe"}
+    await do(here, "relate_assets", **ends)
+    assert await steps("agent:plain", "tool:wipe") == [("withdraw", "agent:plain calls tool:wipe", True)]
+    await do(here, "unrelate_assets", **ends)
+    assert await steps("agent:plain", "tool:wipe") == [("stop", "agent:plain calls tool:wipe", True)]
+
+
+async def test_what_became_one_way_is_withdrawn_as_far_as_it_is_declared(here: GraphWorld) -> None:
+    """S0-04: after a merge, of the one name it is declared, of the other it was only seen; to undo it likewise."""
+    since = {"position": await here.world.position()}
+    await do(here, "relate_assets", source="agent:plain", relation="calls", target="tool:wipe")
+    await seen(here, "agent:plain", "tool:between", None)
+    await do(here, "merge_assets", survivor="tool:wipe", merged="tool:between", reason="one")
+    ends = {"from": "agent:plain", "to": "tool:wipe"}
+    document = """query($from: ID!, $to: ID!, $since: Moment!) {
+        now { ways(from: $from, to: $to) { cut { steps { action subject seen } } } }
+        opened(from: $from, to: $to, since: $since) { undo { subject sentence } } }"""
+    found = await here.ask(document, ends | {"since": since}, by="admin")
+    assert found["now"]["ways"]["cut"]["steps"] == [
+        {"action": "stop", "subject": "agent:plain calls tool:between", "seen": True},
+        {"action": "withdraw", "subject": "agent:plain calls tool:wipe", "seen": False},
+    ]
+    assert {
+        item["subject"]: item["sentence"].endswith("; it was only seen: to undo it, stop it where it happens")
+        for item in found["opened"]["undo"]
+    } == {"relation:agent:plain calls tool:between": True, "relation:agent:plain calls tool:wipe": False}

@@ -215,6 +215,23 @@ def test_what_must_hold_on_a_way() -> None:
     assert "or, taking objects out of use: 1 of 2 possible steps (no smaller set does)" in text
 
 
+def test_what_was_only_seen_is_to_be_stopped() -> None:
+    """What is declared is withdrawn, and stopped besides if it was seen, too; nobody can withdraw the rest."""
+
+    def step(action: str, target: str, seen: bool) -> dict[str, Any]:
+        return {"action": action, "subject": f"agent:a calls {target}", "seen": seen, "closes": []}
+
+    steps = [step("stop", "tool:s", True), step("withdraw", "tool:w", False), step("withdraw", "tool:b", True)]
+    cut = {"exact": True, "over": "EVERYTHING", "considered": 3, "steps": steps}
+    ways = {"paths": [], "more": False, "beyond": True, "cut": cut, "smallerCut": None}
+    assert styleless(drawn(ways_lines("agent:a", "tool:t", ways, 1))).splitlines()[2:] == [
+        "  - stop where it happens, since it was only seen: agent:a calls tool:s",
+        "  - withdraw: agent:a calls tool:w",
+        "  - withdraw: agent:a calls tool:b",
+        "    and stop it where it happens: it was seen, and that stays on the map",
+    ]
+
+
 def test_a_long_value_is_cut_and_says_so() -> None:
     """Nobody's description fills the screen; nothing is called nothing."""
     assert told("x" * 1_000) == f"{'x' * 160}… (1000 characters)"
