@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -38,6 +39,8 @@ for _name in ("mcp", "client"):
     logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
 
 _CLIENT: Final = types.Implementation(name="quarterdeck", version="1")
+_UNPARSED: Final = re.compile(r"Failed to parse (?:JSON response|SSE message): .*?(?:Invalid JSON: (?P<why>.*?) \[|$)")
+"""How the SDK says, in an error that it makes up as if the server had sent it, that an answer was no message."""
 _GONE: Final = frozenset({types.CONNECTION_CLOSED, types.REQUEST_TIMEOUT})
 
 _AWAY: Final = (
@@ -238,6 +241,10 @@ def _first(error: BaseException) -> QuarterdeckError | None:
     if isinstance(error, QuarterdeckError):
         return error
     said = legible(" ".join(str(error).split()), limit=300) or type(error).__name__
+    if isinstance(error, MCPError) and error.error.code == types.PARSE_ERROR and (no := _UNPARSED.match(said)):
+        right = "a message of JSON-RPC 2.0 has `jsonrpc`, `id`, and an object as `result` or `error`"
+        problem = f"what it answers is no JSON: {no['why']}" if no["why"] else f"what it answers is no message: {right}"
+        return UnreadableSource(problem, code=error.error.code)
     if isinstance(error, MCPError) and error.error.code not in _GONE:
         return UnreadableSource(f"it does not answer as an MCP server does: {said}", code=error.error.code)
     if isinstance(error, ValidationError):

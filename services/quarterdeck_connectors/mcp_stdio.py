@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
@@ -25,6 +27,10 @@ from quarterdeck_domain.checks import legible
 from quarterdeck_domain.errors import QuarterdeckError
 
 _TAIL: Final = 500
+_SHELL: Final = "/bin/sh"
+_THEN_ALL: Final = '"$@"; kill -s KILL -- "-$$"'
+"""Runs a program, and ends its group of processes when it has ended: the SDK ends that only where the program does not
+end by itself. The SDK begins a session for it; did it not, there would be no group of that number."""
 
 
 async def import_mcp_program(
@@ -45,8 +51,9 @@ async def import_mcp_program(
             how many lines it wrote to standard output that were no messages.
         UnreadableSource: as `mcp_server.import_mcp_server`.
     """
-    program, *arguments = command
-    parameters = StdioServerParameters(command=program, args=arguments, env=dict(environment or {}))
+    program = command[0]
+    first, *arguments = _leaving_nothing(command, (environment or {}).get("PATH"))
+    parameters = StdioServerParameters(command=first, args=arguments, env=dict(environment or {}))
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints, _strays() as strays:
         try:
             with anyio.CancelScope(deadline=anyio.current_time() + limits.seconds) as scope:
@@ -72,6 +79,13 @@ async def import_mcp_program(
         transport="stdio",
         on_drift=on_drift,
     )
+
+
+def _leaving_nothing(command: Sequence[str], path: str | None) -> Sequence[str]:
+    """Return a command whose processes end with it. What cannot be run is left as it is: the system says why."""
+    if os.name != "posix" or shutil.which(command[0], path=path) is None or not os.access(_SHELL, os.X_OK):
+        return command
+    return (_SHELL, "-c", _THEN_ALL, _SHELL, *command)
 
 
 class _Strays(logging.Handler):

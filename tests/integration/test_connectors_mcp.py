@@ -10,6 +10,8 @@ import gzip
 import hashlib
 import json
 import logging
+import os
+import re
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -120,6 +122,28 @@ async def test_digests_do_not_depend_on_the_version_or_the_moment() -> None:
         found.append({name: entry.facts.get("attributes.digest") for name, entry in assets.items()})
     assert found[0] == found[1] == found[2]
     assert found[0]["tool:crm/refund"] != found[0]["tool:crm/lookup"]
+
+
+async def test_what_a_program_has_started_ends_with_it(tmp_path: Path) -> None:
+    """Also where the program itself ends as it should, and leaves something behind."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    held = asyncio.StreamReader()
+    reading = os.fdopen(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), "rb")
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(held), reading
+    )
+    child = f"import signal; pipe = open({str(pipe)!r}, 'w'); pipe.write('x'); pipe.flush(); print(flush=True); "
+    script = (
+        "import subprocess, sys\n"
+        f"left = subprocess.Popen([sys.executable, '-c', {child + 'signal.pause()'!r}], stdout=-1, stdin=-3)\n"
+        "left.stdout.readline()\n"
+        "from mcp_world import crm; crm().run('stdio')"
+    )
+    helpers = str(Path(__file__).parents[1] / "helpers")
+    await import_mcp_program([sys.executable, "-c", script], "crm", environment={"PYTHONPATH": helpers})
+    assert await asyncio.wait_for(held.read(), 30) == b"x"
+    transport.close()
 
 
 async def test_a_program_is_read_over_its_standard_input_and_output(caplog: pytest.LogCaptureFixture) -> None:
@@ -724,7 +748,8 @@ LIES = {
 @pytest.mark.parametrize("lie", LIES)
 @pytest.mark.parametrize("when", ["server/discover", "tools/list"])
 async def test_lying_answers_are_refused(lie: str, when: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever it says it is. What is wrong is in the error, and in no log: nobody reads tracebacks of the SDK."""
+    """Whatever it says it is. What is wrong is in the error, in our words, and in no log: nobody reads tracebacks of the
+    SDK, nor what it recommends to programmers."""
     kind, body = LIES[lie]
 
     async def answer(server: Raw) -> None:
@@ -737,6 +762,7 @@ async def test_lying_answers_are_refused(lie: str, when: str, caplog: pytest.Log
         with pytest.raises((UnreadableSource, SourceAway)) as caught:
             await read(url, Limits(seconds=5))
     assert caught.value.message.isprintable()
+    assert not re.search("pydantic|validation error|https?:", caught.value.message)
     assert not caplog.records
 
 
