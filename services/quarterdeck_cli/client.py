@@ -18,7 +18,7 @@ import typer
 
 from quarterdeck_cli import credentials
 from quarterdeck_cli.problems import give_up
-from quarterdeck_cli.text import shown
+from quarterdeck_cli.text import quoted, shown
 
 if TYPE_CHECKING:
     import httpx
@@ -280,12 +280,22 @@ class Api:
         away = status in _AWAY and kind not in _OTHERS
         fail(
             message,
-            hint or (_AGAIN if away else self._hints.get(kind)),
+            hint or (_AGAIN if away else _of_object(kind, message, details) or self._hints.get(kind)),
             code=UNREACHABLE if away else REFUSED,
             json=self._json,
             kind=kind,
             problems=[part for part in parts if part != message] if isinstance(parts, list) else (),
         )
+
+
+def _of_object(kind: str, message: str, details: object) -> str | None:
+    """Return the next step where an object of the estate is not as it should be for what was asked; else None."""
+    asset = details.get("asset") if kind == "wrong_state" and isinstance(details, dict) else None
+    if not isinstance(asset, str):
+        return None
+    if message == f"{asset} is retired":
+        return "nothing brings it back: register what takes its place by another name"
+    return f"look at what it is now:  quarterdeck estate show {quoted(asset)}"
 
 
 def _is_away(response: httpx.Response) -> bool:
