@@ -1,4 +1,4 @@
-"""What may be one thing under two names, and what is not. Serves S0-53, S0-154."""
+"""What may be one thing under two names, and what is not. Serves S0-04, S0-154."""
 
 from __future__ import annotations
 
