@@ -13,6 +13,7 @@ from quarterdeck_cli.estate_words import AssetId, plain, plainly
 from quarterdeck_cli.moments import Asked, At, KnownAt
 from quarterdeck_cli.not_known import doubts, say_doubts
 from quarterdeck_cli.output import AsJson, console, nodes, print_json, show_rows, visible, when
+from quarterdeck_cli.survivors import with_survivors
 from quarterdeck_cli.text import quoted
 
 app = typer.Typer()
@@ -115,6 +116,8 @@ def show(asset: AssetId, at: At = None, known_at: KnownAt = None, json: AsJson =
         if answer["node"] is not None:
             then = asked.pinned(answer["position"], answer["moment"])
             related = _related(then, _called(then, name, answer["node"].get("aliases") or ()))
+            ends = [item[end] for way, end in (("out", "to"), ("into", "from")) for item in related[way]]
+            with_survivors(then, [answer["node"], *ends])
             wrong = asked.try_ask(_WRONG, {"asset": "String!"}, asset=name)
             unknown = [] if json else doubts(asked, name)
     found = answer["node"]
@@ -158,7 +161,7 @@ def _related(asked: Asked, names: Sequence[str]) -> dict[str, Any]:
     """Return the relations of an object that are there, both ways, by all of its names, and whether there are more."""
     found: dict[str, Any] = {"more": False}
     for way, end, other in (("out", "source", "to"), ("into", "target", "from")):
-        node = f"{{ {_RELATION} {other} {{ id title lifecycle owner team }} }}"
+        node = f"{{ {_RELATION} {other} {{ id title lifecycle owner team mergedInto }} }}"
         wanted = {end: list(names)}
         pages = asked.pages("relations", node, {"filter": "RelationFilter"}, limit=MAX_RELATIONS + 1, filter=wanted)
         relations = list(pages)

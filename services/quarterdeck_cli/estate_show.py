@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from quarterdeck_cli.estate_words import told, told_lines, word
@@ -38,8 +38,9 @@ def object_tree(found: dict[str, Any]) -> Iterator[Text]:
     if found.get("title"):
         heading.append(f"  {visible(found['title'])}", style="")
     yield heading
+    facts = found | {"mergedInto": _now(found)["id"] if found.get("mergedInto") else None}
     yield from _pairs(
-        [(label, told_lines(found[name])) for name, label in _FACTS if found.get(name) not in (None, [], "")]
+        [(label, told_lines(facts[name])) for name, label in _FACTS if facts.get(name) not in (None, [], "")]
     )
     attributes = found.get("attributes") or {}
     yield from _pairs([(visible(name), [told(value)]) for name, value in sorted(attributes.items()) if value])
@@ -71,7 +72,17 @@ def _pairs(pairs: Sequence[tuple[str, Sequence[str]]]) -> Iterator[Text]:
             yield line
 
 
+def _now(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what an object is now: the last one that it was merged into, as far as that is known."""
+    if not item.get("mergedInto"):
+        return item
+    return item.get("survivor") or {"id": item["mergedInto"]}
+
+
 def _accountable(found: dict[str, Any]) -> Iterator[str]:
+    if found.get("mergedInto"):
+        yield f"whoever answers for what it was merged into: quarterdeck estate show {quoted(_now(found)['id'])}"
+        return
     teams = [item["target"] for item in found.get("out") or () if item["relation"] == "owned_by" and item["declared"]]
     said = [f"owner {told(found['owner'])}"] if found.get("owner") else []
     said += [f"team {told(found['team'])}"] if found.get("team") else []
@@ -87,15 +98,18 @@ def _related(heading: str, relations: Sequence[dict[str, Any]], end: str, name: 
     yield Text(f"{heading} ({len(relations)})", style="bold")
     for item in sorted(relations, key=lambda item: (item["relation"], item["source"], item["target"])):
         here, other = (item["source"], item["target"]) if end == "to" else (item["target"], item["source"])
-        state = word((item.get(end) or {}).get("lifecycle") or "LIVE")
+        now = _now(item.get(end) or {})
+        state = word(now.get("lifecycle") or "LIVE")
+        merged = [called for called, is_now in ((here, name), (other, now.get("id", other))) if called != is_now]
         yield Text(
-            f"  {visible(item['relation'])} {visible(other)}{_how(item, state, here, name)}",
+            f"  {visible(item['relation'])} {visible(now.get('id', other))}{_how(item, state, merged)}",
             style=STYLES.get(state, ""),
         )
 
 
-def _how(item: dict[str, Any], state: str, here: str, name: str) -> str:
-    said = [] if here == name else [f"recorded of {visible(here)}, which was merged"]
+def _how(item: dict[str, Any], state: str, merged: Sequence[str]) -> str:
+    were = "was" if len(merged) == 1 else "were"
+    said = [f"recorded of {' and '.join(map(visible, merged))}, which {were} merged"] if merged else []
     said += [f"in {told(item['environment'])}"] if item.get("environment") else []
     if item["observed"]:
         seen = f"seen {item['seen']} times, last {when(item['lastSeen'])}"

@@ -371,6 +371,14 @@ async def test_what_was_merged_is_shown_and_withdrawn_as_it_was_recorded(there: 
     assert sorted(item["target"] for item in shown["into"]) == ["dataset:k1", "dataset:k3"]
     _, out, _ = await there.cli("estate", "show", "dataset:k1", by="audra")
     assert "is led to by (2)\n  reads agent:k1\n  reads agent:k1  (recorded of dataset:k3, which was merged)\n" in out
+    _, out, _ = await there.cli("estate", "show", "agent:k1", by="audra")
+    assert "leads to (2)\n  reads dataset:k1\n  reads dataset:k1  (recorded of dataset:k3, which was merged)\n" in out
+    _, out, _ = await there.cli("estate", "show", "dataset:k3", by="audra")
+    assert "  merged into  dataset:k1\n" in out
+    assert "quarterdeck estate show dataset:k1\n" in out
+    assert "transfer" not in out
+    shown = await parsed(there, "estate", "show", "dataset:k3")
+    assert (shown["mergedInto"], shown["survivor"]["id"]) == ("dataset:k2", "dataset:k1")
     for left in (2, 1):
         _, out, _ = await there.cli("estate", "ways", "agent:k1", "dataset:k1", by="audra")
         steps = [line.split("withdraw: ")[1] for line in out.splitlines() if "withdraw: " in line]

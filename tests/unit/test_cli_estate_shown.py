@@ -215,6 +215,33 @@ def test_what_must_hold_on_a_way() -> None:
     assert "or, taking objects out of use: 1 of 2 possible steps (no smaller set does)" in text
 
 
+def test_an_end_that_was_merged_is_shown_as_what_it_is_now() -> None:
+    """The state is the survivor's, and not that of the name that was merged; a merged object has nobody to be given."""
+    retired = {"lifecycle": "RETIRED", "title": None, "owner": None, "team": None}
+    survivor = {"id": "dataset:w1", "lifecycle": "LIVE"}
+    end = retired | {"id": "dataset:w2", "mergedInto": "dataset:w3", "survivor": survivor}
+    relation: dict[str, Any] = {"relation": "reads", "source": "tool:wb", "target": "dataset:w2", "to": end}
+    relation |= {"declared": True, "observed": False, "environment": None, "evidence": ""}
+    found: dict[str, Any] = {"id": "tool:wa", "lifecycle": "LIVE", "source": "x", "confidence": "DECLARED"}
+    found |= {"registeredAt": None, "changedAt": None, "out": [relation], "findings": []}
+
+    def shown(**other: Any) -> list[str]:
+        return styleless(drawn(object_tree(found | other))).splitlines()
+
+    assert shown()[-1] == "  reads dataset:w1  (recorded of tool:wb and dataset:w2, which were merged)"
+    gone = end | {"survivor": survivor | {"lifecycle": "DRAFT"}}
+    assert shown(out=[relation | {"source": "tool:wa", "to": gone}])[-1] == (
+        "  reads dataset:w1  (recorded of dataset:w2, which was merged; draft)"
+    )
+    # What could not be asked for is at least named.
+    assert shown(out=[relation | {"to": end | {"survivor": None}}])[-1].startswith("  reads dataset:w3  (recorded of")
+    assert "  nobody: quarterdeck estate transfer tool:wa --owner … --team …" in shown()
+    lines = shown(lifecycle="RETIRED", mergedInto="tool:wc", survivor={"id": "tool:wd", "lifecycle": "LIVE"})
+    assert "  merged into  tool:wd" in lines
+    assert "  whoever answers for what it was merged into: quarterdeck estate show tool:wd" in lines
+    assert not any("transfer" in line for line in lines)
+
+
 def test_what_was_only_seen_is_to_be_stopped() -> None:
     """What is declared is withdrawn, and stopped besides if it was seen, too; nobody can withdraw the rest."""
 
