@@ -50,8 +50,9 @@ WHOLE: Final = 5
 GOAL_S: Final = 2.0
 _PAGE: Final = 5_000
 _SLICE: Final = (
-    '{explain(id:"%s"){slice{outcome events{position type why without} absences{words types tags after until instead}'
-    " candidates size replays checked{whole sufficient irreducible absent} notReplayable text}}}"
+    '{explain(id:"%s"){slice{outcome events{position type why without} '
+    "absences{words types tags after until besides instead}"
+    " candidates size replays settled checked{whole sufficient irreducible absent settled} notReplayable text}}}"
 )
 _REDECIDED: Final = '{explain(id:"%s"){redecided{outcome same}}}'
 
@@ -118,7 +119,7 @@ async def _measured(asking: _Asking, writer: Writer, rounds: int) -> Result:
     note = (
         f"{len(asking.log):,} events, {len(writer.decisions)} decisions, {rounds} rounds. `checked` counts slices that "
         "force what was recorded and of which no event can be left out, found out by deciding anew in an empty log; "
-        "`contraries`, of the absences that an event was made of, those with which the decision is another. "
+        "`contraries`, of the gaps in absences that an event was made for, those with which the decision is another. "
         f"Whole log: one replay of everything up to the decision, median of {WHOLE}."
     )
     goal = {"p95_s": GOAL_S, "irreducible": "every one"}
@@ -176,13 +177,14 @@ class _Asking:
     async def decision_stands(self, name: str, told: dict[str, Any]) -> bool:
         """Tell whether a decision's slice is what it says."""
         decision, events = await self._told(name, told)
-        stands = all(told["checked"].values()) and await decision_stands(decision, events)
+        settled = await self._read(told["settled"])
+        stands = all(told["checked"].values()) and await decision_stands(decision, events, settled)
         if not stands:
             print(f"does not stand: {told['text']}", flush=True)
         return stands
 
     async def absences_matter(self, name: str, told: dict[str, Any]) -> tuple[int, int]:
-        """Return how many absences of a decision were tried to be filled, and how many of these change it."""
+        """Return how many gaps of a decision's absences were tried to be filled, and how many of these change it."""
         decision, events = await self._told(name, told)
         found = await absences_matter(decision, events, told["absences"])
         if found[0] != found[1]:
@@ -192,15 +194,20 @@ class _Asking:
     async def _told(self, name: str, told: dict[str, Any]) -> tuple[RecordedEvent, list[RecordedEvent]]:
         ledger = self._services.ledger
         (decision,) = await ledger.read(TENANT, boundary(((DecisionRecorded,), (f"decision:{name}",))))
+        return decision, await self._read([event["position"] for event in told["events"]])
+
+    async def _read(self, positions: Sequence[int]) -> list[RecordedEvent]:
         events: list[RecordedEvent] = []
-        for event in told["events"]:
-            events += await ledger.read(TENANT, after=event["position"] - 1, until=event["position"])
-        return decision, events
+        for position in positions:
+            events += await self._services.ledger.read(TENANT, after=position - 1, until=position)
+        return events
 
     def state_stands(self, name: str, told: dict[str, Any]) -> bool:
         """Tell whether a state's slice is what it says."""
         positions = [event["position"] for event in told["events"]]
-        stands = all(told["checked"].values()) and state_stands(name, positions, self._events, len(self.log))
+        stands = all(told["checked"].values()) and state_stands(
+            name, positions, self._events, len(self.log), told["settled"]
+        )
         if not stands:
             print(f"does not stand: {told['text']}", flush=True)
         return stands

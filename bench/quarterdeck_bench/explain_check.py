@@ -53,12 +53,18 @@ class Loaded(Engine):
 _ENGINE: Final = Loaded()
 
 
-async def decision_stands(decision: RecordedEvent, events: Sequence[RecordedEvent]) -> bool:
-    """Tell whether events force a recorded decision, and none of them can be left out."""
+async def decision_stands(
+    decision: RecordedEvent, events: Sequence[RecordedEvent], settled: Sequence[RecordedEvent] = ()
+) -> bool:
+    """Tell whether events force a recorded decision, and none of them can be left out; and whether with what is said to
+    have come to nothing it is the same."""
     payload = decision.payload
     assert isinstance(payload, DecisionRecorded)
     recorded = _said(payload)
     if await _decided(decision, payload, events) != recorded:
+        return False
+    together = sorted((*events, *settled), key=lambda event: event.position)
+    if settled and await _decided(decision, payload, together) != recorded:
         return False
     for event in events:
         if await _decided(decision, payload, [other for other in events if other is not event]) == recorded:
@@ -69,19 +75,19 @@ async def decision_stands(decision: RecordedEvent, events: Sequence[RecordedEven
 async def absences_matter(
     decision: RecordedEvent, events: Sequence[RecordedEvent], absences: Iterable[Mapping[str, Any]]
 ) -> tuple[int, int]:
-    """Return for how many absences of a decision an event could be made here, and with how many of these the decision
-    is another."""
+    """Return for how many gaps of its absences, between the events that these name, an event could be made here, and
+    with how many of these the decision is another."""
     payload = decision.payload
     assert isinstance(payload, DecisionRecorded)
     recorded = _said(payload)
     tried = matter = 0
     for absence in absences:
         contrary = _contrary(absence, decision.tenant)
-        if contrary is not None:
+        for place in (absence["after"], *absence["besides"]) if contrary is not None else ():
             tried += 1
-            made = msgspec.structs.replace(decision, payload=contrary, position=absence["after"])
-            before = [event for event in events if event.position <= absence["after"]]
-            after = [event for event in events if event.position > absence["after"]]
+            made = msgspec.structs.replace(decision, payload=contrary, position=place)
+            before = [event for event in events if event.position <= place]
+            after = [event for event in events if event.position > place]
             matter += await _decided(decision, payload, [*before, made, *after]) != recorded
     return tried, matter
 
@@ -167,10 +173,20 @@ def _granted(decision: DecisionRecorded, events: Iterable[RecordedEvent]) -> boo
     return asked in decided and seen == {"voted", "granted", "minted"}
 
 
-def state_stands(object_id: str, positions: Sequence[int], every: Mapping[int, RecordedEvent], until: int) -> bool:
-    """Tell whether events force what all events up to a position say of an object, and none can be left out."""
+def state_stands(
+    object_id: str,
+    positions: Sequence[int],
+    every: Mapping[int, RecordedEvent],
+    until: int,
+    settled: Sequence[int] = (),
+) -> bool:
+    """Tell whether events force what all events up to a position say of an object, none can be left out, and with what
+    is said to have come to nothing it is the same."""
     whole = naive(object_id, [event for position, event in every.items() if position <= until])
     events = [every[position] for position in positions]
+    together = [every[position] for position in sorted((*positions, *settled)) if position in every]
+    if naive(object_id, together) != whole:
+        return False
     return naive(object_id, events) == whole and all(
         naive(object_id, [other for other in events if other is not event]) != whole for event in events
     )
@@ -213,12 +229,14 @@ def naive(object_id: str, events: Iterable[RecordedEvent]) -> object:
 
 
 def absent(absence: Mapping[str, Any], log: Mapping[int, tuple[str, frozenset[str]]]) -> bool:
-    """Tell whether a log, event by event, has none of what is said to be absent."""
+    """Tell whether a log, event by event, has of what is said to be absent only what is named."""
     types, tags = set(absence["types"]), set(absence["tags"])
-    return not any(
-        log[position][0] in types and tags <= log[position][1]
+    there = [
+        position
         for position in range(absence["after"] + 1, absence["until"] + 1)
-    )
+        if log[position][0] in types and tags <= log[position][1]
+    ]
+    return there == list(absence["besides"])
 
 
 def about(payload: Event) -> bool:

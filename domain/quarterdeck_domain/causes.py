@@ -27,6 +27,8 @@ MAX_STEPS: Final = 200_000
 """How many events the judge is shown at most, over all questions."""
 MAX_INSIDE: Final = 32
 """Of how many events at most it is asked whether something between them alone would have made a difference."""
+MAX_SETTLING: Final = 20_000
+"""How many events the judge is shown at most to find out what undid those that came to nothing."""
 
 _NOBODY: Final = Actor(principal="", kind="")
 _EARLY: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -83,6 +85,10 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     without: Mapping[int, Any] = {}
     """What it would come to without each."""
     missed: tuple[Missed, ...] = ()
+    settled: tuple[int, ...] = ()
+    """Events besides the slice that are of the kind that was missed where it was missed, and what undid them."""
+    settles: bool = True
+    """Whether the slice comes to the same with these."""
     questions: int
 
 
@@ -138,11 +144,13 @@ def search(
     contraries: Sequence[Contrary],
     possible: Callable[[Any], bool] = lambda outcome: True,
     near: Callable[[Contrary, tuple[int, ...]], bool] = lambda contrary, kept: True,
+    alike: Callable[[Missed], Iterable[int]] = lambda missed: (),
 ) -> Generator[Question, Any, Found]:
     """Find the slice of what came of these events, as of position `until`, and which of the contraries count: those
     that would have made a difference, and could have happened there (`possible`). Where one would make none in the end,
-    it is tried between the events only if it has to do with one of them (`near`). If all events come to something else
-    than expected, there is nothing to be found.
+    it is tried between the events only if it has to do with one of them (`near`). What was recorded of the kind that is
+    missed (`alike`) came to nothing: by itself, or because of other events, which are found, too. If all events come to
+    something else than expected, there is nothing to be found.
 
     Raises:
         TooMuch: the judge would have to be shown too many events.
@@ -176,13 +184,22 @@ def search(
     without = {}
     for position in kept:
         without[position] = yield from ask(tuple(other for other in kept if other != position))
-    missed = []
+    missed: list[Missed] = []
     for contrary in contraries:
         inside = len(kept) <= MAX_INSIDE and near(contrary, kept)
         counts = lambda instead: instead != outcome and possible(instead)  # noqa: E731
-        found = yield from _missed(ask, kept, until, contrary, counts, inside=inside)
-        if found is not None:
-            missed.append(found)
+        missed += yield from _missed(ask, kept, until, contrary, counts, inside=inside)
+    named = {position for one in missed for position in alike(one)} - set(kept)
+    settled, settles = (), True
+    if named:
+        settling = _settled(whole, kept, named, outcome)
+        try:
+            question = next(settling)
+            while True:
+                asked += 1
+                question = settling.send((yield question))
+        except StopIteration as stop:
+            settled, settles = stop.value
     return Found(
         candidates=len(whole),
         outcome=outcome,
@@ -192,22 +209,50 @@ def search(
         irreducible=all(instead != outcome for instead in without.values()),
         without=without,
         missed=tuple(missed),
+        settled=settled,
+        settles=settles,
         questions=asked,
     )
 
 
 def _missed(
     ask: Any, kept: tuple[int, ...], until: int, contrary: Contrary, counts: Callable[[Any], bool], *, inside: bool
-) -> Generator[Question, Any, Missed | None]:
-    """Return the last stretch in which something would have made a difference, wherever in it it had happened."""
+) -> Generator[Question, Any, list[Missed]]:
+    """Return the stretches in which something would have made a difference, wherever in them it had happened, the last
+    one first."""
     places = [0, *kept]
     ends = [*kept, until + 1]
-    found: Missed | None = None
+    found: list[Missed] = []
+    joined = False
     for after, end in zip(reversed(places), reversed(ends), strict=True):
         instead = yield from ask(kept, contrary, after)
-        if counts(instead):
-            since = Missed(contrary=contrary, after=after, until=end - 1, instead=instead)
-            found = since if found is None else msgspec.structs.replace(found, after=after)
-        elif found is not None or not inside:
-            break
+        if not counts(instead):
+            if not inside:
+                break
+            joined = False
+        elif joined:
+            found[-1] = msgspec.structs.replace(found[-1], after=after)
+        else:
+            found.append(Missed(contrary=contrary, after=after, until=end - 1, instead=instead))
+            joined = True
     return found
+
+
+def _settled(
+    whole: tuple[int, ...], kept: tuple[int, ...], named: set[int], outcome: Any
+) -> Generator[Question, Any, tuple[tuple[int, ...], bool]]:
+    """Return some events and those that undid them, all others where that takes too long to find out; and whether the
+    slice comes to the same with these."""
+    base = {*kept, *named}
+    rest = tuple(position for position in whole if position not in base)
+    testing, shown, more = minimal(rest), 0, rest
+    try:
+        part = next(testing)
+        while shown <= MAX_SETTLING:
+            question = Question(kept=tuple(sorted((*base, *part))))
+            shown += len(question.kept) + 1
+            part = testing.send((yield question) == outcome)
+    except StopIteration as stop:
+        more = stop.value
+    settled = tuple(sorted((*named, *more)))
+    return settled, (yield Question(kept=tuple(sorted((*kept, *settled))))) == outcome

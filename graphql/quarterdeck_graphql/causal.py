@@ -15,11 +15,13 @@ from eventsourcing.dcb.api import DCBQuery, DCBQueryItem
 
 from quarterdeck_domain.approvals.consent import follows, voters
 from quarterdeck_domain.approvals.events import GrantMinted, VoteCast
-from quarterdeck_domain.causes import Contrary, Found, Missed, Question, TooMuch, arranged, search
+from quarterdeck_domain.causes import Contrary, Found, Question, TooMuch, arranged, search
 from quarterdeck_domain.contraries import BEGINS, contraries
 from quarterdeck_domain.errors import InvalidInput
+from quarterdeck_domain.estate.events import ACTS_AS
 from quarterdeck_domain.events import RecordedEvent
-from quarterdeck_domain.slices import boundary, matches
+from quarterdeck_domain.slices import boundary
+from quarterdeck_graphql.causal_absences import Alike, Missing, merged
 from quarterdeck_graphql.context import Context
 from quarterdeck_ledger.entry import Entry, parse_entry
 from quarterdeck_policy.replaying import Remembering
@@ -37,19 +39,6 @@ _TURN: Final = 200
 _ENGINE: Final = Remembering()
 
 Judge = Callable[[Question], Any]
-
-
-class Missing(msgspec.Struct, frozen=True, kw_only=True):
-    """An absence that is relied on: no event of these types and all of these tags, after one position up to another."""
-
-    types: tuple[str, ...]
-    tags: tuple[str, ...]
-    after: int
-    until: int
-    instead: Any
-    """What it would have come to otherwise."""
-    holds: bool
-    """Whether the log was asked, and has none."""
 
 
 class Slice(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,9 +71,10 @@ async def of_decision(context: Context, event: RecordedEvent) -> Slice:
         return await replay.outcome(arranged(question, reading.events, event.tenant))
 
     contrary = _contraries(reading.asked, reading.events, known)
-    questions = search(tuple(reading.events), replay.last, replay.recorded, contrary, near=_near(reading.events))
+    near, alike = _near(reading.events), Alike(reading.events)
+    questions = search(tuple(reading.events), replay.last, replay.recorded, contrary, near=near, alike=alike)
     found = await _asked(questions, judge)
-    return await _told(log, found, replay.recorded)
+    return await _told(log, found, replay.recorded, alike)
 
 
 async def of_state(context: Context, row: Row, position: int, fields: Sequence[str] | None = None) -> Slice:
@@ -118,11 +108,11 @@ async def of_state(context: Context, row: Row, position: int, fields: Sequence[s
         sound = not counts or follows(row.id, happened)
         return sound, replay.state(event.position if event.id in recorded else event for event in happened)
 
-    known = _known(row, replay.names)
+    contrary, alike = _contraries(items, events, _known(row, replay.names)), Alike(events)
     expected = (True, replay.recorded)
-    questions = search(candidates, position, expected, _contraries(items, events, known), _could_be, _near(events))
+    questions = search(candidates, position, expected, contrary, _could_be, _near(events), alike)
     found = await asyncio.to_thread(_answered, questions, judge)
-    return await _told(log, found, expected)
+    return await _told(log, found, expected, alike)
 
 
 class _Entries:
@@ -153,12 +143,12 @@ class _Entries:
                 self.events[position] = self._event(self.entries[position])
         return [self.events[position] for position, _ in found]
 
-    async def has(self, missed: Missing) -> bool:
-        """Tell whether the log holds what is said to be missing."""
-        item = DCBQueryItem(types=list(missed.types), tags=list(missed.tags))
-        tenant = self._context.tenant
-        found = await self._context.log.store.read(tenant, DCBQuery(items=[item]), missed.after, missed.until, 1, False)
-        return bool(found)
+    async def lacks(self, missed: Missing) -> bool:
+        """Tell whether the log holds nothing of what is said to be missing, but what is named."""
+        query = DCBQuery(items=[DCBQueryItem(types=list(missed.types), tags=list(missed.tags))])
+        store, most = self._context.log.store, len(missed.besides) + 1
+        found = await store.read(self._context.tenant, query, missed.after, missed.until, most, False)
+        return tuple(position for position, _ in found) == missed.besides
 
     def _event(self, entry: Entry) -> RecordedEvent:
         return RecordedEvent(
@@ -182,6 +172,8 @@ def _contraries(
             name
             for name in item.types
             if name not in BEGINS
+            # Several may act as one: another could always have begun to.
+            or any(tag.startswith(f"{ACTS_AS}:") for tag in item.tags)
             or not any(event.type == name and set(item.tags) <= set(event.tags) for event in events.values())
         ]
         for contrary in contraries(types, item.tags, known):
@@ -236,43 +228,11 @@ def _answered(questions: Generator[Question, Any, Found], judge: Judge) -> Found
         return found
 
 
-async def _told(log: _Entries, found: Found, recorded: Any) -> Slice:
-    missing = [msgspec.structs.replace(one, holds=not await log.has(one)) for one in _merged(found.missed, log.events)]
+async def _told(log: _Entries, found: Found, recorded: Any, alike: Alike) -> Slice:
+    missing = [msgspec.structs.replace(one, holds=await log.lacks(one)) for one in merged(found.missed, alike)]
     return Slice(
         entries=tuple(log.entries[position] for position in found.kept),
         found=found,
         recorded=recorded,
         missing=tuple(missing),
     )
-
-
-def _merged(missed: Iterable[Missed], events: Mapping[int, RecordedEvent]) -> list[Missing]:
-    """Return the stretches in which nothing of the kind is known to have happened, types of one stretch together."""
-    widest: dict[tuple[str, tuple[str, ...]], Missed] = {}
-    for one in missed:
-        kind = (one.contrary.payload.type, one.contrary.tags)
-        if kind not in widest or one.after < widest[kind].after:
-            widest[kind] = one
-    found: dict[tuple[Any, ...], Missing] = {}
-    for (event_type, tags), one in widest.items():
-        query = DCBQuery(items=[DCBQueryItem(types=[event_type], tags=list(tags))])
-        # What was recorded of the kind before came to nothing, or is in the slice: it is claimed for after that.
-        after = max(
-            (
-                number
-                for number, event in events.items()
-                if one.after < number <= one.until and matches(query, event.type, frozenset(event.tags))
-            ),
-            default=one.after,
-        )
-        if after >= one.until:
-            continue
-        place = (tags, after, one.until)
-        before = found.get(place)
-        if before is None:
-            found[place] = Missing(
-                types=(event_type,), tags=tags, after=after, until=one.until, instead=one.instead, holds=False
-            )
-        else:
-            found[place] = msgspec.structs.replace(before, types=(*before.types, event_type))
-    return list(found.values())

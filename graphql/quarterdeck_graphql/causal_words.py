@@ -12,7 +12,8 @@ from quarterdeck_domain.causes import NOBODY as SOMEBODY
 from quarterdeck_domain.causes import NOTHING, SOME_DAY
 from quarterdeck_domain.estate.events import ACTS_AS
 from quarterdeck_domain.policy.values import Verdict
-from quarterdeck_graphql.causal import Missing, Slice
+from quarterdeck_graphql.causal import Slice
+from quarterdeck_graphql.causal_absences import Missing, numbered, span
 from quarterdeck_policy.replaying import Outcome
 from quarterdeck_readmodels.estate import MARKS, stamp
 
@@ -152,12 +153,8 @@ def absence(missing: Missing) -> str:
     told = [f"what acts as {name}" if kind == ACTS_AS else name for kind, name in named.items() if kind != "role"]
     subject = ", ".join(told) or NOBODY.get(missing.types[0], "anything")
     verb = "was" if subject.startswith("no ") else "was not"
-    return f"{subject} {verb} {listed} {span(missing.after, missing.until)}"
-
-
-def span(after: int, until: int) -> str:
-    """Return a stretch of the log in words."""
-    return f"up to event {until}" if after == 0 else f"after event {after} and up to event {until}"
+    aside = f", {numbered(missing.besides)} aside" if missing.besides else ""
+    return f"{subject} {verb} {listed} {span(missing.after, missing.until)}{aside}"
 
 
 def outcome(found: Any) -> str:
@@ -269,12 +266,16 @@ def text(what: str, found: Slice, visible: Sequence[bool], missing: Sequence[Mis
     if missing:
         lines.append("And it rests on what did not happen:")
         lines += [f"  {absence(one)}" for one in missing]
+    if found.found.settled:
+        lines.append(f"Besides there were, and came to nothing all together: {numbered(found.found.settled)}")
     checks = {
         "all of them come to what is recorded": found.found.whole,
         "these alone come to the same": found.found.sufficient,
         "without any one of them it is something else": found.found.irreducible,
         "the log has none of what did not happen": all(one.holds for one in found.missing),
     }
+    if found.found.settled:
+        checks["with what came to nothing it is the same"] = found.found.settles
     lines += [f"Checked by replaying: {said}." if holds else f"Not so: {said}." for said, holds in checks.items()]
     return "\n".join(lines)
 

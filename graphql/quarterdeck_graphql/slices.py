@@ -12,7 +12,8 @@ from strawberry.scalars import JSON
 from quarterdeck_domain.errors import NotFound
 from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_graphql import causal_words as words
-from quarterdeck_graphql.causal import Missing, Slice, of_decision, of_state
+from quarterdeck_graphql.causal import Slice, of_decision, of_state
+from quarterdeck_graphql.causal_absences import Missing
 from quarterdeck_graphql.context import Context
 from quarterdeck_graphql.declare import resolver
 from quarterdeck_graphql.events import TimelineEntry, may_see, show_entry
@@ -59,9 +60,12 @@ class Absence:
     types: list[str] = strawberry.field(description="No event of any of these types was recorded …")
     tags: list[str] = strawberry.field(description="… with all of these tags …")
     after: Position = strawberry.field(description="… after this position; 0: from the beginning …")
-    until: Position = strawberry.field(description="… and up to this one.")
+    until: Position = strawberry.field(description="… and up to this one …")
+    besides: list[Position] = strawberry.field(
+        description="… but these, by position: events of the slice, or `settled`."
+    )
     instead: str = strawberry.field(description="What the slice would come to with it, in words.")
-    holds: bool = strawberry.field(description="Whether the log was asked, and has none.")
+    holds: bool = strawberry.field(description="Whether the log was asked, and has none but those.")
 
 
 @strawberry.type(description="What was found out by replaying, of this very slice. What was not checked is null.")
@@ -70,6 +74,7 @@ class SliceChecks:
     sufficient: bool | None = strawberry.field(description="Those of the slice alone come to the same.")
     irreducible: bool | None = strawberry.field(description="Without any one of them it is something else.")
     absent: bool | None = strawberry.field(description="The log has none of the events that are said to be absent.")
+    settled: bool | None = strawberry.field(description="With those that are `settled` the slice comes to the same.")
 
 
 @strawberry.type(
@@ -82,6 +87,10 @@ class CausalSlice:
     value: JSON = strawberry.field(description="What is so: what every check compares.")
     events: list[SliceEvent] = strawberry.field(description="The events, by position.")
     absences: list[Absence] = strawberry.field(description="What did not happen.")
+    settled: list[Position] = strawberry.field(
+        description="Events besides the slice that came to nothing, by position: those that absences name, and those "
+        "that undid them, if it takes any."
+    )
     candidates: int = strawberry.field(description="How many events have a bearing on it.")
     size: int = strawberry.field(description="How many of them are in the slice.")
     replays: int = strawberry.field(description="How often it was replayed to find and to check this.")
@@ -135,6 +144,7 @@ def _shown(context: Context, name: str, found: Slice) -> CausalSlice:
         value=JSON(words.value(found.recorded)),
         events=told,
         absences=[_absence(one, found) for one in missing],
+        settled=[Position(position) for position in found.found.settled],
         candidates=found.found.candidates,
         size=len(told),
         replays=found.found.questions,
@@ -144,6 +154,7 @@ def _shown(context: Context, name: str, found: Slice) -> CausalSlice:
             sufficient=found.found.sufficient,
             irreducible=found.found.irreducible,
             absent=all(one.holds for one in found.missing),
+            settled=found.found.settles,
         ),
         not_replayable=None,
         text=words.text(name, found, visible, missing),
@@ -157,6 +168,7 @@ def _absence(missing: Missing, found: Slice) -> Absence:
         tags=list(missing.tags),
         after=Position(missing.after),
         until=Position(missing.until),
+        besides=[Position(position) for position in missing.besides],
         instead=words.instead(missing.instead, found.recorded),
         holds=missing.holds,
     )
@@ -179,11 +191,12 @@ def _none(name: str, recorded: Any, why: str, *, whole: bool | None) -> CausalSl
         value=JSON(words.value(recorded)),
         events=[],
         absences=[],
+        settled=[],
         candidates=0,
         size=0,
         replays=0,
         withheld=0,
-        checked=SliceChecks(whole=whole, sufficient=None, irreducible=None, absent=None),
+        checked=SliceChecks(whole=whole, sufficient=None, irreducible=None, absent=None, settled=None),
         not_replayable=why,
         text=f"{name}: {outcome}\nThere is no slice: {why}.",
     )

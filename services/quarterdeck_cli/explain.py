@@ -23,10 +23,10 @@ query Why($id: ID!, $at: Moment, $fields: [String!]) {
   explain(id: $id, at: $at, fields: $fields) {
     id
     slice {
-      outcome value candidates size replays withheld notReplayable
+      outcome value candidates size replays withheld settled notReplayable
       events { position recordedAt type actor why without }
-      absences { words types tags after until instead holds }
-      checked { whole sufficient irreducible absent }
+      absences { words types tags after until besides instead holds }
+      checked { whole sufficient irreducible absent settled }
     }
   }
 }
@@ -36,6 +36,7 @@ _CHECKS: Final = (
     ("sufficient", "these events alone come to this"),
     ("irreducible", "without any one of them it would be otherwise"),
     ("absent", "the log has nothing of what is said to be absent"),
+    ("settled", "with what else there was of that kind it comes to this, too"),
 )
 
 
@@ -95,6 +96,8 @@ def explained(found: dict[str, Any]) -> Iterator[Text]:
         yield Text(f"           otherwise: {visible(absence['instead'])}", style="dim")
     if found["withheld"]:
         yield Text(f"  and {found['withheld']} more that are not yours to read", style="dim")
+    if found["settled"]:
+        yield Text(f"and {len(found['settled'])} more of that kind came to nothing (--json names them)", style="dim")
     yield Text("checked by replaying", style="bold")
     for name, words in _CHECKS:
         known = found["checked"][name]

@@ -19,11 +19,11 @@ from quarterdeck_domain.policy.events import DecisionRecorded
 from quarterdeck_domain.slices import boundary
 
 SLICE = """slice { outcome value events { position type actor why without event { id type } }
-    absences { words types tags after until instead holds } candidates size replays withheld notReplayable
-    checked { whole sufficient irreducible absent } text }"""
+    absences { words types tags after until besides instead holds } settled candidates size replays withheld
+    notReplayable checked { whole sufficient irreducible absent settled } text }"""
 EXPLAIN = f"""query($id: ID!, $at: Moment, $fields: [String!]) {{
     explain(id: $id, at: $at, fields: $fields) {{ id node {{ __typename id }} events {{ position }} {SLICE} }} }}"""
-SOUND = {"whole": True, "sufficient": True, "irreducible": True, "absent": True}
+SOUND = {"whole": True, "sufficient": True, "irreducible": True, "absent": True, "settled": True}
 ROLES = """
 @id("refund") permit (principal, action == Action::"refund", resource)
 when { context.verified.subject.roles.contains("operator") };
@@ -54,12 +54,18 @@ async def explain(here: GraphWorld, object_id: str, by: str = "ann", **variables
     assert told["checked"] == SOUND, told["text"]
     assert told["size"] == len(told["events"]) <= told["candidates"]
     log, tenant = here.world.services.ledger, here.world.tenant
+    named = {*told["settled"], *(event["position"] for event in told["events"])}
     for absence in told["absences"]:
         # Asked of the log in another way: every event of that stretch, one by one.
         stretch = await log.read_sealed(tenant, after=absence["after"], until=absence["until"])
         assert absence["after"] < absence["until"]
-        for entry in stretch:
-            assert entry.type not in absence["types"] or not set(absence["tags"]) <= set(entry.tags), absence["words"]
+        there = [
+            entry.position
+            for entry in stretch
+            if entry.type in absence["types"] and set(absence["tags"]) <= set(entry.tags)
+        ]
+        assert there == absence["besides"], absence["words"]
+        assert set(there) <= named
     return found
 
 
@@ -163,7 +169,10 @@ async def test_a_role_and_everything_that_became_of_it(here: GraphWorld) -> None
             revoked = again["slice"]["absences"]
             assert "principal.role_revoked" not in types(again)
             given = next(item for item in revoked if "principal.role_granted" in item["types"])
-            assert given["after"] > role["until"]
+            # Given and taken: both are named, as it takes both to come to nothing.
+            assert (given["after"], len(given["besides"])) == (role["after"], 1)
+            assert again["slice"]["settled"] == [given["besides"][0], given["besides"][0] + 1]
+            assert "came to nothing" in again["slice"]["text"]
     granted_at = await here.world.position()
     await something_else(here)
     second = await decided(here, "carol", **who)
@@ -188,7 +197,7 @@ async def test_a_role_and_everything_that_became_of_it(here: GraphWorld) -> None
 
 
 async def test_no_policy_is_an_absence(here: GraphWorld) -> None:
-    """Nothing forces a denial by default: it rests on what did not happen, since the last that could have."""
+    """Nothing forces a denial by default: it rests on what did not happen, beside what was undone."""
     bundle = await here.world.enforce(ROLES)
     await command(here, "change_policy_bundle_mode", {"bundle_id": bundle, "mode": "retired", "reason": "none"})
     retired = await here.world.position()
@@ -197,7 +206,9 @@ async def test_no_policy_is_an_absence(here: GraphWorld) -> None:
     assert found["slice"]["events"] == []
     assert found["slice"]["outcome"] == "deny: no policy is in force"
     absence = next(item for item in found["slice"]["absences"] if item["types"] == ["policy_bundle.mode_changed"])
-    assert (absence["after"], absence["tags"]) == (retired, [])
+    assert (absence["after"], absence["tags"]) == (0, [])
+    assert absence["besides"] == found["slice"]["settled"]
+    assert absence["besides"][-1] == retired
     assert absence["words"].startswith("no policy bundle was put in force")
 
 
@@ -242,6 +253,23 @@ async def test_an_object_of_the_estate(here: GraphWorld) -> None:
     by_event = await explain(here, str(event.id))
     assert by_event["id"] == "asset:tool:refund"
     assert [item["position"] for item in by_event["slice"]["events"]] == positions[:-1]
+
+
+async def test_whoever_succeeds_others(here: GraphWorld) -> None:
+    """What is found under its tag and was another's is named; all around it nothing happened to this one."""
+    for version in ("v1", "v2", "v3"):
+        await command(here, "register_asset", {"asset": f"tool:{version}", "facts": {}})
+    registered = await here.world.position() - 2
+    await command(here, "merge_assets", {"survivor": "tool:v1", "merged": "tool:v2"})
+    await command(here, "deprecate_asset", {"asset": "tool:v3", "successor": "tool:v1", "reason": "old"})
+    last = await here.world.position()
+    found = (await explain(here, "tool:v1", fields=["lifecycle"]))["slice"]
+    assert [event["position"] for event in found["events"]] == [registered]
+    for name in ("asset.deprecated", "asset.merged"):
+        (absence,) = (item for item in found["absences"] if name in item["types"])
+        assert (absence["after"], absence["until"], absence["besides"]) == (registered, last, [last - 1, last])
+        assert absence["words"].endswith(f"up to event {last}, events {last - 1} and {last} aside")
+    assert found["settled"] == [last - 1, last]
 
 
 async def test_a_release_that_is_over_forces_nothing(here: GraphWorld) -> None:

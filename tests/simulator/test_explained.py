@@ -53,6 +53,7 @@ def check(found: Slice, what: str) -> None:
     checks = (found.found.whole, found.found.sufficient, found.found.irreducible)
     assert checks == (True, True, True), what
     assert all(missing.holds for missing in found.missing), what
+    assert found.found.settles, what
 
 
 @pytest.mark.parametrize("seed", SEEDS)

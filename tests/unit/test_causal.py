@@ -32,6 +32,7 @@ from quarterdeck_domain.policy.events import BundleModeChanged
 from quarterdeck_domain.policy.values import BundleText, split
 from quarterdeck_domain.slices import matches
 from quarterdeck_graphql.causal import Slice, of_decision, of_state
+from quarterdeck_graphql.causal_words import absence
 from quarterdeck_graphql.context import Context as Asking
 from quarterdeck_ledger.interface import Context
 from quarterdeck_ledger.keys import MemoryKeyStore
@@ -104,12 +105,32 @@ async def recorded(*payloads: Event) -> tuple[EventLedger, list[RecordedEvent]]:
 
 
 def check_absences(found: Slice, events: list[RecordedEvent]) -> None:
-    """Assert that the log has none of what is said to be absent."""
+    """Assert that the log has of what is said to be absent only what is named; and that this came to nothing."""
+    assert found.found.settles
     for missing in found.missing:
         assert missing.holds
         query = DCBQuery(items=[DCBQueryItem(types=list(missing.types), tags=list(missing.tags))])
-        for event in events[missing.after : missing.until]:
-            assert not matches(query, event.type, frozenset(event.tags))
+        stretch = events[missing.after : missing.until]
+        there = tuple(event.position for event in stretch if matches(query, event.type, frozenset(event.tags)))
+        assert there == missing.besides
+        assert set(there) <= {*found.found.kept, *found.found.settled}
+
+
+def contradicts(found: Slice, payload: Event, place: int) -> bool:
+    """Tell whether something, recorded at a place, is said not to have been."""
+    return any(
+        payload.type in missing.types
+        and set(missing.tags) <= set(payload.tags())
+        and missing.after < place <= missing.until
+        and place not in missing.besides
+        for missing in found.missing
+    )
+
+
+def unclaimed(found: Slice, last: int) -> list[int]:
+    """Return the first place of each gap between the events that are named."""
+    named = {*found.found.kept, *found.found.settled}
+    return [place for place in range(1, last + 1) if place not in named and (place == 1 or place - 1 in named)]
 
 
 @settings(max_examples=40, deadline=None)
@@ -140,6 +161,15 @@ def test_any_decision_is_forced_by_its_slice(history: list[Event], together: boo
             place = sum(position <= missed.after for position in found.found.kept)
             more = [*events[:place], missed.contrary.payload, *events[place:]]
             assert await decided_anew(more, decided.event) != outcome
+        named = sorted({*found.found.kept, *found.found.settled})
+        assert await decided_anew([log[position - 1].payload for position in named], decided.event) == outcome
+        for place in unclaimed(found, decided.event.position - 1):
+            before = [log[position - 1].payload for position in named if position < place]
+            after = [log[position - 1].payload for position in named if position > place]
+            for missed in found.found.missed:
+                payload = missed.contrary.payload
+                if await decided_anew([*before, payload, *after], decided.event) != outcome:
+                    assert contradicts(found, payload, place), (payload, place)
 
     asyncio.run(story())
 
@@ -203,6 +233,97 @@ def test_any_state_is_forced_by_its_slice(history: list[Event], fields: list[str
         check_absences(found, log)
 
     asyncio.run(story())
+
+
+OTHERS: Final = ("tool:one", "tool:two", "tool:three")
+
+
+def concerning_others() -> st.SearchStrategy[Event]:
+    """Return what happens to others, in which the tool is named: the tag does not tell whose event it is."""
+    other = st.sampled_from(OTHERS)
+    return st.one_of(
+        st.builds(estate.AssetDeprecated, asset=other, reason=st.just("old"), successor=st.just(TOOL)),
+        st.builds(estate.AssetsMerged, survivor=st.just(TOOL), merged=other),
+    )
+
+
+ENDS: Final[tuple[Event, ...]] = (
+    estate.AssetDeprecated(asset=TOOL, reason="old"),
+    estate.AssetRetired(asset=TOOL, reason="old"),
+    estate.AssetsMerged(survivor="tool:other", merged=TOOL),
+    estate.AssetQuarantined(asset=TOOL, reason="odd", previous_lifecycle="live"),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(concerning_others() | saying(), max_size=10))
+def test_whatever_else_had_happened_to_it_contradicts_an_absence(history: list[Event]) -> None:
+    """Put anywhere but where an event is named, before and after what happened to others that name the object."""
+
+    async def story() -> None:
+        begun = [
+            estate.AssetRegistered(asset=asset, facts={}, source="test") for asset in (*OTHERS, TOOL, "tool:other")
+        ]
+        ended = estate.AssetRegistered(asset="tool:last", facts={}, source="test")
+        ledger, log = await recorded(*begun, *history, ended)
+        row = row_of(await ledger.store.read(TENANT, None, 0, None, None, False))
+        found = await of_state(cast(Asking, There(ledger)), row, len(log), ["lifecycle"])
+        assert (found.found.whole, found.found.sufficient, found.found.irreducible) == (True, True, True)
+        check_absences(found, log)
+        named = sorted({*found.found.kept, *found.found.settled})
+        for place in unclaimed(found, len(log)):
+            for contrary in ENDS:
+                before = [log[position - 1].payload for position in named if position < place]
+                after = [log[position - 1].payload for position in named if position > place]
+                if place <= len(begun):
+                    continue
+                others = [payload for payload in begun if payload not in before]
+                again, _ = await recorded(*others, *before, contrary, *after)
+                would = row_of(await again.store.read(TENANT, None, 0, None, None, False))
+                if would.lifecycle != row.lifecycle:
+                    assert contradicts(found, contrary, place), (contrary.type, place, found.missing)
+
+    asyncio.run(story())
+
+
+async def test_whoever_succeeds_others_was_not_deprecated_before_them() -> None:
+    """The events of others that name the object leave no stretch out of what is claimed."""
+    begun = [estate.AssetRegistered(asset=asset, facts={}, source="test") for asset in (TOOL, *OTHERS)]
+    ledger, log = await recorded(
+        *begun,
+        estate.AssetsMerged(survivor=TOOL, merged=OTHERS[0]),
+        estate.AssetDeprecated(asset=OTHERS[1], reason="old", successor=TOOL),
+    )
+    row = row_of(await ledger.store.read(TENANT, None, 0, None, None, False))
+    found = await of_state(cast(Asking, There(ledger)), row, len(log), ["lifecycle"])
+    assert (found.found.kept, found.found.settled) == ((1,), (5, 6))
+    (missing,) = (one for one in found.missing if "asset.deprecated" in one.types)
+    assert (missing.after, missing.until) == (1, 6)
+    for place in (2, 3, 4):
+        assert all(contradicts(found, contrary, place) for contrary in ENDS)
+
+
+async def test_the_successor_of_thousands() -> None:
+    """All of them are named once, and asking takes no more replays for it."""
+    ledger, _ = await recorded(estate.AssetRegistered(asset=TOOL, facts={}, source="test"))
+    events = [
+        NewEvent(
+            id=uuid.uuid4(),
+            payload=estate.AssetDeprecated(asset=f"tool:v{number}", reason="old", successor=TOOL),
+            actor=SYSTEM,
+        )
+        for number in range(4_000)
+    ]
+    for start in range(0, len(events), 200):
+        await ledger.append(TENANT, events[start : start + 200])
+    entries = await ledger.store.read(TENANT, None, 0, 1, None, False)
+    found = await of_state(cast(Asking, There(ledger)), row_of(entries), 4_001, ["lifecycle"])
+    assert found.found.settled == tuple(range(2, 4_002))
+    assert (found.found.settles, all(one.holds for one in found.missing)) == (True, True)
+    assert sum(len(one.besides) for one in found.missing) == 4_000
+    assert found.found.questions < 100
+    said = next(absence(one) for one in found.missing if one.besides)
+    assert said.endswith("events 2, 3, 4, 5, 6, 7, 8, 9 and 3,992 more aside")
 
 
 def _only(entries: list[tuple[int, bytes]], kept: set[int]) -> list[tuple[int, bytes]]:

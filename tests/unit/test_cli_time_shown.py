@@ -189,9 +189,9 @@ def test_changes_and_slices_show_strangers_text_as_text() -> None:
     fields.append({"name": "attributes", "before": {HOSTILE: HOSTILE}, "after": {HOSTILE: [HOSTILE]}})
     change = {"kind": "CHANGED", "objectKind": HOSTILE, "objectId": HOSTILE, "fields": fields}
     happened = dict.fromkeys(("position", "recordedAt", "type", "actor", "why", "without"), HOSTILE)
-    found = {"outcome": HOSTILE, "notReplayable": HOSTILE, "size": 1, "candidates": 2, "withheld": 1}
+    found = {"outcome": HOSTILE, "notReplayable": HOSTILE, "size": 1, "candidates": 2, "withheld": 1, "settled": [3]}
     found |= {"events": [happened], "absences": [{"words": HOSTILE, "instead": HOSTILE}]}
-    found["checked"] = {"whole": True, "sufficient": False, "irreducible": None, "absent": True}
+    found["checked"] = {"whole": True, "sufficient": False, "irreducible": None, "absent": True, "settled": True}
     for lines in (change_lines(change), explained(found)):
         text = plain(lines)
         assert not set(text) & HIDDEN
