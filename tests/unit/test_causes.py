@@ -17,7 +17,7 @@ from quarterdeck_domain import causes
 from quarterdeck_domain.access.events import RoleGranted, RoleRevoked
 from quarterdeck_domain.access.values import SYSTEM
 from quarterdeck_domain.catalogue import REGISTRY
-from quarterdeck_domain.causes import Contrary, Found, Question, TooMuch, arranged, minimal, search
+from quarterdeck_domain.causes import Contrary, Found, Missed, Question, TooMuch, arranged, minimal, search
 from quarterdeck_domain.contraries import BEGINS, MAKERS, contraries
 from quarterdeck_domain.events import Cause, RecordedEvent
 from quarterdeck_graphql import causal_words
@@ -147,6 +147,40 @@ def test_a_slice_forces_and_its_absences_matter(history: list[bool]) -> None:
     assert isinstance(missed.contrary.payload, RoleRevoked if end else RoleGranted)
     assert (missed.after, missed.until, missed.instead) == (found.kept[0] if end else 0, until, not end)
     assert dict(found.without) == dict.fromkeys(found.kept, False)
+
+
+@pytest.mark.parametrize("most", [causes.MAX_SETTLING, 0])
+@given(st.lists(st.booleans(), max_size=12))
+def test_what_came_to_nothing_is_named_with_what_undid_it(most: int, history: list[bool]) -> None:
+    """Roles given and taken again: with the slice they come to the same; without any one that undid them, they do not.
+    Where there is no time to find those out, all others are named."""
+    events = {
+        number: recorded(number, (RoleGranted if given_ else RoleRevoked)(**ROLE))  # type: ignore[arg-type]
+        for number, given_ in enumerate(history, 1)
+    }
+    possible = [Contrary(payload=made(**ROLE), tags=()) for made in (RoleGranted, RoleRevoked)]  # type: ignore[arg-type]
+
+    def alike(missed: Missed) -> list[int]:
+        kind = missed.contrary.payload.type
+        return [number for number, event in events.items() if event.type == kind and number > missed.after]
+
+    def judge(question: Question) -> bool:
+        return holds(arranged(question, events, "acme"))
+
+    end = holds(list(events.values()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(causes, "MAX_SETTLING", most)
+        found = answered(search(tuple(events), len(events), end, possible, alike=alike), judge)
+    assert found.settles
+    named = {position for missed in found.missed for position in alike(missed)}
+    assert named <= {*found.kept, *found.settled}
+    assert not set(found.kept) & set(found.settled)
+    together = sorted((*found.kept, *found.settled))
+    assert holds([events[position] for position in together]) == end
+    undone = set(found.settled) - named
+    assert len(undone) <= 1 or most == 0
+    for position in undone if most else ():
+        assert holds([events[other] for other in together if other != position]) != end
 
 
 def test_what_comes_to_something_else_has_no_slice() -> None:
