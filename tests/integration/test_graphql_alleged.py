@@ -57,10 +57,10 @@ async def here(migrated_database: Callable[[], str], tmp_path: Path) -> AsyncIte
         yield made
 
 
-async def seen(here: GraphWorld, source: str, target: str, sender: str | None) -> None:
-    """Record what a trace shows."""
+async def seen(here: GraphWorld, source: str, target: str, sender: str | None, hours: float = 0) -> None:
+    """Record what a trace shows of so many hours ago."""
     ledger, tenant = here.world.services.ledger, here.world.tenant
-    now = await ledger.now() - timedelta(seconds=1)
+    now = await ledger.now() - timedelta(hours=hours, seconds=1)
     told = RelationObserved(
         source=source, relation="calls", target=target, first_seen=now, last_seen=now, sender=sender
     )
@@ -151,6 +151,25 @@ async def test_an_allegation_takes_nothing_from_what_is_known(here: GraphWorld) 
     told = {item["asset"]["id"]: (item["steps"], item["alleged"]) for item in forwards["reached"]}
     assert told["asset:dataset:d"] == (3, False)
     assert told["asset:tool:wipe"] == (1, True)
+
+
+async def test_what_is_shown_of_now_proves_nothing_of_then(here: GraphWorld) -> None:
+    """S0-20: what a stranger claimed of long ago stays alleged of then, whatever who knows says of later; recorded late."""
+    now = await here.world.services.ledger.now()
+    for name in ("agent:early", "tool:early"):
+        await do(here, "register_asset", asset=name, valid_from=(now - timedelta(days=2)).isoformat())
+    time = (now - timedelta(hours=10)).isoformat()
+
+    async def told() -> tuple[bool, bool]:
+        known = {"now": {"position": await here.world.position()}, "time": time, "of": "agent:early"}
+        (then,) = (await asked(here, KNOWN, **known))["reached"]
+        (today,) = (await asked(here, REACH, of="agent:early", direction="FORWARD"))["reached"]
+        return then["alleged"], today["alleged"]
+
+    await seen(here, "agent:early", "tool:early", "prn_stranger", hours=20)
+    assert await told() == (True, True)
+    await seen(here, "agent:early", "tool:early", None)
+    assert await told() == (True, False)
 
 
 async def test_a_step_that_withdraws_says_what_it_leaves(here: GraphWorld) -> None:
