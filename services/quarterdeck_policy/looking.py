@@ -212,8 +212,8 @@ class Looking:
         """Return the servers on which what a name means stands, and of each whether retiring it ended nothing.
 
         Who exposes it counts, who is named as its server, and who did expose it when it was put into quarantine: what
-        is listed, observed, registered or merged meanwhile is no release. Retiring one ends nothing while another
-        offers the same, or people say that there is such a thing."""
+        is listed, observed, registered or merged meanwhile is no release; only people can say that another one offers
+        it. Retiring one ends nothing while another offers the same, or people say that there is such a thing."""
         exposed = (server for item in mine if item.kind in SERVED for server in self._exposing(item.asset, moment))
         named = self._all_servers(name) if isinstance(name, Served) else {}
         standing = self._survivors(exposed if mine else named)
@@ -233,12 +233,21 @@ class Looking:
         """Yield the servers in quarantine, or retired from there, that exposed an object when they came there or later,
         by whatever names."""
         names = (name for item in mine if item.kind in SERVED for name in self._all_names(item.asset))
-        for exposed in (self._exposed[name] for name in names if name in self._exposed):
+        every = [self._exposed[name] for name in names if name in self._exposed]
+        if any(self._goes_on(exposed, moment) for exposed in every):
+            return
+        for exposed in every:
             for server in sorted(exposed.servers):
                 item = self._survivor(server)
                 since = None if item is None else item.shut_since(moment)
                 if item is not None and since is not None and exposed.offered_since(server, since):
                     yield item
+
+    def _goes_on(self, exposed: Exposed, moment: datetime) -> bool:
+        """Tell whether people say that a server in use exposes it."""
+        servers = (self._survivor(server) for server in exposed.at(moment) if server in exposed.by_people)
+        states = [item.lifecycle(moment) for item in servers if item is not None]
+        return any(state not in {None, "quarantined", "retired"} for state in states)
 
     def _survivors(self, assets: Iterable[str]) -> dict[str, Object]:
         found = (self._survivor(asset) for asset in assets)

@@ -18,7 +18,6 @@ MANY: Final = f"this names more than {MAX_LISTED} tools, servers or actors at a 
 """Whoever asks chooses their order: of too many, none is judged, for what is left out could be what is shut."""
 UNREADABLE: Final = "a `tool` or an `mcp_server` is a name, an entity of a type and an id, or a list of these"
 _LISTS: Final = ("tool", "mcp_server")
-_ENTITY: Final = frozenset({"type", "id", "properties"})
 
 
 def names_of(intent: Intent, judged: Sequence[Member]) -> Names:
@@ -131,14 +130,19 @@ def _links(intent: Intent) -> Iterator[dict[str, Any]]:
 
 def _problem(intent: Intent) -> str:
     """Return why what a request names cannot be judged; nothing where it can."""
-    claims = [(said or {}).get(name) for said in (intent.context, intent.resource.properties) for name in _LISTS]
-    lists = [value if isinstance(value, list) else [value] for value in claims if value is not None]
+    lists = [
+        value if isinstance(value, list) else [value]
+        for said in (intent.context, intent.resource.properties)
+        for name in _LISTS
+        if (value := (said or {}).get(name)) is not None
+    ]
     if max((*map(len, lists), sum(1 for _ in _links(intent)))) > MAX_LISTED:
         return MANY
-    return "" if all(_is_name(item) for items in lists for item in items) else UNREADABLE
+    # A resource may have properties of these names that mean something else; what the context says is said to us.
+    claims = [value for name in _LISTS if (value := (intent.context or {}).get(name)) is not None]
+    return "" if all(_is_claim(value) for value in claims) else UNREADABLE
 
 
-def _is_name(item: Any) -> bool:
-    if not isinstance(item, dict):
-        return isinstance(item, str)
-    return isinstance(item.get("id"), str) and isinstance(item.get("type", ""), str) and item.keys() <= _ENTITY
+def _is_claim(value: Any) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return all(isinstance(item, str) or (isinstance(item, dict) and isinstance(item.get("id"), str)) for item in items)

@@ -101,6 +101,8 @@ class Exposed:
         self._periods: dict[str, list[Period[datetime]]] = {}
         self._offered: dict[str, int | None] = {}
         """Up to which position each server did; None while it does."""
+        self.by_people: set[str] = set()
+        """The servers of which people said last that they do."""
 
     def apply(self, event: RecordedEvent) -> None:
         payload = event.payload
@@ -117,6 +119,10 @@ class Exposed:
             self._periods[payload.source] = declare(known, period)
             if payload.valid_to is None:
                 self._offered[payload.source] = None
+            if payload.confidence == "declared":
+                self.by_people.add(payload.source)
+            else:
+                self.by_people.discard(payload.source)
         else:
             self._periods[payload.source] = withdraw(known, payload.valid_to or event.recorded_at)
             if payload.run is None:

@@ -370,6 +370,16 @@ def test_what_drifted_becomes_part_of_nothing_before_somebody_has_looked() -> No
     assert len(over.when(merge)) == 1
 
 
+def test_what_went_from_quarantine_into_retirement_becomes_part_of_nothing() -> None:
+    """Its name would be the survivor's, and nobody has looked at it; once it was released it is as any other."""
+    other = AssetRegistered(asset="tool:x", facts={"lifecycle": "live"}, source="s")
+    merge = MergeAssets(survivor="tool:x", merged=TOOL, actor=ANN)
+    shut(other).refuses(merge, WrongState, "in quarantine")
+    shut(other, AssetRetired(asset=TOOL)).refuses(merge, WrongState, "retired from quarantine")
+    looked_at = AssetReleased(asset=TOOL, lifecycle="live", reason="it is as it was")
+    assert len(shut(other, looked_at, AssetRetired(asset=TOOL)).when(merge)) == 1
+
+
 def release(text: str | None = None) -> ReleaseAsset:
     """Return the command, of somebody who looked at a text, or who does not say at what."""
     return ReleaseAsset(asset=TOOL, reason="read it", digest=None if text is None else found(text)[DIGEST], actor=ANN)

@@ -67,6 +67,8 @@ class AssetFold:
         self.asset = asset
         self.kind, self.name = split(asset)
         self.merged_into: str | None = None
+        self.unreleased = False
+        """Whether it was put into quarantine and nobody has released it since, also if it was retired."""
         self.confidence = "observed"
         self._dated: list[Dated] = []
         self._plain: dict[str, Any] = {}
@@ -95,8 +97,15 @@ class AssetFold:
             self._voices = heard(self._voices, source, confidence, facts, self._plain, claims, dated=dated)
         if not dated:
             self._plain |= facts
-        if isinstance(event.payload, AssetsMerged) and event.payload.merged == self.asset:
-            self.merged_into = event.payload.survivor
+        match event.payload:
+            case AssetsMerged(survivor=survivor, merged=self.asset):
+                self.merged_into = survivor
+            case AssetQuarantined(asset=self.asset):
+                self.unreleased = True
+            case AssetReleased(asset=self.asset):
+                self.unreleased = False
+            case _:
+                pass
 
     @property
     def known(self) -> bool:

@@ -279,6 +279,13 @@ class MergeAssets(_OnAsset):
                 survivor=self.asset.asset,
                 merged=other.asset,
             )
+        if other.unreleased:
+            raise WrongState(
+                f"{other.asset} was retired from quarantine, and nobody has looked at it: it is not made part of "
+                "something else; leave it retired",
+                survivor=self.asset.asset,
+                merged=other.asset,
+            )
         if self._open and theirs.get("lifecycle") != "retired":
             raise WrongState(
                 f"{other.asset} is not as it was pinned, and nobody would look at that once it is part of something "
