@@ -114,6 +114,14 @@ def walks_of(graph: Graph) -> list[tuple[Edge, ...]]:
     return found
 
 
+def test_what_leads_back_to_the_end_is_no_longer_way() -> None:
+    """From the end on, round and back to it: whoever is there has arrived."""
+    edges = [("a", "b"), ("b", "e"), ("e", "d"), ("d", "b"), ("a", "f")]
+    graph = Graph([Edge(source=f"tool:{one}", relation="calls", target=f"tool:{other}") for one, other in edges], {})
+    assert graph.longest("tool:a", "tool:b") == (1, True)
+    assert not graph.beyond("tool:a", "tool:b", 1)
+
+
 @settings(max_examples=200)
 @given(graphs(), st.integers(1, 9))
 def test_paths_are_all_simple_paths_shortest_first(graph: Graph, hops: int) -> None:

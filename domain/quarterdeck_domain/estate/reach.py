@@ -139,6 +139,13 @@ class Graph:
                 if node != end and edge.target in nodes and edge.target not in (start, node)
             ]
 
+        # What is only reached by way of the end is on no way to it.
+        passed, fresh = {start}, [start]
+        while fresh:
+            found = [there for there in following(fresh.pop()) if there not in passed]
+            passed.update(found)
+            fresh += dict.fromkeys(found)
+        nodes = passed
         waiting = dict.fromkeys(nodes, 0)
         for node in nodes:
             for there in following(node):
