@@ -7,7 +7,7 @@ models') are asked, and every absence is looked up in the log before it is claim
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -18,7 +18,8 @@ from quarterdeck_domain.approvals.events import GrantMinted, VoteCast
 from quarterdeck_domain.causes import Contrary, Found, Question, TooMuch, arranged, search
 from quarterdeck_domain.contraries import BEGINS, contraries
 from quarterdeck_domain.errors import InvalidInput
-from quarterdeck_domain.estate.events import ACTS_AS
+from quarterdeck_domain.estate.events import ACTS_AS, EXPOSED, SERVES, RelationDeclared
+from quarterdeck_domain.estate.values import relation_id
 from quarterdeck_domain.events import RecordedEvent
 from quarterdeck_domain.slices import boundary
 from quarterdeck_graphql.causal_absences import Alike, Missing, merged
@@ -176,9 +177,24 @@ def _contraries(
             or any(tag.startswith(f"{ACTS_AS}:") for tag in item.tags)
             or not any(event.type == name and set(item.tags) <= set(event.tags) for event in events.values())
         ]
-        for contrary in contraries(types, item.tags, known):
-            found.setdefault((contrary.payload.type, contrary.tags, repr(contrary.payload)), contrary)
+        for told in (known, *_related(item, events, known)):
+            for contrary in contraries(types, item.tags, told):
+                found.setdefault((contrary.payload.type, contrary.tags, repr(contrary.payload)), contrary)
     return list(found.values())
+
+
+def _related(
+    item: DCBQueryItem, events: Mapping[int, RecordedEvent], known: Mapping[str, str]
+) -> Iterator[Mapping[str, str]]:
+    """Yield what is known with each relation that was declared of what is asked for by one of its ends."""
+    if not any(tag.startswith((f"{EXPOSED}:", f"{SERVES}:")) for tag in item.tags):
+        return
+    for event in events.values():
+        match event.payload:
+            case RelationDeclared(source=source, relation=relation, target=target) if set(item.tags) <= set(event.tags):
+                yield {**known, "relation": relation_id(source, relation, target)}
+            case _:
+                pass
 
 
 def _near(events: Mapping[int, RecordedEvent]) -> Callable[[Contrary, tuple[int, ...]], bool]:

@@ -10,7 +10,7 @@ import msgspec
 
 from quarterdeck_domain.causes import NOBODY as SOMEBODY
 from quarterdeck_domain.causes import NOTHING, SOME_DAY
-from quarterdeck_domain.estate.events import ACTS_AS
+from quarterdeck_domain.estate.events import ACTS_AS, EXPOSED, SERVES
 from quarterdeck_domain.policy.values import Verdict
 from quarterdeck_graphql.causal import Slice
 from quarterdeck_graphql.causal_absences import Missing, numbered, span
@@ -130,6 +130,12 @@ _SHOWN: Final = 4
 _CUT: Final = 80
 _SEALED: Final = "sealed:"
 _UNSAID: Final = "left unsaid"
+_OF: Final = {
+    ACTS_AS: "what acts as {}",
+    EXPOSED: "that something exposes {}",
+    SERVES: "that something exposes {}",
+}
+"""What is asked about by a tag that is not of the thing itself."""
 _KINDS: Final = {"key": "key", "grt": "grant", "apr": "approval", "eff": "effect", "dec": "decision", "bnd": "bundle"}
 _EXAMPLES: Final = (
     (re.compile(SOMEBODY), "somebody else"),
@@ -150,7 +156,7 @@ def absence(missing: Missing) -> str:
     named = dict(tag.split(":", 1) for tag in missing.tags)
     done = [DONE.get(event_type, event_type).format(role=named.get("role", "")) for event_type in missing.types]
     listed = done[0] if len(done) == 1 else f"{', '.join(done[:-1])} or {done[-1]}"
-    told = [f"what acts as {name}" if kind == ACTS_AS else name for kind, name in named.items() if kind != "role"]
+    told = [_OF.get(kind, "{}").format(name) for kind, name in named.items() if kind != "role"]
     subject = ", ".join(told) or NOBODY.get(missing.types[0], "anything")
     verb = "was" if subject.startswith("no ") else "was not"
     aside = f", {numbered(missing.besides)} aside" if missing.besides else ""

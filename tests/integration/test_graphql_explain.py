@@ -353,6 +353,20 @@ async def test_a_decision_that_the_estate_forbids(here: GraphWorld) -> None:
     await check_by_deciding(here, decision, found)
 
 
+async def test_a_denial_through_a_server_rests_on_what_it_exposes(here: GraphWorld) -> None:
+    """Had anybody taken that back, it would be another decision: that nobody did is said."""
+    server, asset = "mcp_server:shed", "tool:refund"
+    for name in (server, asset):
+        await command(here, "register_asset", {"asset": name, "facts": {}})
+    await command(here, "relate_assets", {"source": server, "relation": "exposes", "target": asset})
+    await command(here, "quarantine_asset", {"asset": server, "reason": "looks odd"})
+    await something_else(here)
+    found = await explain(here, await decided(here))
+    missing = {name for item in found["slice"]["absences"] for name in item["types"]}
+    assert {"asset.released", "relation.withdrawn"} <= missing
+    assert "relation.declared" in types(found)
+
+
 async def test_what_was_erased_is_not_replayed(here: GraphWorld) -> None:
     """Without the request there is no slice, and that is what is said; states need no personal data."""
     story = await here.tell()
