@@ -239,7 +239,7 @@ async def opened_between(
         stood = await _then(record, part, (source, target), end, passed, edges, then)
     paths, more = await asyncio.to_thread(graph.paths, start, end, most=first, hops=hops)
     beyond = hops is not None and await asyncio.to_thread(graph.beyond, start, end, hops)
-    best = await asyncio.to_thread(undo, part.apart(), start, end, stood.fresh)
+    best = await asyncio.to_thread(lambda: undo(part.apart(), start, end, stood.fresh))
     async with later.at.record() as record:
         finder = _Finder(later.at, stood, part, Histories(later.at, record, now), now)
         shown = [await finder.path(path) for path in paths]

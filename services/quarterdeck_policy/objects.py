@@ -29,18 +29,16 @@ class Object(AssetFold):
         self.aliases: set[str] = set()
         self.edges: set[datetime] = set()
         self._state: Literal["quarantined", "retired"] | None = None
-        self._shut_since: int | None = None
 
     def apply(self, event: RecordedEvent) -> None:
         super().apply(event)
         match event.payload:
             case AssetQuarantined(asset=self.asset):
                 self._state = "quarantined"
-                self._shut_since = self._shut_since or event.position
             case AssetRetired(asset=self.asset):
                 self._state = "retired"
             case AssetReleased(asset=self.asset):
-                self._state = self._shut_since = None
+                self._state = None
             case AssetsMerged(survivor=self.asset, merged=merged):
                 self.aliases.add(merged)
             case _:
@@ -57,11 +55,11 @@ class Object(AssetFold):
     def shut_since(self, moment: datetime) -> int | None:
         """Return since which position it is in quarantine, also if it was retired from there; None where it is not. Of
         one that came so nobody knows since when: since ever."""
-        return self._shut_since or (0 if self.lifecycle(moment) == "quarantined" else None)
+        return self.unreleased_since or (0 if self.lifecycle(moment) == "quarantined" else None)
 
     def by_people(self) -> bool:
         """Tell whether people say what it is, or have put it into quarantine: not an import, nor a trace alone."""
-        return self.confidence == "declared" or self._shut_since is not None
+        return self.confidence == "declared" or self.unreleased_since is not None
 
     def barred(self, named: str, moment: datetime, *, spared: bool) -> Barred | None:
         """Return why it may not be used, if so. `spared`: something else of that name is in use, so that retiring this

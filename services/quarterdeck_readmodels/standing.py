@@ -11,7 +11,7 @@ import msgspec
 
 from quarterdeck_domain.estate.declaration import MAX_ASSETS, MAX_RELATIONS, Declaration, Ending, Link
 from quarterdeck_domain.estate.drift import OFFER, differs
-from quarterdeck_domain.estate.imports import survivor
+from quarterdeck_domain.estate.merging import survivor
 from quarterdeck_domain.estate.offers import asks_where, shut_places
 from quarterdeck_domain.estate.standing import Ends, Standing, Word
 from quarterdeck_domain.estate.values import FIELDS

@@ -16,7 +16,8 @@ from quarterdeck_connectors.bom_foreign import _key
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.estate.declaration import Declaration, Entry, Link
 from quarterdeck_domain.estate.events import AssetChanged, RelationWithdrawn
-from quarterdeck_domain.estate.imports import survivor, trusted
+from quarterdeck_domain.estate.imports import trusted
+from quarterdeck_domain.estate.merging import survivor
 from quarterdeck_domain.estate.plan import make_plan
 from quarterdeck_domain.estate.slices import ReleaseAsset, RetireAsset
 from quarterdeck_domain.estate.slices_drift import AcceptDrift

@@ -67,8 +67,8 @@ class AssetFold:
         self.asset = asset
         self.kind, self.name = split(asset)
         self.merged_into: str | None = None
-        self.unreleased = False
-        """Whether it was put into quarantine and nobody has released it since, also if it was retired."""
+        self.unreleased_since: int | None = None
+        """Since which position it is in quarantine, also if it was retired from there; None where it is not."""
         self.confidence = "observed"
         self._dated: list[Dated] = []
         self._plain: dict[str, Any] = {}
@@ -101,9 +101,9 @@ class AssetFold:
             case AssetsMerged(survivor=survivor, merged=self.asset):
                 self.merged_into = survivor
             case AssetQuarantined(asset=self.asset):
-                self.unreleased = True
+                self.unreleased_since = self.unreleased_since or event.position
             case AssetReleased(asset=self.asset):
-                self.unreleased = False
+                self.unreleased_since = None
             case _:
                 pass
 

@@ -18,6 +18,7 @@ import msgspec
 
 from quarterdeck_domain.estate.declaration import Declaration, Entry, Link
 from quarterdeck_domain.estate.drift import DIGEST, OFFER, PARTS, PINNED, PINNED_PARTS
+from quarterdeck_domain.estate.merging import survivor
 from quarterdeck_domain.estate.standing import Standing
 
 GONE: Final = "attributes.gone"
@@ -28,15 +29,6 @@ _TRUST: Final = "attributes.trust"
 COMPARED: Final = frozenset({DIGEST, PARTS, CAUTIONS})
 """What is said of an object under an alias too, so that a change of it is noticed."""
 _PINS: Final = (PINNED, PINNED_PARTS, OFFER)
-
-
-def survivor(name: str, aliases: Mapping[str, str]) -> str:
-    """Return what an object is called now: through every merger."""
-    for _ in range(len(aliases) + 1):
-        if name not in aliases:
-            break
-        name = aliases[name]
-    return name
 
 
 def modest(wanted: Declaration, standing: Standing) -> Declaration:

@@ -9,7 +9,7 @@ import msgspec
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.estate.declaration import MAX_PROBLEMS, Declaration, Link
 from quarterdeck_domain.estate.events import RelationDeclared, RelationWithdrawn
-from quarterdeck_domain.estate.imports import survivor
+from quarterdeck_domain.estate.merging import survivor
 from quarterdeck_domain.estate.plan_draft import Draft
 from quarterdeck_domain.estate.relations import find_circle, hierarchy
 from quarterdeck_domain.estate.standing import Ends, Standing

@@ -15,7 +15,7 @@ import msgspec
 from quarterdeck_domain.errors import InvalidInput
 from quarterdeck_domain.estate.declaration import Ending
 from quarterdeck_domain.estate.events import AssetDeprecated, AssetQuarantined, AssetRetired
-from quarterdeck_domain.estate.imports import survivor
+from quarterdeck_domain.estate.merging import survivor
 from quarterdeck_domain.estate.plan_draft import Draft, changes_of
 
 LIFECYCLE: Final = "lifecycle"

@@ -279,7 +279,7 @@ class MergeAssets(_OnAsset):
                 survivor=self.asset.asset,
                 merged=other.asset,
             )
-        if other.unreleased:
+        if other.unreleased_since is not None:
             raise WrongState(
                 f"{other.asset} was retired from quarantine, and nobody has looked at it: it is not made part of "
                 "something else; leave it retired",
